@@ -1,0 +1,1 @@
+"""The first users of plaster-ops. Nothing here uses what any other user cannot."""

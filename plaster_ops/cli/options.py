@@ -1,0 +1,56 @@
+"""Options that several commands share, and what stdout looks like for each."""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+Name = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[NAME]",
+        help="Pipeline name of plaster.toml, or module:attribute. Default: the project's default.",
+        show_default=False,
+    ),
+]
+Project = Annotated[
+    Path | None,
+    typer.Option(
+        "--project", help="Project folder. Default: nearest folder upwards with plaster.toml.", show_default=False
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")]
+Markdown = Annotated[bool, typer.Option("--md", help="Markdown on stdout, for a pull request.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Nothing on stdout, no progress; errors on stderr only.")]
+ProfileOption = Annotated[
+    str | None,
+    typer.Option("--profile", help="How long to measure: smoke (20 s), standard (150 s), full.", show_default=False),
+]
+
+
+def is_terminal() -> bool:
+    """Whether stdout is a terminal that a person reads."""
+    return sys.stdout.isatty()
+
+
+def print_payload(payload: Mapping[str, Any], *, as_json: bool, as_markdown: bool, quiet: bool) -> None:
+    """The answer of a command on stdout, in the form that was asked for."""
+    from plaster_ops.report.json_text import to_text
+
+    if as_json:
+        sys.stdout.write(to_text(payload) + "\n")
+    elif as_markdown:
+        from plaster_ops.report.table import markdown
+
+        sys.stdout.write(markdown(payload))
+    elif not quiet:
+        import shutil
+
+        from plaster_ops.report.table import comparison_view, print_view
+
+        terminal = is_terminal()
+        width = shutil.get_terminal_size((140, 24)).columns if terminal else 160
+        print_view(comparison_view(payload, width=width, plain=not terminal), plain=not terminal, width=width)
+    sys.stdout.flush()

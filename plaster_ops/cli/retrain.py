@@ -1,0 +1,137 @@
+"""`plaster-ops retrain`: the one command that cron, the scheduler and people run."""
+
+from typing import Annotated, Any
+
+import typer
+
+from plaster_ops.cli.options import Json, Markdown, Name, ProfileOption, Project, Quiet, print_payload
+from plaster_ops.errors import Busy, PlasterError, UsageError
+
+FAIL_ON = ("worse", "inconclusive", "not_comparable")
+
+_EPILOG = """Examples:
+
+plaster-ops retrain --compare last
+
+plaster-ops retrain digits --devices 2 --compare champion --json
+
+plaster-ops retrain mymodule:pipeline --profile smoke
+
+plaster-ops retrain --resume
+
+Exit codes: 0 done or nothing new; 2 wrong use; 3 held by a gate; 4 and 5 only with --fail-on; 6 a required gate was not
+measured; 10 training failed; 11 no engine; 12 nothing could be recorded; 75 busy; 124 timed out; 130/143 interrupted."""
+
+
+def command(
+    name: Name = None,
+    compare: Annotated[
+        str, typer.Option("--compare", help="Baseline to show: last, champion, best, or a run (number or id).")
+    ] = "last",
+    resume: Annotated[
+        str | None,
+        typer.Option("--resume", help="Continue an unfinished run (the newest, or RUN).", metavar="[RUN]"),
+    ] = None,
+    scratch: Annotated[
+        bool, typer.Option("--scratch", help="Start from new weights, not from the champion's.")
+    ] = False,
+    devices: Annotated[int | None, typer.Option("--devices", min=1, help="DDP ranks on this machine.")] = None,
+    nodes: Annotated[int | None, typer.Option("--nodes", min=1, help="Machines; above 1 needs a launcher.")] = None,
+    profile: ProfileOption = None,
+    no_measure: Annotated[
+        bool, typer.Option("--no-measure", help="Train and build, but do not time anything.")
+    ] = False,
+    no_promote: Annotated[
+        bool, typer.Option("--no-promote", help="Hold the new engine whatever the gates say.")
+    ] = False,
+    fail_on: Annotated[
+        str | None, typer.Option("--fail-on", help=f"Comma-separated verdicts that fail too: {', '.join(FAIL_ON)}.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
+    trigger: Annotated[str, typer.Option("--trigger", hidden=True)] = "manual",
+    slot: Annotated[str | None, typer.Option("--slot", hidden=True)] = None,
+    project: Project = None,
+    as_json: Json = False,
+    as_markdown: Markdown = False,
+    quiet: Quiet = False,
+) -> None:
+    """Retrain a model on the data that arrived, rebuild its engine, measure it against an earlier one, and decide."""
+    from plaster_ops.cli.progress import progress_to_stderr
+    from plaster_ops.cli.start import process_start
+    from plaster_ops.flow.retrain import Request
+    from plaster_ops.flow.session import run_retrain
+    from plaster_ops.processes.signals import stop_on_signals
+    from plaster_ops.settings import load_settings
+
+    start = process_start()
+    settings = load_settings(project)
+    request = Request(
+        compare=compare,
+        scratch=scratch,
+        devices=devices,
+        nodes=nodes,
+        profile=known_profile(profile),
+        measure=not no_measure,
+        promote=not no_promote,
+        fail_on=_known_fail_on(fail_on),
+        trigger=_known_trigger(trigger),
+        slot=slot,
+    )
+    if dry_run:
+        from plaster_ops.flow.plan import describe_plan
+
+        typer.echo(describe_plan(settings, name, request))
+        return
+    try:
+        with stop_on_signals(), progress_to_stderr(quiet=quiet) as tell:
+            payload = run_retrain(settings, name, request, start=start, tell=tell, resume=resume)
+    except PlasterError as error:
+        if as_json:
+            print_payload(_failure(error, settings, name, trigger), as_json=True, as_markdown=False, quiet=False)
+        raise
+    print_payload(payload, as_json=as_json, as_markdown=as_markdown, quiet=quiet)
+    raise typer.Exit(int(payload["exit_code"]))
+
+
+def _failure(error: PlasterError, settings: Any, name: str | None, trigger: str) -> dict[str, Any]:
+    from plaster_ops.report.json_text import bare_payload
+
+    payload = getattr(error, "payload", None)
+    if payload is not None:
+        return dict(payload)
+    mlflow = {"tracking_uri": settings.tracking_uri, "experiment": None, "run_id": None, "model_version": None}
+    verdict = "busy" if isinstance(error, Busy) else "failed"
+    return bare_payload(
+        name or settings.default or "",
+        verdict=verdict,
+        exit_code=int(error.exit_code),
+        reasons=[error.message],
+        mlflow=mlflow,
+        trigger=trigger,
+    )
+
+
+def known_profile(profile: str | None) -> str | None:
+    """The profile if there is one of that name; `UsageError` else."""
+    if profile not in (None, "smoke", "standard", "full"):
+        raise UsageError(f"unknown profile {profile!r}", "choose smoke, standard or full")
+    return profile
+
+
+def _known_trigger(trigger: str) -> str:
+    from plaster_ops.domain.run import Trigger
+
+    if trigger not in set(Trigger):
+        raise UsageError(f"unknown trigger {trigger!r}", f"one of {', '.join(Trigger)}")
+    return trigger
+
+
+def _known_fail_on(text: str | None) -> frozenset[str]:
+    words = frozenset(word.strip().replace("-", "_") for word in (text or "").split(",") if word.strip())
+    unknown = words - set(FAIL_ON)
+    if unknown:
+        raise UsageError(f"--fail-on does not know {', '.join(sorted(unknown))}", f"it knows {', '.join(FAIL_ON)}")
+    return words
+
+
+command.__doc__ = f"{command.__doc__}\n\n{_EPILOG}"

@@ -1,0 +1,26 @@
+"""`plaster-ops ui`: MLflow's own pages on this project's store."""
+
+from typing import Annotated
+
+import typer
+
+from plaster_ops.cli.options import Project
+
+
+def command(
+    port: Annotated[int, typer.Option("--port", "-p", min=1, max=65535, help="Port to listen on.")] = 5000,
+    host: Annotated[
+        str, typer.Option("--host", help="Address to listen on; loopback unless told otherwise.")
+    ] = "127.0.0.1",
+    project: Project = None,
+) -> None:
+    """Open the MLflow UI on the store of this project: one worker, no background jobs.
+
+    Example:
+
+    plaster-ops ui --port 5001
+    """
+    from plaster_ops.flow.ui import serve_ui
+    from plaster_ops.settings import load_settings
+
+    raise typer.Exit(serve_ui(load_settings(project), host=host, port=port))

@@ -1,0 +1,324 @@
+"""Is this engine better, worse or the same as that one? One rule for every letter, with its reasons.
+
+worse / better: the 95 % interval excludes no change and the estimate lies beyond the margin, after Benjamini-Hochberg
+over all tested letters. same: the 90 % interval lies inside the margin (two one-sided tests). Anything else is
+inconclusive and says what would have been seen. "same" is never concluded from a large p-value.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+
+from plaster_ops.domain.card import Card, Reading, Row, Unmeasured
+from plaster_ops.domain.metrics import Better, Metric, Scale
+from plaster_ops.domain.sample import PairedDifference, PairedRatios
+
+PRIOR_WEIGHT = 4
+"""Degrees of freedom of the prior variance (moderated t): two or three processes do not pretend to certainty."""
+
+FALSE_DISCOVERY_RATE = 0.05
+
+
+class Judgement(StrEnum):
+    """The verdict on one metric."""
+
+    BETTER = "better"
+    WORSE = "worse"
+    SAME = "same"
+    INCONCLUSIVE = "inconclusive"
+    NOT_COMPARABLE = "not_comparable"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Comparison:
+    """One metric of two runs. `change` is a ratio of values minus 1 (scale RATIO, EXACT) or a difference.
+
+    `ci95` and `limit` are in the unit of `change`. `tested` rows took part in the false-discovery correction.
+    """
+
+    metric: Metric
+    judgement: Judgement
+    now: float | None
+    then: float | None
+    change: float | None = None
+    ci95: tuple[float, float] | None = None
+    limit: float | None = None
+    p_value: float | None = None
+    p_adjusted: float | None = None
+    reason: str | None = None
+    how: str = "remeasured"
+    better: Better = Better.NEITHER
+
+    def to_json(self) -> dict[str, Any]:
+        """A row of `comparison` in `--json`, schema 1."""
+        ratio = self.metric.scale is not Scale.DIFFERENCE
+        return {
+            "letter": self.metric.letter.value,
+            "key": self.metric.key,
+            "unit": self.metric.unit,
+            "now": self.now,
+            "then": self.then,
+            "change_ratio": self.change if ratio else None,
+            "change_difference": None if ratio else self.change,
+            "ci95": list(self.ci95) if self.ci95 else None,
+            "limit": self.limit,
+            "verdict": self.judgement.value,
+            "reason": self.reason,
+            "p_value": self.p_value,
+            "p_adjusted": self.p_adjusted,
+            "how": self.how,
+            "better": self.better.value,
+            "headline": self.metric.headline,
+        }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Evidence:
+    """What two engines showed side by side: paired numbers by metric key, and this machine's A/A half-widths if known.
+
+    `noise` maps a metric key to the half-width (in the metric's scale) that two copies of one engine show here.
+    """
+
+    ratios: Mapping[str, PairedRatios]
+    differences: Mapping[str, PairedDifference]
+    noise: Mapping[str, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Interval:
+    estimate: float
+    ci95: tuple[float, float]
+    ci90: tuple[float, float]
+    p_value: float
+
+
+def compare_cards(
+    now: Card,
+    then: Card,
+    evidence: Evidence,
+    *,
+    margins: Mapping[str, float] | None = None,
+    history: Mapping[str, Sequence[float]] | None = None,
+    differing: Sequence[str] = (),
+    how: str = "remeasured",
+) -> tuple[Comparison, ...]:
+    """Compares every judged metric of two cards.
+
+    `margins` overrides default margins by key. `history` maps keys that one retrain measures once to the values of
+    earlier retrains, newest last. `differing` names fields that must be equal but are not: timed rows are then not
+    comparable. Raises nothing: a row that cannot be judged says why.
+    """
+    rows = [
+        _compare_row(row, then.find(row.metric), evidence, margins or {}, history or {}, differing, how)
+        for row in now
+        if row.metric.margin is not None
+    ]
+    return _correct_for_family(rows)
+
+
+def _compare_row(
+    now: Row,
+    then: Row | None,
+    evidence: Evidence,
+    margins: Mapping[str, float],
+    history: Mapping[str, Sequence[float]],
+    differing: Sequence[str],
+    how: str,
+) -> Comparison:
+    metric = now.metric
+    limit = margins.get(metric.key, metric.margin or 0.0)
+    base = Comparison(
+        metric=metric,
+        judgement=Judgement.NOT_COMPARABLE,
+        now=now.value if isinstance(now, Reading) else None,
+        then=then.value if isinstance(then, Reading) else None,
+        limit=limit,
+        how=how,
+        better=now.direction,
+    )
+    if metric.from_history:
+        return _against_history(base, history.get(metric.key, ()))
+    missing = _why_missing(now, then)
+    if missing:
+        return replace(base, reason=missing)
+    assert isinstance(now, Reading)
+    assert isinstance(then, Reading)
+    if metric.scale is Scale.EXACT:
+        return _exact(base, now.value, then.value)
+    if metric.scale is Scale.DIFFERENCE:
+        return _paired_difference(base, evidence.differences.get(metric.key))
+    if differing:
+        return replace(base, reason="not comparable: " + "; ".join(differing))
+    return _paired_ratio(base, evidence.ratios.get(metric.key), (evidence.noise or {}).get(metric.key))
+
+
+def _why_missing(now: Row, then: Row | None) -> str | None:
+    if isinstance(now, Unmeasured):
+        return f"not measured now: {now.reason}"
+    if then is None:
+        return "not measured then: that run's card does not hold it"
+    if isinstance(then, Unmeasured):
+        return f"not measured then: {then.reason}"
+    if now.metric.method != then.metric.method:
+        return f"method {now.metric.method} against {then.metric.method}"
+    return None
+
+
+def _exact(base: Comparison, now: float, then: float) -> Comparison:
+    if now == then:
+        return replace(base, judgement=Judgement.SAME, change=0.0, reason="exact")
+    change = now / then - 1.0 if then else math.copysign(1.0, now)
+    limit = base.limit or 0.0
+    if abs(change) <= limit:
+        return replace(base, judgement=Judgement.SAME, change=change, reason="exact, within the margin")
+    return replace(base, judgement=_direction(base, change), change=change, reason="exact")
+
+
+def _direction(base: Comparison, change: float) -> Judgement:
+    rises = change > 0
+    good = rises if base.better is Better.HIGHER else not rises
+    return Judgement.BETTER if good else Judgement.WORSE
+
+
+def _paired_difference(base: Comparison, paired: PairedDifference | None) -> Comparison:
+    if paired is None:
+        assert base.now is not None
+        assert base.then is not None
+        return replace(
+            base,
+            judgement=Judgement.INCONCLUSIVE,
+            change=base.now - base.then,
+            reason="holdout_differs: the two runs were not scored on the same samples",
+        )
+    limit = base.limit or 0.0
+    interval = _Interval(paired.delta, paired.ci95, paired.ci90, paired.p_value)
+    return _judge(base, interval, limit, lambda value: value)
+
+
+def _paired_ratio(base: Comparison, paired: PairedRatios | None, noise: float | None) -> Comparison:
+    limit = base.limit or 0.0
+    if paired is None or not paired.per_process:
+        assert base.now is not None
+        assert base.then is not None
+        change = base.now / base.then - 1.0 if base.then else None
+        return replace(
+            base,
+            judgement=Judgement.INCONCLUSIVE,
+            change=change,
+            reason="stored: the engines were not measured side by side, so the machine's own drift is in the figure",
+        )
+    interval = interval_of_processes(paired, limit)
+    judged = _judge(base, interval, math.log1p(limit), math.expm1)
+    if noise is not None and noise > limit:
+        reason = (
+            f"too_noisy: two copies of one engine differ by up to {noise:.1%} here, more than the margin {limit:.1%}"
+        )
+        return replace(judged, judgement=Judgement.INCONCLUSIVE, reason=reason)
+    return judged
+
+
+def interval_of_processes(paired: PairedRatios, limit: float) -> _Interval:
+    """Moderated t interval of the mean log ratio over fresh processes.
+
+    S^2 = (d0 s0^2 + (m-1) s^2) / (d0 + m - 1), df = d0 + m - 1, with prior s0 = the larger of a quarter of the margin
+    and the typical within-process standard error. The unit of evidence is the process, not the request.
+    """
+    from scipy.stats import t as student
+
+    values = np.asarray(paired.per_process, dtype=float)
+    m = len(values)
+    spread2 = float(values.var(ddof=1)) if m > 1 else 0.0
+    within = float(np.sqrt(np.mean(np.square(paired.within_se)))) if paired.within_se else 0.0
+    prior = max(math.log1p(limit) / 4.0, within)
+    df = PRIOR_WEIGHT + m - 1
+    scale = math.sqrt((PRIOR_WEIGHT * prior**2 + (m - 1) * spread2) / df)
+    return _t_interval(float(values.mean()), scale / math.sqrt(m), df, student)
+
+
+def _t_interval(estimate: float, standard_error: float, df: int, student: Any) -> _Interval:
+    if standard_error == 0.0:
+        return _Interval(estimate, (estimate, estimate), (estimate, estimate), 1.0 if estimate == 0.0 else 0.0)
+    wide = float(student.ppf(0.975, df)) * standard_error
+    narrow = float(student.ppf(0.95, df)) * standard_error
+    p_value = float(2 * student.sf(abs(estimate) / standard_error, df))
+    return _Interval(
+        estimate,
+        (estimate - wide, estimate + wide),
+        (estimate - narrow, estimate + narrow),
+        p_value,
+    )
+
+
+def _against_history(base: Comparison, earlier: Sequence[float]) -> Comparison:
+    """One value against those of earlier retrains: moderated t on the logs, prior sd half the margin."""
+    from scipy.stats import t as student
+
+    past = [value for value in earlier if value > 0][-20:]
+    if base.now is None or base.now <= 0:
+        return replace(base, reason="not measured now")
+    if not past:
+        return replace(base, judgement=Judgement.INCONCLUSIVE, reason="no_history: no earlier retrain has this value")
+    limit = base.limit or 0.0
+    logs = np.log(np.asarray(past))
+    m = len(past)
+    spread2 = float(logs.var(ddof=1)) if m > 1 else 0.0
+    prior = math.log1p(limit) / 2.0
+    weight = 0 if m >= 10 else PRIOR_WEIGHT
+    df = weight + m - 1
+    scale = math.sqrt((weight * prior**2 + (m - 1) * spread2) / df)
+    center = float(logs.mean())
+    interval = _t_interval(math.log(base.now) - center, scale * math.sqrt(1 + 1 / m), df, student)
+    shown = replace(base, how="history")
+    judged = _judge(shown, interval, math.log1p(limit), math.expm1)
+    return replace(judged, reason=f"{judged.reason or ''} (against {m} earlier retrain{'s' if m > 1 else ''})".strip())
+
+
+def _judge(base: Comparison, interval: _Interval, margin: float, to_change: Any) -> Comparison:
+    low, high = interval.ci95
+    shown = replace(
+        base,
+        change=to_change(interval.estimate),
+        ci95=(to_change(low), to_change(high)),
+        p_value=interval.p_value,
+    )
+    excludes_zero = low > 0 or high < 0
+    if excludes_zero and abs(interval.estimate) > margin:
+        return replace(shown, judgement=_direction(base, interval.estimate))
+    if interval.ci90[0] >= -margin and interval.ci90[1] <= margin:
+        return replace(shown, judgement=Judgement.SAME)
+    half = to_change((high - low) / 2)
+    if excludes_zero:
+        reason = "beyond_zero_within_margin: a small change, below the margin"
+    else:
+        reason = f"too_noisy: this comparison can show changes of {_amount(base, half)} or more"
+    return replace(shown, judgement=Judgement.INCONCLUSIVE, reason=reason)
+
+
+def _amount(base: Comparison, half: float) -> str:
+    return f"{half:.4f}" if base.metric.scale is Scale.DIFFERENCE else f"{half:.1%}"
+
+
+def _correct_for_family(rows: Iterable[Comparison]) -> tuple[Comparison, ...]:
+    """Benjamini-Hochberg over the rows with a p-value; a row that does not survive is no longer better or worse."""
+    found = list(rows)
+    tested = [i for i, row in enumerate(found) if row.p_value is not None]
+    adjusted = benjamini_hochberg([found[i].p_value or 0.0 for i in tested])
+    for i, p_adjusted in zip(tested, adjusted, strict=True):
+        row = replace(found[i], p_adjusted=p_adjusted)
+        decided = row.judgement in (Judgement.BETTER, Judgement.WORSE)
+        if decided and p_adjusted > FALSE_DISCOVERY_RATE:
+            reason = f"not significant after correction for {len(tested)} letters (adjusted p {p_adjusted:.3f})"
+            row = replace(row, judgement=Judgement.INCONCLUSIVE, reason=reason)
+        found[i] = row
+    return tuple(found)
+
+
+def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
+    """Adjusted p-values in the given order (scipy.stats.false_discovery_control)."""
+    from scipy.stats import false_discovery_control
+
+    return [float(p) for p in false_discovery_control(np.clip(p_values, 0.0, 1.0))] if p_values else []

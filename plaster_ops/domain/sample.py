@@ -1,0 +1,44 @@
+"""Paired evidence of two engines that were measured side by side: what `compare` turns into a verdict."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PairedRatios:
+    """log(now / then) of one metric, one entry per fresh measuring process.
+
+    `per_process`: trimmed mean over the process's paired blocks. `within_se`: standard error of that mean over the
+    blocks of the process; it says nothing about restarts. `pairs`: number of block pairs behind each entry.
+    """
+
+    key: str
+    per_process: tuple[float, ...]
+    within_se: tuple[float, ...]
+    pairs: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if not self.per_process:
+            raise ValueError(f"{self.key}: no process has a pair of blocks; use Unmeasured with a reason")
+        if not len(self.per_process) == len(self.within_se) == len(self.pairs):
+            raise ValueError(f"{self.key}: per_process, within_se and pairs differ in length")
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain mapping."""
+        return {
+            "key": self.key,
+            "per_process": list(self.per_process),
+            "within_se": list(self.within_se),
+            "pairs": list(self.pairs),
+        }
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> "PairedRatios":
+        """The ratios that `to_json` wrote."""
+        return cls(
+            key=fields["key"],
+            per_process=tuple(float(value) for value in fields["per_process"]),
+            within_se=tuple(float(value) for value in fields["within_se"]),
+            pairs=tuple(int(value) for value in fields["pairs"]),
+        )

@@ -1,0 +1,72 @@
+"""From the name of a backend to the backend. Loads no backend's libraries: they are imported when it builds or loads."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import cast
+
+from plaster_ops.engines.artifact import verify
+from plaster_ops.errors import SettingsError
+from plaster_ops.ports import Engine, EngineBackend
+
+GROUP = "plaster_ops.engines"
+BUILT_IN = {
+    "eager": "plaster_ops.engines.eager:EagerBackend",
+    "inductor": "plaster_ops.engines.inductor:InductorBackend",
+    "openvino": "plaster_ops.engines.openvino_engine:OpenVinoBackend",
+}
+NOT_IN_THIS_RELEASE = ("onnxruntime", "tensorrt", "tensorrt_rtx")
+"""Names that settings may hold and that no code stands behind yet."""
+
+
+def known_backends() -> tuple[str, ...]:
+    """Names of backends that can be asked for here: built in, and of installed plugins."""
+    return tuple(sorted({*BUILT_IN, *(point.name for point in entry_points(group=GROUP))}))
+
+
+def find_backend(name: str) -> EngineBackend:
+    """The backend of that name; `module:attribute` names one of your own.
+
+    Raises `SettingsError` that lists the known names and the nearest one, or says why a plugin cannot be used.
+    """
+    reference = name if ":" in name else _reference(name)
+    module_name, _, attribute = reference.partition(":")
+    try:
+        found = getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError) as error:
+        raise SettingsError(
+            f"engine backend {name!r} does not import: {type(error).__name__}: {error}",
+            f"try: python -c 'from {module_name} import {attribute}'",
+        ) from error
+    backend = found() if inspect.isclass(found) else found
+    lacking = [member for member in ("name", "probe", "precisions", "build", "load") if not hasattr(backend, member)]
+    if lacking:
+        raise SettingsError(f"engine backend {name!r} lacks {', '.join(lacking)}", "see EngineBackend in ports.py")
+    return cast(EngineBackend, backend)
+
+
+def load_engine(folder: Path) -> Engine:
+    """The engine of a folder, after every file was checked against the manifest.
+
+    Raises `ArtifactTampered` before anything is loaded, `BuildFailed` where the files no longer load on this stack.
+    """
+    manifest = verify(folder)
+    return find_backend(manifest.spec.backend).load(folder, manifest.spec)
+
+
+def _reference(name: str) -> str:
+    for point in entry_points(group=GROUP):
+        if point.name == name:
+            return point.value
+    if name in BUILT_IN:
+        return BUILT_IN[name]
+    known = known_backends()
+    near = difflib.get_close_matches(name, (*known, *NOT_IN_THIS_RELEASE), n=1, cutoff=0.0)
+    raise SettingsError(
+        f"unknown engine backend {name!r}",
+        f"known: {', '.join(known)}; nearest is {near[0] if near else known[0]!r}; or name your own as module:attribute",
+    )

@@ -1,0 +1,177 @@
+"""`compare A B`: two engines of the past, measured now side by side; nothing is recorded, nothing is promoted."""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from plaster_ops.domain.card import Card
+from plaster_ops.domain.compare import Comparison, Evidence, Judgement, compare_cards
+from plaster_ops.domain.fingerprint import Fingerprint
+from plaster_ops.domain.timeline import Phase, Timeline
+from plaster_ops.errors import NotComparable
+from plaster_ops.flow import record as records
+from plaster_ops.flow.baseline import Baseline, choose_baseline
+from plaster_ops.flow.context import Context, slug
+from plaster_ops.flow.optimise import Opponent, evaluate, rebuild
+from plaster_ops.flow.sidebyside import card_then, measure, paired_evidence
+from plaster_ops.flow.wiring import Ports, open_ports
+from plaster_ops.ports import EventSink
+from plaster_ops.report.json_text import run_payload
+from plaster_ops.settings import PipelineSettings, Settings
+
+
+def compare_runs(
+    settings: Settings,
+    name: str | None,
+    pair: tuple[str, str],
+    *,
+    profile: str,
+    stored: bool,
+    tell: EventSink,
+    start_s: float,
+) -> dict[str, Any]:
+    """Compares run `pair[0]` (now) with `pair[1]` (then) and returns a `--json` object; `verdict` sums the rows up.
+
+    Raises `UsageError` for a run that does not exist, `NotComparable` where the two have no common ground.
+    """
+    found, pipeline = settings.pipeline(name)
+    pipeline = pipeline.model_copy(update={"measure": pipeline.measure.model_copy(update={"profile": profile})})
+    with open_ports(settings) as ports:
+        now = choose_baseline(ports.journal, found, pair[0])
+        then = choose_baseline(ports.journal, found, pair[1])
+        missing = pair[0] if now is None else pair[1] if then is None else None
+        if now is None or then is None:
+            raise NotComparable(f"{missing!r} names no run of {found!r}", f"see: plaster-ops history {found}")
+        _check_common_ground(now, then)
+        if stored:
+            return _stored(ports, found, now, then, pipeline)
+        work = settings.memory / "work"
+        work.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=work, prefix=f"compare-{slug(found)}-") as folder:
+            ctx = Context(
+                settings=settings,
+                name=found,
+                pipeline=pipeline,
+                journal=ports.journal,
+                clock=ports.clock,
+                timeline=Timeline(ports.clock.monotonic_s, start_s),
+                tell=tell,
+                folder=Path(folder),
+            )
+            return _remeasured(ctx, now, then)
+
+
+def _check_common_ground(now: Baseline, then: Baseline) -> None:
+    mine, theirs = (Fingerprint.from_json(b.record.fingerprint) for b in (now, then))
+    if mine.input_shapes != theirs.input_shapes:
+        raise NotComparable(
+            f"run {now.record.index} takes {mine.input_shapes}, run {then.record.index} takes {theirs.input_shapes}",
+            "engines with other inputs cannot answer the same queries",
+        )
+
+
+def _remeasured(ctx: Context, now: Baseline, then: Baseline) -> dict[str, Any]:
+    _, learned = ctx.journal.watermarks(ctx.name)
+    spec = {
+        "reference": ctx.pipeline.ref,
+        "project": str(ctx.project),
+        "seen": None,
+        "learned": learned,
+        "needed": 1,
+    }
+    prepared = ctx.once("prepare", Phase.DATA, lambda: ctx.child("prepare", spec))
+    if prepared["skip"]:
+        raise NotComparable(f"there is no data to compare on: {prepared['skip']}", "let data arrive, then compare")
+    engines = [_engine(ctx, now, prepared, "now"), _engine(ctx, then, prepared, _label(then))]
+    evaluation = ctx.once(
+        "evaluate", Phase.EVAL, lambda: evaluate(ctx, weights=None, prepared=prepared, engines=engines)
+    )
+    with ctx.timeline.phase(Phase.MEASURE):
+        ctx.tell({"event": "stage", "stage": "measure", "state": "start"})
+        measured = measure(ctx, engines, samples=prepared["samples"])
+        ctx.tell({"event": "stage", "stage": "measure", "state": "done", "seconds": ctx.timeline.cycle_s()})
+    card_now = card_then(now, measured, evaluation, label="now")
+    card_before = card_then(then, measured, evaluation, label=_label(then))
+    rows = compare_cards(
+        card_now,
+        card_before,
+        paired_evidence(measured, evaluation, _label(then)),
+        margins=ctx.pipeline.margins(),
+        history=records.history_values(ctx.journal, ctx.name),
+    )
+    return _payload(ctx.name, now, then, card_now, rows, "remeasured", ctx.timeline.to_json())
+
+
+def _label(then: Baseline) -> str:
+    return f"then-{then.label}"
+
+
+def _engine(ctx: Context, baseline: Baseline, prepared: dict[str, Any], label: str) -> Opponent:
+    if baseline.engine_folder is not None:
+        return Opponent(label=label, folder=baseline.engine_folder)
+    rebuilt = rebuild(ctx, baseline, prepared)
+    if rebuilt is None:
+        raise NotComparable(
+            f"the engine of run {baseline.record.index} is gone and could not be rebuilt",
+            "compare the recorded numbers with --stored",
+        )
+    return replace(rebuilt, label=label)
+
+
+def _stored(ports: Ports, name: str, now: Baseline, then: Baseline, pipeline: PipelineSettings) -> dict[str, Any]:
+    mine, theirs = (Fingerprint.from_json(b.record.fingerprint) for b in (now, then))
+    rows = compare_cards(
+        now.card,
+        then.card,
+        Evidence(ratios={}, differences={}),
+        margins=pipeline.margins(),
+        history=records.history_values(ports.journal, name, before=now.record.index),
+        differing=mine.differences(theirs),
+        how="stored",
+    )
+    return _payload(name, now, then, now.card, rows, "stored", {})
+
+
+def _payload(
+    name: str,
+    now: Baseline,
+    then: Baseline,
+    card: Card,
+    rows: Sequence[Comparison],
+    how: str,
+    phases: dict[str, float],
+) -> dict[str, Any]:
+    verdict = overall(rows)
+    record = replace(
+        now.record,
+        verdict=verdict.value,
+        exit_code=0,
+        reasons=(_sum_up(rows, now, then),),
+        baseline=then.to_json(how),
+        card=tuple(card.to_json()),
+        comparison=tuple(row.to_json() for row in rows),
+        phases=phases,
+    )
+    payload = run_payload(record, {"tracking_uri": None, "experiment": f"plaster/{name}", "run_id": None})
+    payload["engine"] = dict(now.record.engine)
+    return payload
+
+
+def overall(rows: Sequence[Comparison]) -> Judgement:
+    """worse if any headline is worse; better if one is better and none worse; same if all that count are the same."""
+    words = [row.judgement for row in rows if row.metric.headline and row.judgement is not Judgement.NOT_COMPARABLE]
+    if not words:
+        return Judgement.NOT_COMPARABLE
+    for word in (Judgement.WORSE, Judgement.BETTER, Judgement.INCONCLUSIVE):
+        if word in words:
+            return word
+    return Judgement.SAME
+
+
+def _sum_up(rows: Sequence[Comparison], now: Baseline, then: Baseline) -> str:
+    heads = [row for row in rows if row.metric.headline]
+    counts = {word: sum(row.judgement is word for row in heads) for word in Judgement}
+    told = ", ".join(f"{count} {word.value.replace('_', ' ')}" for word, count in counts.items() if count)
+    return f"run #{now.record.index} against #{then.record.index}: {told}"

@@ -1,0 +1,90 @@
+"""What every step of one retrain needs to have at hand."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from plaster_ops.domain.timeline import Phase, Timeline
+from plaster_ops.ports import Clock, EventSink
+from plaster_ops.processes.gang import Limits, run_stage
+from plaster_ops.settings import PipelineSettings, Settings
+from plaster_ops.tracking.journal import Journal
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Context:
+    """One retrain (or one comparison) on its way: where it works, what it may use, and how it tells of itself.
+
+    `uid` is empty for a comparison, which keeps no record. `folder` is the run's own folder under mlruns/runs.
+    """
+
+    settings: Settings
+    name: str
+    pipeline: PipelineSettings
+    journal: Journal
+    clock: Clock
+    timeline: Timeline
+    tell: EventSink
+    folder: Path
+    uid: str = ""
+    index: int = 0
+
+    @property
+    def project(self) -> Path:
+        """The project folder."""
+        return self.settings.project
+
+    def stage_env(self, threads: int | None = None) -> dict[str, str]:
+        """Environment of a worker: caches stay inside the project, thread pools have a stated size."""
+        cache = self.settings.memory / "cache"
+        env = {"PLASTER_CACHE": str(cache), "PLASTER_PROJECT": str(self.project)}
+        if threads is not None:
+            env |= {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+        return env
+
+    def once(self, stage: str, phase: Phase, work: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
+        """The result of a stage: from the journal where this run finished it before, else by doing it now.
+
+        Seconds go to `phase`; the result and the seconds so far are in the journal before this returns.
+        """
+        done = self.journal.stages(self.uid).get(stage) if self.uid else None
+        if done is not None:
+            self.tell({"event": "stage", "stage": stage, "state": "kept"})
+            return dict(done)
+        self.tell({"event": "stage", "stage": stage, "state": "start"})
+        began_s = self.clock.monotonic_s()
+        with self.timeline.phase(phase):
+            result = dict(work())
+        seconds = self.clock.monotonic_s() - began_s
+        if self.uid:
+            self.journal.stage_done(self.uid, stage, result, seconds)
+            self.journal.save_progress(self.uid, self.timeline.to_json())
+        self.tell({"event": "stage", "stage": stage, "state": "done", "seconds": seconds})
+        return result
+
+    def child(
+        self,
+        stage: str,
+        spec: Mapping[str, Any],
+        *,
+        folder: str | None = None,
+        timeout_s: float | None = None,
+        threads: int | None = None,
+    ) -> dict[str, Any]:
+        """Runs one worker stage in a process of its own and returns its result."""
+        return run_stage(
+            stage,
+            spec,
+            folder=self.folder / (folder or stage),
+            limits=Limits(timeout_s=timeout_s, idle_s=None),
+            on_event=self.tell,
+            project=self.project,
+            env=self.stage_env(threads),
+        )
+
+
+def slug(name: str) -> str:
+    """A pipeline name as a file name: other characters become "_"."""
+    return re.sub(r"[^\w.-]", "_", name).lstrip(".") or "_"

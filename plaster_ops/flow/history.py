@@ -1,0 +1,38 @@
+"""What happened, from the journal alone: no tracker is asked, nothing heavy is imported."""
+
+from typing import Any
+
+from plaster_ops.settings import Settings
+from plaster_ops.tracking.journal import Journal
+from plaster_ops.tracking.journal_rows import RunRow
+
+
+def history_rows(settings: Settings, pipeline: str | None, limit: int) -> list[dict[str, Any]]:
+    """The newest rows, newest last, as plain mappings; empty where the project has no journal yet."""
+    if not (settings.memory / "plaster.db").exists():
+        return []
+    with Journal.open(settings.memory) as journal:
+        champions = {name: journal.champion(name) for name in ([pipeline] if pipeline else journal.pipelines())}
+        uids = {row.uid for row in champions.values() if row is not None}
+        return [_plain(row, champion=row.uid in uids) for row in journal.history(pipeline, limit)]
+
+
+def _plain(row: RunRow, *, champion: bool) -> dict[str, Any]:
+    return {
+        "pipeline": row.pipeline,
+        "index": row.index,
+        "id": row.mlflow_run_id or row.uid,
+        "uid": row.uid,
+        "state": row.state.value,
+        "verdict": row.verdict,
+        "champion": champion,
+        "trigger": row.trigger,
+        "started_at": row.started_at,
+        "ended_at": row.ended_at,
+        "seen": row.seen,
+        "learned": row.learned,
+        "headlines": dict(row.headlines),
+        "reasons": list(row.reasons),
+        "exit_code": row.exit_code,
+        "in_mlflow": row.mlflow_run_id is not None,
+    }

@@ -1,0 +1,60 @@
+"""From the text `module:attribute` to the user's pipeline. Only worker processes import this: user code loads torch."""
+
+import importlib
+import inspect
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+from plaster_ops.errors import PipelineError
+
+_NEEDED = ("model", "data", "sample_batch", "score")
+
+
+def split_reference(reference: str) -> tuple[str, str]:
+    """`("package.module", "attribute")`; raises `PipelineError` where the text is no reference."""
+    module, separator, attribute = reference.partition(":")
+    if not separator or not module or not attribute:
+        raise PipelineError(
+            f"pipeline reference {reference!r} is not of the form module:attribute",
+            "write it as package.module:name, for example pipelines.digits:pipeline",
+        )
+    return module, attribute
+
+
+def load_pipeline(reference: str, project: Path) -> Any:
+    """The object behind `reference`, with `project` first on the import path; a class is called without arguments."""
+    module_name, attribute = split_reference(reference)
+    folder = str(project)
+    if sys.path[:1] != [folder]:
+        sys.path.insert(0, folder)
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:
+        where = _last_user_line(error)
+        raise PipelineError(
+            f"module {module_name!r} of pipeline {reference!r} does not import: {type(error).__name__}: {error}{where}",
+            f"try: cd {project} && python -c 'import {module_name}'",
+        ) from error
+    found: Any = module
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            raise PipelineError(
+                f"module {module_name!r} has no attribute {attribute!r}",
+                f"it has: {', '.join(n for n in dir(module) if not n.startswith('_'))[:300]}",
+            )
+        found = getattr(found, part)
+    pipeline = found() if inspect.isclass(found) else found
+    missing = [name for name in _NEEDED if not hasattr(pipeline, name)]
+    if missing:
+        raise PipelineError(
+            f"pipeline {reference!r} lacks {', '.join(missing)}",
+            "a pipeline has model(), data(window), sample_batch(n) and score; see README.md, 'Bring your own model'",
+        )
+    return pipeline
+
+
+def _last_user_line(error: Exception) -> str:
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if "importlib" not in f.filename]
+    return f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if len(frames) > 1 else ""

@@ -1,0 +1,95 @@
+"""May the new engine become champion, and the swap itself. Gates are always against the champion."""
+
+import getpass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from plaster_ops.domain.compare import Comparison
+from plaster_ops.domain.gates import GateOutcome, GateState, apply_gates
+from plaster_ops.domain.run import Verdict
+from plaster_ops.errors import ExitCode
+from plaster_ops.settings import PipelineSettings
+from plaster_ops.tracking.journal_rows import Promotion
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Decision:
+    """How a retrain ends: the verdict, one sentence per reason, the exit code, and the gates behind it."""
+
+    verdict: Verdict
+    reasons: tuple[str, ...]
+    exit_code: ExitCode
+    gates: tuple[GateOutcome, ...] = ()
+
+    @property
+    def promotes(self) -> bool:
+        """Whether the new engine becomes champion."""
+        return self.verdict in (Verdict.PROMOTED, Verdict.BASELINE)
+
+
+def decide(
+    pipeline: PipelineSettings, against_champion: Sequence[Comparison] | None, *, allowed: bool = True
+) -> Decision:
+    """The decision from the comparison with the champion; None where there is no champion yet.
+
+    `allowed` False (`--no-promote`) holds a run that the gates would have let through.
+    """
+    if against_champion is None:
+        reason = "first engine of this pipeline: it is the baseline that later retrains are compared with"
+        decision = Decision(verdict=Verdict.BASELINE, reasons=(reason,), exit_code=ExitCode.DONE)
+    else:
+        decision = _from_outcomes(pipeline, apply_gates(pipeline.declared_gates(), against_champion))
+    if decision.promotes and not allowed:
+        return replace(decision, verdict=Verdict.HELD, reasons=("held by --no-promote", *decision.reasons))
+    return decision
+
+
+def _from_outcomes(pipeline: PipelineSettings, outcomes: tuple[GateOutcome, ...]) -> Decision:
+    failed = [o.sentence for o in outcomes if o.state is GateState.FAILED]
+    unmeasured = [o.sentence for o in outcomes if o.state is GateState.WAIVED and o.gate.required]
+    undecided = [o.sentence for o in outcomes if o.state is GateState.UNDECIDED]
+    if failed:
+        return Decision(verdict=Verdict.HELD, reasons=tuple(failed), exit_code=ExitCode.HELD, gates=outcomes)
+    if unmeasured:
+        return Decision(
+            verdict=Verdict.HELD, reasons=tuple(unmeasured), exit_code=ExitCode.NOT_MEASURED, gates=outcomes
+        )
+    if undecided and pipeline.inconclusive == "hold":
+        return Decision(verdict=Verdict.HELD, reasons=tuple(undecided), exit_code=ExitCode.DONE, gates=outcomes)
+    notes = [o.sentence for o in outcomes if o.state is not GateState.PASSED]
+    sentence = "no gate failed" if outcomes else "no gates are declared"
+    return Decision(verdict=Verdict.PROMOTED, reasons=(sentence, *notes), exit_code=ExitCode.DONE, gates=outcomes)
+
+
+def promotion_of(decision: Decision, expected: str | None) -> Promotion | None:
+    """The swap that goes with the decision: valid only while the champion is still `expected`; None for a held run."""
+    if not decision.promotes:
+        return None
+    return Promotion(expected=expected, by=_user(), reason="; ".join(decision.reasons))
+
+
+def overtaken(decision: Decision) -> Decision:
+    """What the decision becomes where another run became champion meanwhile."""
+    reason = "another run became champion while this one was measured: compare and promote it by hand"
+    return replace(decision, verdict=Verdict.HELD, reasons=(reason,), exit_code=ExitCode.HELD)
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"
+
+
+def narrowed_exit_code(decision: Decision, shown: Sequence[Comparison], fail_on: frozenset[str]) -> ExitCode:
+    """The exit code with `--fail-on`: named judgements of headline rows count as failures where nothing else did."""
+    if decision.exit_code is not ExitCode.DONE:
+        return decision.exit_code
+    judgements = {row.judgement.value for row in shown if row.metric.headline}
+    if "worse" in fail_on and "worse" in judgements:
+        return ExitCode.HELD
+    if "not_comparable" in fail_on and "not_comparable" in judgements:
+        return ExitCode.NOT_COMPARABLE
+    if "inconclusive" in fail_on and "inconclusive" in judgements:
+        return ExitCode.INCONCLUSIVE
+    return decision.exit_code

@@ -1,0 +1,204 @@
+"""A retrain from outside: lock, journal, resume, failure, and the record's way to MLflow. Ends as one `--json` object."""
+
+import json
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from plaster_ops.domain.run import RunRecord, Verdict
+from plaster_ops.domain.timeline import Phase, Timeline
+from plaster_ops.errors import Interrupted, PlasterError, UsageError
+from plaster_ops.flow import record as records
+from plaster_ops.flow.baseline import choose_baseline
+from plaster_ops.flow.context import Context, slug
+from plaster_ops.flow.lock import pipeline_lock
+from plaster_ops.flow.publish import publish
+from plaster_ops.flow.retrain import Baselines, Outcome, Request, choose_baselines, retrain
+from plaster_ops.flow.wiring import Ports, open_ports
+from plaster_ops.ports import EventSink
+from plaster_ops.report.json_text import bare_payload, run_payload
+from plaster_ops.settings import PipelineSettings, Settings
+from plaster_ops.tracking.journal_rows import RunRow
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Start:
+    """Where the clock of this command began: seconds of the monotonic clock and of the epoch, at process start."""
+
+    monotonic_s: float
+    epoch_s: float
+
+
+def run_retrain(
+    settings: Settings, name: str | None, request: Request, *, start: Start, tell: EventSink, resume: str | None = None
+) -> dict[str, Any]:
+    """Runs one retrain and returns its `--json` object. Raises the error of a retrain that failed, after recording it.
+
+    The raised error carries the object as `payload`.
+    """
+    found, pipeline = settings.pipeline(name)
+    pipeline = _with_overrides(pipeline, request)
+    with (
+        open_ports(settings) as ports,
+        pipeline_lock(settings.memory / "locks", found, slug(found)),
+    ):
+        ports.journal.close_stale(found)
+        row, ctx = _open(ports, found, pipeline, request, start, tell, resume)
+        try:
+            baselines = _baselines(ctx, request, resumed=resume is not None)
+            outcome = retrain(ctx, request, baselines)
+        except PlasterError as error:
+            _record_failure(ctx, row, request, error)
+            if not isinstance(error, Interrupted):
+                tracked = publish(ctx, ports)
+                error.payload = _failed_payload(ctx, error, tracked)
+            raise
+        return _finish(ctx, ports, outcome, request)
+
+
+def _with_overrides(pipeline: PipelineSettings, request: Request) -> PipelineSettings:
+    changes: dict[str, Any] = {}
+    if request.scratch:
+        changes["start"] = "scratch"
+    train = {k: v for k, v in (("devices", request.devices), ("nodes", request.nodes)) if v is not None}
+    if train:
+        changes["train"] = pipeline.train.model_copy(update=train)
+    if request.profile is not None:
+        changes["measure"] = pipeline.measure.model_copy(update={"profile": request.profile})
+    return pipeline.model_copy(update=changes)
+
+
+def _open(
+    ports: Ports,
+    name: str,
+    pipeline: PipelineSettings,
+    request: Request,
+    start: Start,
+    tell: EventSink,
+    resume: str | None,
+) -> tuple[RunRow, Context]:
+    journal = ports.journal
+    who = {"pid": os.getpid(), "host": socket.gethostname(), "pid_started": records.process_started()}
+    if resume is None:
+        earlier = journal.unfinished(name)
+        if earlier is not None:
+            reason = "a new retrain was started instead of resuming it"
+            journal.fail_run(earlier.uid, Verdict.FAILED, [*earlier.reasons, reason], 1)
+        row = journal.start_run(
+            name,
+            trigger=request.trigger,
+            slot=request.slot,
+            reference=pipeline.ref,
+            settings_json=pipeline.model_dump_json(),
+            **who,
+        )
+    else:
+        found = journal.unfinished(name) if resume == "last" else journal.find_run(name, resume)
+        if found is None:
+            raise UsageError(f"no unfinished retrain of {name!r} to resume", f"start one: plaster-ops retrain {name}")
+        row = journal.resume_run(found.uid, **who)
+        pipeline = PipelineSettings.model_validate_json(journal.settings_json(row.uid))
+        tell({"event": "note", "text": f"resuming run #{row.index} of {name}"})
+    timeline = Timeline(ports.clock.monotonic_s, start.monotonic_s, row.phases if resume else None)
+    timeline.claim(Phase.WAIT, max(0.0, ports.clock.monotonic_s() - start.monotonic_s))
+    folder = ports.settings.memory / "runs" / slug(name) / f"{row.index:05d}-{row.uid[:8]}"
+    folder.mkdir(parents=True, exist_ok=True)
+    return row, Context(
+        settings=ports.settings,
+        name=name,
+        pipeline=pipeline,
+        journal=journal,
+        clock=ports.clock,
+        timeline=timeline,
+        tell=tell,
+        folder=folder,
+        uid=row.uid,
+        index=row.index or 0,
+    )
+
+
+def _baselines(ctx: Context, request: Request, *, resumed: bool) -> Baselines:
+    """Chosen before anything else and kept, so that a resumed run is compared with what it was started against."""
+    kept = ctx.journal.stages(ctx.uid).get("baselines") if resumed else None
+    if kept is None:
+        chosen = choose_baselines(ctx, request)
+        found = {
+            "champion": chosen.champion.record.uid if chosen.champion else None,
+            "shown": chosen.shown.record.uid if chosen.shown else None,
+        }
+        ctx.journal.stage_done(ctx.uid, "baselines", found, 0.0)
+        return chosen
+
+    def reopen(uid: str | None, which: str) -> Any:
+        baseline = choose_baseline(ctx.journal, ctx.name, uid) if uid else None
+        return replace(baseline, which=which) if baseline else None
+
+    return Baselines(
+        champion=reopen(kept["champion"], "champion"), shown=reopen(kept["shown"], request.compare or "last")
+    )
+
+
+def _record_failure(ctx: Context, row: RunRow, request: Request, error: PlasterError) -> None:
+    ctx.journal.save_progress(ctx.uid, ctx.timeline.to_json())
+    if isinstance(error, Interrupted):
+        ctx.journal.interrupt_run(ctx.uid, error.message)
+        return
+    if not ctx.journal.stages(ctx.uid).keys() - {"baselines"}:
+        ctx.journal.fail_run(ctx.uid, Verdict.FAILED, [error.message], error.exit_code)
+        return
+    record = records.failed(ctx, row, request_trigger=(request.trigger, request.slot), error=error)
+    ctx.journal.fail_run(ctx.uid, Verdict.FAILED, [error.message], error.exit_code, record)
+
+
+def _finish(ctx: Context, ports: Ports, outcome: Outcome, request: Request) -> dict[str, Any]:
+    if outcome.record is None:
+        payload = bare_payload(
+            ctx.name,
+            verdict=outcome.verdict,
+            exit_code=outcome.exit_code,
+            reasons=list(outcome.reasons),
+            mlflow=_mlflow_section(ctx, None),
+            trigger=request.trigger,
+        )
+        window = (outcome.prepared or {}).get("window", {})
+        payload["data"] |= {"from": window.get("learned"), "to": window.get("end"), "new_samples": 0}
+        payload["phases"] = ctx.timeline.to_json()
+        return payload
+    with ctx.timeline.phase(Phase.LOG):
+        tracked = publish(ctx, ports)
+    record = replace(outcome.record, phases=ctx.timeline.to_json())
+    _keep_answer(ctx.folder / "artifacts", record)
+    return run_payload(record, _mlflow_section(ctx, tracked))
+
+
+def _failed_payload(ctx: Context, error: PlasterError, tracked: Mapping[str, Any] | None) -> dict[str, Any]:
+    record = ctx.journal.record(ctx.uid)
+    if record is None:
+        return bare_payload(
+            ctx.name,
+            verdict=Verdict.FAILED,
+            exit_code=error.exit_code,
+            reasons=[error.message],
+            mlflow=_mlflow_section(ctx, tracked),
+            trigger="manual",
+        )
+    return run_payload(record, _mlflow_section(ctx, tracked))
+
+
+def _mlflow_section(ctx: Context, tracked: Mapping[str, Any] | None) -> dict[str, Any]:
+    empty = {
+        "tracking_uri": ctx.settings.tracking_uri,
+        "experiment": f"plaster/{ctx.name}",
+        "run_id": None,
+        "model_version": None,
+        "spooled": None,
+    }
+    return empty | dict(tracked or {})
+
+
+def _keep_answer(folder: Path, record: RunRecord) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "record.json").write_text(json.dumps(record.to_json(), ensure_ascii=False, indent=1), encoding="utf-8")

@@ -1,0 +1,130 @@
+"""Engines measured now, side by side, in fresh processes that did not train; and the comparison that follows."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from plaster_ops.domain.card import Card, Reading, Row, Unmeasured
+from plaster_ops.domain.compare import Comparison, Evidence, compare_cards
+from plaster_ops.domain.fingerprint import Fingerprint
+from plaster_ops.domain.metrics import HEADLINES
+from plaster_ops.domain.sample import PairedDifference, PairedRatios
+from plaster_ops.flow.baseline import Baseline
+from plaster_ops.flow.context import Context
+from plaster_ops.flow.optimise import Opponent
+from plaster_ops.plaster import accuracy, energy, latency, throughput
+from plaster_ops.plaster.evidence import Evidence as Measured
+from plaster_ops.plaster.evidence import load_evidence
+from plaster_ops.plaster.profiles import find_profile
+
+REMEASURED = ("latency/", "throughput/", "energy/", "accuracy/")
+"""Axes whose values of the baseline are taken from today's measurement, never from the store."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SideBySide:
+    """What the measuring processes brought home, and where their records lie."""
+
+    evidence: Measured
+    folders: tuple[Path, ...]
+    profile: str
+
+
+def measure(ctx: Context, engines: Sequence[Opponent], *, samples: str, eager: Path | None = None) -> SideBySide:
+    """Measures all engines in R fresh processes, interleaved A B B A; R and the seconds come from the profile."""
+    wanted = ctx.pipeline.measure
+    profile = find_profile(wanted.profile)
+    chosen: Mapping[str, int] | None = None
+    folders = []
+    for process in range(profile.processes):
+        spec = {
+            "engines": [{"label": e.label, "folder": str(e.folder)} for e in engines],
+            "samples": samples,
+            "profile": profile.name,
+            "process": process,
+            "slo_ms": wanted.slo_ms,
+            "batches": list(wanted.batches),
+            "threads": ctx.pipeline.engine.threads,
+            "device": "cpu",
+            "chosen_batches": dict(chosen) if chosen else None,
+            "eager": str(eager) if eager else None,
+        }
+        name = f"measure/p{process}"
+        result = ctx.child(
+            "measure", spec, folder=name, timeout_s=profile.timeout_s, threads=ctx.pipeline.engine.threads
+        )
+        chosen = chosen or result.get("chosen_batches")
+        folders.append(ctx.folder / name)
+    return reopen(folders, profile.name)
+
+
+def reopen(folders: Sequence[Path], profile: str) -> SideBySide:
+    """The evidence of measuring processes that ran before."""
+    return SideBySide(evidence=load_evidence(folders), folders=tuple(folders), profile=profile)
+
+
+def timed_rows(measured: SideBySide, label: str) -> list[Row]:
+    """Latency, throughput and energy rows of one engine."""
+    evidence = measured.evidence
+    return [*latency.read(evidence, label), *throughput.read(evidence, label), *energy.read(evidence, label)]
+
+
+def card_then(
+    baseline: Baseline, measured: SideBySide | None, evaluation: Mapping[str, Any], label: str | None = None
+) -> Card:
+    """An earlier run's card as of today: re-measured where it could be, stored for what does not change."""
+    if measured is None:
+        return baseline.card
+    stored = [row for row in baseline.card if not row.metric.key.startswith(REMEASURED)]
+    fresh = timed_rows(measured, label or baseline.label)
+    return Card.of([*stored, *fresh, *accuracy.read(evaluation, label or baseline.label)])
+
+
+def compare_with(
+    now: Card,
+    baseline: Baseline,
+    measured: SideBySide | None,
+    evaluation: Mapping[str, Any],
+    *,
+    margins: Mapping[str, float],
+    history: Mapping[str, Sequence[float]],
+    fingerprint: Fingerprint,
+) -> tuple[Comparison, ...]:
+    """All judged metrics of the new card against one baseline."""
+    then = card_then(baseline, measured, evaluation)
+    differing = fingerprint.differences(Fingerprint.from_json(baseline.record.fingerprint))
+    return compare_cards(
+        now,
+        then,
+        paired_evidence(measured, evaluation, baseline.label),
+        margins=margins,
+        history=history,
+        differing=() if measured is not None else differing,
+        how="remeasured" if measured is not None else "stored",
+    )
+
+
+def paired_evidence(measured: SideBySide | None, evaluation: Mapping[str, Any], label: str) -> Evidence:
+    """The paired numbers of `now` against one engine."""
+    ratios: dict[str, PairedRatios] = {}
+    if measured is not None:
+        for room in (latency, throughput, energy):
+            for paired in room.paired_ratios(measured.evidence, "now", label):
+                ratios[paired.key] = paired
+    differences: dict[str, PairedDifference] = {
+        paired.key: paired for paired in accuracy.paired_differences(evaluation, label)
+    }
+    return Evidence(ratios=ratios, differences=differences)
+
+
+def with_missing(rows: Sequence[Row], reason: str) -> list[Row]:
+    """The rows, with every unmeasured timed headline given as reason `reason`; for `--no-measure`."""
+    present = {row.metric.key for row in rows}
+    gaps: list[Row] = [Unmeasured(metric=metric, reason=reason) for metric in HEADLINES if metric.key not in present]
+    return [*rows, *gaps]
+
+
+def value_of(rows: Sequence[Row], key: str) -> float | None:
+    """The value of a measured row."""
+    return next((row.value for row in rows if row.metric.key == key and isinstance(row, Reading)), None)

@@ -1,0 +1,29 @@
+"""`python -m plaster_ops.flow.stages <stage> <folder>`: the entry of every child. docs/workers.md is its contract."""
+
+import importlib
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+from plaster_ops.errors import UsageError
+from plaster_ops.ports import EventSink
+from plaster_ops.processes.child import serve
+
+
+def main(arguments: list[str]) -> NoReturn:
+    """Runs the stage named first in the folder named second; leaves the process with its exit code."""
+    stage, folder = arguments
+
+    def run(spec: Mapping[str, Any], folder: Path, emit: EventSink) -> Mapping[str, Any]:
+        if not stage.isidentifier():
+            raise UsageError(f"stage {stage!r} is no module of plaster_ops.flow.stages")
+        module = importlib.import_module(f"plaster_ops.flow.stages.{stage}")
+        result: Mapping[str, Any] = module.run(spec, folder, emit)
+        return result
+
+    serve(stage, Path(folder), run)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,188 @@
+"""The measure stage: loads every engine of a comparison into one fresh process and collects raw evidence.
+
+No user code runs here. Reading the evidence is the parent's work (`plaster.latency` and its neighbours).
+"""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from plaster_ops.plaster.collect import EAGER, Block, Collected, Collector, Setup
+from plaster_ops.plaster.load import Samples, load_samples
+from plaster_ops.plaster.machine import peak_host_bytes, process_age_s
+from plaster_ops.plaster.meter import meter_for
+from plaster_ops.plaster.power import open_counter
+from plaster_ops.plaster.preflight import cpu_times, disturbance, gpu_trouble
+from plaster_ops.plaster.profiles import Profile, find_profile
+from plaster_ops.plaster.search import Found
+from plaster_ops.plaster.timing import process_cpu_s
+from plaster_ops.ports import Engine, EventSink
+
+SCHEMA = 1
+RAW = "raw.npz"
+
+
+def run(spec: Mapping[str, Any], folder: Path, emit: EventSink) -> dict[str, Any]:
+    """Measures `spec["engines"]` (rows `{"label", "folder"}`) against each other; raw latencies go to `folder/raw.npz`.
+
+    Further fields: `samples` (file), `profile`, `process` (0 searches the batch unless `chosen_batches` is given),
+    `slo_ms`, `batches`, `threads`, `device`, `eager` (engine folder or None).
+    """
+    import torch
+
+    torch.set_num_threads(int(spec["threads"]))
+    device, process = str(spec["device"]), int(spec["process"])
+    samples = load_samples(Path(spec["samples"]), pinned=device.startswith("cuda"))
+    machine_before, own_before_s = cpu_times(), process_cpu_s()
+    engines, loading = _load(spec, samples, process)
+    counter = open_counter(device)
+    try:
+        profile = _fitted(find_profile(str(spec["profile"])), spec)
+        setup = Setup(
+            profile=profile,
+            slo_ms=float(spec["slo_ms"]),
+            batches=tuple(int(batch) for batch in spec["batches"]),
+            process=process,
+            chosen_batches=spec.get("chosen_batches"),
+        )
+        collected = Collector(
+            {row["label"]: engines[row["label"]].run for row in spec["engines"]},
+            samples,
+            setup,
+            eager=engines[EAGER].run if EAGER in engines else None,
+            emit=emit,
+            meter=meter_for(counter),
+        ).collect()
+        quiet = disturbance(machine_before, cpu_times(), process_cpu_s() - own_before_s, gpu_trouble(device))
+    finally:
+        counter.close()
+        for engine in engines.values():
+            engine.close()
+    _write_raw(folder / RAW, collected.blocks)
+    return {
+        "schema": SCHEMA,
+        "process": process,
+        "profile": setup.profile.name,
+        "slo_ms": setup.slo_ms,
+        "device": device,
+        "threads": int(spec["threads"]),
+        "input_shapes": list(samples.shapes),
+        "samples_count": samples.count,
+        "engines": {label: row | _warmth(collected, label) for label, row in loading.items()},
+        "blocks": _block_rows(collected.blocks),
+        "search": _search_rows(collected.found),
+        "chosen_batches": dict(collected.chosen_batches),
+        "energy": {"source": counter.source, "scope": counter.scope, "reason": counter.reason},
+        "machine": {
+            "steal_ratio": quiet.steal_ratio,
+            "other_load_ratio": quiet.other_load_ratio,
+            "notes": list(quiet.notes),
+            "suspect": quiet.suspect,
+        },
+        "peak_host_bytes": peak_host_bytes(),
+        "age_s": process_age_s(),
+    }
+
+
+def _load(
+    spec: Mapping[str, Any], samples: Samples, process: int
+) -> tuple[dict[str, Engine], dict[str, dict[str, Any]]]:
+    """Engines by label, and per label its seconds to load and its first answer; the order alternates with the process."""
+    from plaster_ops.engines.registry import load_engine
+
+    rows = [(str(row["label"]), Path(row["folder"])) for row in spec["engines"]]
+    if spec.get("eager"):
+        rows.append((EAGER, Path(spec["eager"])))
+    engines: dict[str, Engine] = {}
+    loading: dict[str, dict[str, Any]] = {}
+    first = samples.queries(1)[0]
+    for label, folder in rows if process % 2 == 0 else reversed(rows):
+        begin_ns = time.perf_counter_ns()
+        engine = load_engine(folder)
+        loaded_ns = time.perf_counter_ns()
+        engine.run(*first)
+        answered_ns = time.perf_counter_ns()
+        engines[label] = engine
+        loading[label] = {
+            "folder": str(folder),
+            "load_s": (loaded_ns - begin_ns) * 1e-9,
+            "first_inference_ms": (answered_ns - loaded_ns) * 1e-6,
+            "effective_precision": engine.effective_precision(),
+        }
+    return engines, loading
+
+
+def _fitted(profile: Profile, spec: Mapping[str, Any]) -> Profile:
+    """The profile shortened to what is left of the process's budget after its start."""
+    engines = len(spec["engines"])
+    left_s = profile.process_limit_s(engines) - process_age_s()
+    searching = spec.get("chosen_batches") is None
+    return profile.shortened(left_s / profile.needed_s(engines, searching=searching, eager=bool(spec.get("eager"))))
+
+
+def _warmth(collected: Collected, label: str) -> dict[str, Any]:
+    warmth = collected.warmths.get(label)
+    if warmth is None:
+        return {}
+    return {"warmup": {"queries": warmth.queries, "seconds": warmth.seconds, "is_steady": warmth.is_steady}}
+
+
+def _block_rows(blocks: tuple[Block, ...]) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    origin_ns = blocks[0].timed.start_ns if blocks else 0
+    for block in blocks:
+        energy = block.energy
+        rows.append(
+            {
+                "kind": block.kind,
+                "label": block.label,
+                "index": block.index,
+                "position": block.position,
+                "batch": block.batch,
+                "queries": len(block.timed.latencies_ns),
+                "start_s": (block.timed.start_ns - origin_ns) * 1e-9,
+                "window_s": block.timed.window_ns * 1e-9,
+                "cpu_s": block.timed.cpu_s,
+                "energy": None
+                if energy is None
+                else {
+                    "joules": energy.joules,
+                    "window_s": energy.window_s,
+                    "inferences": energy.inferences,
+                    "updates": energy.updates,
+                },
+            }
+        )
+    return rows
+
+
+def _search_rows(found: Found | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    return {
+        label: {
+            "ended": found.ended[label],
+            "probes": [
+                {
+                    "batch": probe.batch,
+                    "rate_per_s": probe.rate_per_s,
+                    "total_per_s": probe.total_per_s,
+                    "p90_ms": probe.p90_ms,
+                    "queries": probe.queries,
+                    "over_limit": probe.over_limit,
+                    "fit": probe.fit.value,
+                }
+                for probe in probes
+            ],
+        }
+        for label, probes in found.probes.items()
+    }
+
+
+def _write_raw(path: Path, blocks: tuple[Block, ...]) -> None:
+    """All latencies laid end to end in the order of the result's blocks; `queries` there says where one ends."""
+    import numpy as np
+
+    laid = [latency_ns for block in blocks for latency_ns in block.timed.latencies_ns]
+    np.savez_compressed(path, latencies_ns=np.asarray(laid, dtype=np.int64))

@@ -1,0 +1,105 @@
+"""Stage `prepare`: the data of this retrain, counted, digested, with real inputs put aside for measuring."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from plaster_ops.data.batches import (
+    SetDigest,
+    batch_rows,
+    flat_inputs,
+    golden_loader,
+    labelled_batches,
+    rolling_loader,
+)
+from plaster_ops.data.samples import SampleKeeper
+from plaster_ops.data.windows import Arrival, open_window
+from plaster_ops.errors import DataError, PipelineError
+from plaster_ops.flow.loading import load_pipeline
+from plaster_ops.ports import EventSink
+
+
+def run(spec: Mapping[str, Any], folder: Path, emit: EventSink) -> dict[str, Any]:
+    """spec: reference, project, seen, learned, needed, need_data. Result: window, counts, digests, samples, skip.
+
+    With `window` in the spec that window is taken instead of a new one (a later look at the same data).
+    """
+    pipeline = load_pipeline(spec["reference"], Path(spec["project"]))
+    source = getattr(pipeline, "source", None)
+    arrival = open_window(source, seen=spec.get("seen"), learned=spec.get("learned"), needed=spec["needed"])
+    result: dict[str, Any] = {
+        "window": arrival.window.to_json(),
+        "source": describe_source(source),
+        "arrived_at": arrival.arrived_at,
+        "fresh_samples": arrival.fresh_samples,
+        "new_samples": arrival.new_samples,
+        "skip": arrival.skip,
+    }
+    if arrival.skip:
+        return result
+    emit({"event": "note", "text": "reading the evaluation sets"})
+    return result | _survey(pipeline, arrival, folder)
+
+
+def _survey(pipeline: Any, arrival: Arrival, folder: Path) -> dict[str, Any]:
+    example = pipeline.sample_batch(2)
+    _check_example(example)
+    data = pipeline.data(arrival.window)
+    keeper, rolling = SampleKeeper(), SetDigest()
+    for inputs, targets in labelled_batches(rolling_loader(data), example, pipeline):
+        keeper.add(flat_inputs(inputs))
+        rolling.add(inputs, targets)
+    if rolling.samples == 0:
+        raise DataError(
+            "the rolling evaluation set has 0 rows",
+            "hold out the newest labelled data in test_dataloader (or val_dataloader)",
+        )
+    golden = SetDigest()
+    loader = golden_loader(pipeline)
+    if loader is not None:
+        for inputs, targets in labelled_batches(loader, example, pipeline):
+            golden.add(inputs, targets)
+        if golden.samples == 0:
+            raise DataError("the golden set has 0 rows", "let golden() return at least one labelled sample")
+    file = folder / "samples.safetensors"
+    kept = keeper.save(file)
+    train_samples = _count_training(data)
+    return {
+        "train_samples": train_samples,
+        "new_samples": arrival.new_samples if arrival.new_samples is not None else train_samples,
+        "eval_samples": rolling.samples,
+        "eval_digest": rolling.hexdigest(),
+        "golden_samples": golden.samples if loader is not None else None,
+        "golden_digest": golden.hexdigest() if loader is not None else None,
+        "samples": str(file),
+        "samples_kept": kept,
+    }
+
+
+def _check_example(example: Any) -> None:
+    rows = batch_rows(example)
+    if rows != 2:
+        raise PipelineError(
+            f"sample_batch(2) returned {rows} samples along the first axis",
+            "let sample_batch(n) return the inputs of n samples, batch first",
+        )
+
+
+def _count_training(data: Any) -> int | None:
+    """Samples of the training loader's dataset; None where it does not know its length."""
+    data.setup("fit")
+    loader = data.train_dataloader()
+    try:
+        count = len(loader.dataset)
+    except (AttributeError, TypeError):
+        return None
+    if count == 0:
+        raise DataError("the training window has 0 rows", "check data(window) and the source's cut")
+    return count
+
+
+def describe_source(source: Any) -> str:
+    """What data arrives from, in words."""
+    if source is None:
+        return "none declared: every retrain takes all that the data module gives"
+    return str(getattr(source, "name", type(source).__name__))

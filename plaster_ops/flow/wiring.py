@@ -1,0 +1,37 @@
+"""Concrete classes are chosen here and nowhere else."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from plaster_ops.ports import Clock, SystemClock, Tracker
+from plaster_ops.settings import Settings
+from plaster_ops.tracking.journal import Journal
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ports:
+    """The journal of a project, its tracker (made only when asked for: it imports mlflow), and the clock."""
+
+    journal: Journal
+    clock: Clock
+    settings: Settings
+
+    def tracker(self) -> Tracker:
+        """The MLflow store that the settings name; nothing is contacted yet."""
+        from plaster_ops.tracking.mlflow_store import MlflowTracker, resolve_uri
+
+        uri = resolve_uri(self.settings.tracking_uri, self.settings.project)
+        return MlflowTracker(uri, self.artifact_root())
+
+    def artifact_root(self) -> Path:
+        """Where the embedded store keeps artifacts."""
+        return self.settings.memory / "artifacts"
+
+
+@contextmanager
+def open_ports(settings: Settings, clock: Clock | None = None) -> Iterator[Ports]:
+    """Everything a command needs, closed at the end. Raises `NotRecorded` where the journal cannot be written."""
+    with Journal.open(settings.memory) as journal:
+        yield Ports(journal=journal, clock=clock or SystemClock(), settings=settings)

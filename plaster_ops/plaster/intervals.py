@@ -1,0 +1,50 @@
+"""Intervals from blocks and processes. Queries of one block resemble each other; blocks and restarts carry the noise."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from plaster_ops.plaster.evidence import MeasuredBlock, by_process, pooled_ns
+from plaster_ops.plaster.percentiles import percentile, rank_interval
+
+Interval = tuple[float, float]
+_RESAMPLES = 1000
+_SEED = 20261
+_LEAST_BLOCKS = 4
+
+
+def percentile_interval_ms(blocks: Sequence[MeasuredBlock], quantile: float) -> Interval | None:
+    """95 % order-statistic interval of the pooled samples, widened to the percentiles of the single processes.
+
+    The order statistics alone would speak for these processes only; the next restart differs more than that.
+    """
+    ordered = pooled_ns(blocks)
+    ranks = rank_interval(len(ordered), quantile)
+    if ranks is None:
+        return None
+    single = [percentile(list(pooled_ns(part)), quantile) for part in by_process(blocks)]
+    bounds = [int(ordered[ranks[0] - 1]), int(ordered[ranks[1] - 1]), *map(int, single)]
+    return min(bounds) * 1e-6, max(bounds) * 1e-6
+
+
+def total_ratio(
+    blocks: Sequence[MeasuredBlock],
+    over: Callable[[MeasuredBlock], float],
+    under: Callable[[MeasuredBlock], float],
+) -> tuple[float, Interval | None]:
+    """Sum of `over` / sum of `under`, and its 95 % interval from a bootstrap over blocks, widened to the processes' own.
+
+    No interval below 4 blocks. Raises `ZeroDivisionError` where `under` sums to zero.
+    """
+    tops = np.array([over(block) for block in blocks], dtype=float)
+    bottoms = np.array([under(block) for block in blocks], dtype=float)
+    if not bottoms.sum() > 0:
+        raise ZeroDivisionError("the blocks hold no time, samples or joules to divide by")
+    value = float(tops.sum() / bottoms.sum())
+    if len(blocks) < _LEAST_BLOCKS or not (bottoms > 0).all():
+        return value, None
+    picks = np.random.default_rng(_SEED).integers(0, len(blocks), (_RESAMPLES, len(blocks)))
+    ratios = tops[picks].sum(axis=1) / bottoms[picks].sum(axis=1)
+    low, high = np.quantile(ratios, (0.025, 0.975))
+    own = [sum(map(over, part)) / sum(map(under, part)) for part in by_process(blocks)]
+    return value, (min(float(low), *own), max(float(high), *own))

@@ -1,0 +1,143 @@
+"""L, latency: host to host, batch 1, one query at a time. Reads the single-stream blocks of all processes."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from plaster_ops.domain import metrics as m
+from plaster_ops.domain.card import Reading, Row, Status, Unmeasured
+from plaster_ops.domain.metrics import Metric
+from plaster_ops.domain.sample import PairedRatios
+from plaster_ops.plaster.evidence import Evidence, MeasuredBlock, by_process, pooled_ns
+from plaster_ops.plaster.intervals import percentile_interval_ms, total_ratio
+from plaster_ops.plaster.pairing import pair_blocks
+from plaster_ops.plaster.percentiles import (
+    early_stopping_estimate,
+    fewest_for_interval,
+    fewest_to_pass,
+    percentile,
+)
+
+_SINGLE = "single"
+_STEADY = 1.10
+_PERCENTILES = ((m.E2E_P50_MS, 0.50), (m.E2E_P90_MS, 0.90), (m.E2E_P95_MS, 0.95), (m.E2E_P99_MS, 0.99))
+QUANTILES = {metric.key: quantile for metric, quantile in _PERCENTILES}
+
+
+def read(evidence: Evidence, label: str) -> list[Row]:
+    """All latency rows of one engine; percentiles that its number of queries cannot carry are not measured."""
+    blocks = evidence.blocks(_SINGLE, label)
+    if not blocks:
+        reason = f"engine {label!r} was not measured"
+        return [Unmeasured(metric=metric, reason=reason) for metric, _ in _PERCENTILES]
+    rows: list[Row] = [_percentile_row(evidence, blocks, metric, quantile) for metric, quantile in _PERCENTILES]
+    return [*rows, _early_stopping_row(evidence, blocks), *_plain_rows(evidence, blocks), *_start_rows(evidence, label)]
+
+
+def paired_ratios(evidence: Evidence, now: str, then: str, metric: Metric = m.E2E_P50_MS) -> PairedRatios | Unmeasured:
+    """log(now / then) of a percentile (p50 unless `metric` says p90, p95 or p99), block against block per process."""
+    quantile = QUANTILES[metric.key]
+    return pair_blocks(evidence, metric, _SINGLE, now, then, lambda block: _block_ms(block, quantile))
+
+
+def p50_ms(evidence: Evidence, label: str, kind: str = _SINGLE) -> float | None:
+    """Median over all processes; None where that engine was not measured. Eager's blocks are of kind "eager"."""
+    ordered = pooled_ns(evidence.blocks(kind, label))
+    return int(percentile(list(ordered), 0.5)) * 1e-6 if len(ordered) else None
+
+
+def _percentile_row(evidence: Evidence, blocks: Sequence[MeasuredBlock], metric: Metric, quantile: float) -> Row:
+    ordered = pooled_ns(blocks)
+    fewest = fewest_for_interval(quantile)
+    if len(ordered) < fewest:
+        return Unmeasured(metric=metric, reason=f"{len(ordered)} queries; this percentile needs {fewest}")
+    status, reason = evidence.trust()
+    if status is Status.MEASURED and not _is_steady(blocks, quantile):
+        status, reason = Status.UNSTABLE, "no three consecutive blocks within 10 % in most processes"
+    return Reading(
+        metric=metric,
+        value=int(percentile(list(ordered), quantile)) * 1e-6,
+        ci95=percentile_interval_ms(blocks, quantile),
+        n=len(ordered),
+        status=status,
+        reason=reason or _noted(evidence),
+    )
+
+
+def _early_stopping_row(evidence: Evidence, blocks: Sequence[MeasuredBlock]) -> Row:
+    ordered = pooled_ns(blocks)
+    estimate = early_stopping_estimate(list(ordered), 0.99)
+    if estimate is None:
+        reason = f"{len(ordered)} queries; the early-stopping estimate needs {fewest_to_pass(1)}"
+        return Unmeasured(metric=m.E2E_P99_ES_MS, reason=reason)
+    status, reason_text = evidence.trust()
+    return Reading(
+        metric=m.E2E_P99_ES_MS, value=int(estimate) * 1e-6, n=len(ordered), status=status, reason=reason_text
+    )
+
+
+def _plain_rows(evidence: Evidence, blocks: Sequence[MeasuredBlock]) -> list[Row]:
+    status, reason = evidence.trust()
+    ordered = pooled_ns(blocks)
+    mean_ms, interval = total_ratio(blocks, lambda b: float(b.latencies_ns.sum()) * 1e-6, lambda b: float(b.queries))
+    count = len(ordered)
+    rows: list[Row] = [
+        Reading(metric=m.E2E_MEAN_MS, value=mean_ms, ci95=interval, n=count, status=status, reason=reason),
+        Reading(metric=m.E2E_MAX_MS, value=int(ordered[-1]) * 1e-6, n=count, status=status, reason=reason),
+        Reading(metric=m.SAMPLES_COUNT, value=count),
+        Reading(metric=m.WINDOW_S, value=sum(block.window_s for block in blocks)),
+    ]
+    correlation = _autocorrelation(blocks)
+    if correlation is None:
+        rows.append(Unmeasured(metric=m.AUTOCORR1_RATIO, reason="too few queries in a block"))
+    else:
+        rows.append(Reading(metric=m.AUTOCORR1_RATIO, value=correlation, n=count))
+    return rows
+
+
+def _start_rows(evidence: Evidence, label: str) -> list[Row]:
+    loaded = evidence.engine_rows(label)
+    rows: list[Row] = []
+    for metric, field in ((m.FIRST_INFERENCE_MS, "first_inference_ms"), (m.ENGINE_LOAD_S, "load_s")):
+        values = sorted(float(row[field]) for row in loaded)
+        if values:
+            rows.append(Reading(metric=metric, value=_median(values), ci95=None, n=len(values)))
+    return rows
+
+
+def _is_steady(blocks: Sequence[MeasuredBlock], quantile: float) -> bool:
+    """True where most processes had three blocks in a row within 10 % (or fewer than three blocks to tell by)."""
+    steady = [_has_steady_run([_block_ms(block, quantile) for block in part]) for part in by_process(blocks)]
+    return sum(steady) * 2 > len(steady)
+
+
+def _has_steady_run(values: Sequence[float]) -> bool:
+    runs = [values[i : i + 3] for i in range(len(values) - 2)]
+    return not runs or any(max(three) <= _STEADY * min(three) for three in runs)
+
+
+def _block_ms(block: MeasuredBlock, quantile: float) -> float:
+    return int(percentile(sorted(block.latencies_ns), quantile)) * 1e-6
+
+
+def _autocorrelation(blocks: Sequence[MeasuredBlock]) -> float | None:
+    """Lag-1 autocorrelation of log latency around each block's own mean, pooled over blocks."""
+    products = squares = 0.0
+    for block in blocks:
+        if block.queries >= 3:
+            logs = np.log(np.maximum(block.latencies_ns, 1).astype(float))
+            logs = logs - logs.mean()
+            products += float((logs[1:] * logs[:-1]).sum())
+            squares += float((logs * logs).sum())
+    return products / squares if squares > 0 and math.isfinite(products) else None
+
+
+def _noted(evidence: Evidence) -> str | None:
+    notes = evidence.notes()
+    return notes[0] if notes else None
+
+
+def _median(ordered: Sequence[float]) -> float:
+    middle = len(ordered) // 2
+    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2

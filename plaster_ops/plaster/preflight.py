@@ -1,0 +1,114 @@
+"""Whether the machine was left alone while it measured, and what can be measured on it at all."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from plaster_ops.plaster.machine import cpu_environment, first_line, peak_host_bytes
+from plaster_ops.plaster.power import find_gpu, open_nvml, open_rapl
+
+_STEAL_NOTED = 0.01
+_STEAL_SUSPECT = 0.10
+_LOAD_NOTED = 0.10
+_ROOT = Path("/")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CpuTimes:
+    """CPU seconds of the whole machine since boot: `busy_s` by anyone, `steal_s` taken by the host, `total_s` all."""
+
+    busy_s: float
+    steal_s: float
+    total_s: float
+
+
+def cpu_times(root: Path = _ROOT) -> CpuTimes | None:
+    """The first line of /proc/stat in seconds; None where there is none."""
+    fields = first_line(root / "proc/stat").split()
+    if len(fields) < 9 or fields[0] != "cpu":
+        return None
+    ticks = [int(field) / os.sysconf("SC_CLK_TCK") for field in fields[1:9]]
+    idle_s = ticks[3] + ticks[4]
+    total_s = sum(ticks)
+    return CpuTimes(busy_s=total_s - idle_s - ticks[7], steal_s=ticks[7], total_s=total_s)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Quiet:
+    """How undisturbed a span was. `suspect` says why its values may not decide; `notes` what else to know."""
+
+    steal_ratio: float | None
+    other_load_ratio: float | None
+    notes: tuple[str, ...] = ()
+    suspect: str = ""
+
+
+def disturbance(before: CpuTimes | None, after: CpuTimes | None, own_cpu_s: float, gpu_trouble: str = "") -> Quiet:
+    """Compares two readings of the machine with what this process used in between.
+
+    Steal above 1 % and foreign load above 10 % of the machine are noted; steal above 10 % and any trouble of the GPU make
+    the span suspect. Paired comparisons survive the former, since both engines meet it in turn.
+    """
+    if before is None or after is None or after.total_s <= before.total_s:
+        return Quiet(steal_ratio=None, other_load_ratio=None, suspect=gpu_trouble)
+    span_s = after.total_s - before.total_s
+    steal = (after.steal_s - before.steal_s) / span_s
+    other = max(0.0, after.busy_s - before.busy_s - own_cpu_s) / span_s
+    notes = []
+    if steal > _STEAL_NOTED:
+        notes.append(f"the host took {steal:.1%} of the CPU time (steal)")
+    if other > _LOAD_NOTED:
+        notes.append(f"other processes used {other:.0%} of the machine")
+    suspect = gpu_trouble or (notes[0] if steal > _STEAL_SUSPECT else "")
+    return Quiet(steal_ratio=steal, other_load_ratio=other, notes=tuple(notes), suspect=suspect)
+
+
+def gpu_trouble(device: str, *, nvml: Any = None) -> str:
+    """Why readings of that GPU would be suspect now: other processes on it, throttling. Empty where nothing is known."""
+    if not device.startswith("cuda"):
+        return ""
+    if nvml is None:
+        import pynvml as nvml
+    try:
+        nvml.nvmlInit()
+        handle = find_gpu(nvml, device)
+        running = nvml.nvmlDeviceGetComputeRunningProcesses(handle)
+        reasons = int(nvml.nvmlDeviceGetCurrentClocksThrottleReasons(handle))
+    except (nvml.NVMLError, ValueError):
+        return ""
+    if len(running) > 1:
+        return f"{len(running)} processes compute on this GPU"
+    slowed = nvml.nvmlClocksThrottleReasonHwSlowdown | nvml.nvmlClocksThrottleReasonSwThermalSlowdown
+    return "the GPU throttled its clocks (thermal or power)" if reasons & slowed else ""
+
+
+def what_can_be_measured(*, root: Path = _ROOT, nvml: Any = None) -> list[tuple[str, bool, str]]:
+    """Rows `(thing, ok, reason)` for `doctor`; the reason of something that works says what it is."""
+    gpu = open_nvml(nvml=nvml)
+    rapl = open_rapl(root / "sys/class/powercap")
+    governor = cpu_environment(root)["governor"]
+    times = cpu_times(root)
+    rows = [
+        ("GPU energy (NVML)", not gpu.reason, gpu.reason or "counter of the whole board"),
+        ("CPU energy (RAPL)", not rapl.reason, rapl.reason or "package domains"),
+        ("CPU time", True, "user + system seconds of the measuring process"),
+        ("CPU steal and foreign load", times is not None, "/proc/stat" if times else "/proc/stat is not readable"),
+        ("peak memory", peak_host_bytes(root) is not None, "VmHWM in /proc/self/status"),
+        (
+            "CPU governor",
+            governor != "unknown",
+            governor if governor != "unknown" else "no cpufreq here (virtual machine?)",
+        ),
+        ("performance counters (perf)", *_perf(root)),
+    ]
+    gpu.close()
+    return rows
+
+
+def _perf(root: Path) -> tuple[bool, str]:
+    level = first_line(root / "proc/sys/kernel/perf_event_paranoid")
+    if not level:
+        return False, "the kernel has no perf events"
+    allowed = int(level) <= 2 or os.geteuid() == 0
+    return allowed, f"kernel.perf_event_paranoid = {level}" + ("" if allowed else "; needs 2 or less")

@@ -1,0 +1,111 @@
+"""How long measuring may take. A profile fixes processes and seconds; what they yield decides which rows are given."""
+
+from dataclasses import dataclass, replace
+
+from plaster_ops.errors import SettingsError
+
+_LEAST_SCALE = 0.25
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Profile:
+    """Seconds are per engine and process unless said otherwise.
+
+    `total_s` is the budget of two engines together over all processes, process starts included; it grows with a third
+    engine and does not bound the profile `full`, whose durations are minimums.
+    """
+
+    name: str
+    processes: int
+    total_s: float
+    warmup_s: float
+    warmup_limit_s: float
+    single_s: float
+    block_s: float
+    probe_s: float
+    """One batch of the throughput search; process 0 only."""
+    search_limit_s: float
+    """The whole search, all engines together."""
+    throughput_s: float
+    certify_limit_s: float
+    """How far `throughput_s` may stretch so that the latency limit can be certified."""
+    energy_block_s: float
+    """Length of a throughput block where an energy counter that ticks slowly is read."""
+    eager_s: float
+
+    def process_limit_s(self, engines: int) -> float:
+        """Wall seconds one process may take with that many engines, its start included."""
+        return self.total_s / self.processes * max(1.0, engines / 2)
+
+    def needed_s(self, engines: int, *, searching: bool, eager: bool) -> float:
+        """Timed seconds this profile asks of one process, loading not counted."""
+        per_engine = self.warmup_s + self.single_s + self.throughput_s
+        return engines * per_engine + self.search_limit_s * searching + (self.eager_s + self.warmup_s) * eager
+
+    def shortened(self, scale: float) -> "Profile":
+        """Every duration but a block's times `scale`, which is kept between 0.25 and 1."""
+        kept = min(1.0, max(_LEAST_SCALE, scale))
+        return replace(
+            self,
+            warmup_s=self.warmup_s * kept,
+            single_s=self.single_s * kept,
+            search_limit_s=self.search_limit_s * kept,
+            throughput_s=self.throughput_s * kept,
+            certify_limit_s=self.certify_limit_s * kept,
+            eager_s=self.eager_s * kept,
+        )
+
+
+SMOKE = Profile(
+    name="smoke",
+    processes=2,
+    total_s=20.0,
+    warmup_s=0.25,
+    warmup_limit_s=0.75,
+    single_s=1.5,
+    block_s=0.05,
+    probe_s=0.06,
+    search_limit_s=1.2,
+    throughput_s=1.0,
+    certify_limit_s=2.0,
+    energy_block_s=0.5,
+    eager_s=0.25,
+)
+STANDARD = Profile(
+    name="standard",
+    processes=3,
+    total_s=150.0,
+    warmup_s=1.0,
+    warmup_limit_s=3.0,
+    single_s=12.0,
+    block_s=0.2,
+    probe_s=0.25,
+    search_limit_s=5.0,
+    throughput_s=7.0,
+    certify_limit_s=10.0,
+    energy_block_s=3.5,
+    eager_s=1.0,
+)
+FULL = Profile(
+    name="full",
+    processes=3,
+    total_s=4800.0,
+    warmup_s=2.0,
+    warmup_limit_s=10.0,
+    single_s=200.0,
+    block_s=1.0,
+    probe_s=5.0,
+    search_limit_s=120.0,
+    throughput_s=200.0,
+    certify_limit_s=300.0,
+    energy_block_s=20.0,
+    eager_s=10.0,
+)
+PROFILES = {profile.name: profile for profile in (SMOKE, STANDARD, FULL)}
+
+
+def find_profile(name: str) -> Profile:
+    """The profile of that name; raises `SettingsError` that lists the known ones."""
+    if name not in PROFILES:
+        raise SettingsError(f"measure profile {name!r} does not exist", f"known profiles: {', '.join(PROFILES)}")
+    return PROFILES[name]

@@ -1,0 +1,104 @@
+"""T, throughput: samples per second of a static batch whose p99 is certified within the latency limit."""
+
+from collections.abc import Sequence
+
+from plaster_ops.domain import metrics as m
+from plaster_ops.domain.card import Reading, Row, Status, Unmeasured
+from plaster_ops.domain.sample import PairedRatios
+from plaster_ops.plaster.evidence import Evidence, MeasuredBlock, pooled_ns
+from plaster_ops.plaster.intervals import percentile_interval_ms, total_ratio
+from plaster_ops.plaster.pairing import pair_blocks
+from plaster_ops.plaster.percentiles import fewest_for_interval, fewest_to_pass, is_clearly_over, passes, percentile
+
+_THROUGHPUT, _SINGLE = "throughput", "single"
+
+
+def read(evidence: Evidence, label: str) -> list[Row]:
+    """All throughput rows of one engine."""
+    blocks = evidence.blocks(_THROUGHPUT, label)
+    limit = Reading(metric=m.SLO_LIMIT_MS, value=evidence.slo_ms)
+    if not blocks:
+        return [Unmeasured(metric=m.SLO_SAMPLES_PER_S, reason=f"engine {label!r} was not measured"), limit]
+    headline = _headline(evidence, blocks)
+    rows: list[Row] = [headline, limit, *_at_the_limit(evidence, blocks), _batch1_row(evidence, label)]
+    return [*rows, *_offline_rows(evidence, label, headline)]
+
+
+def paired_ratios(evidence: Evidence, now: str, then: str) -> PairedRatios | Unmeasured:
+    """log(samples/s now / then) at each engine's chosen batch, block against block per process."""
+    return pair_blocks(
+        evidence, m.SLO_SAMPLES_PER_S, _THROUGHPUT, now, then, lambda block: block.samples / block.window_s
+    )
+
+
+def _headline(evidence: Evidence, blocks: Sequence[MeasuredBlock]) -> Row:
+    ordered = pooled_ns(blocks)
+    queries, over = len(ordered), _over_limit(blocks, evidence.slo_ms)
+    batch = blocks[0].batch
+    if not passes(queries, over):
+        reason = _why_not(evidence, queries, over, percentile(list(ordered), 0.99) * 1e-6, batch)
+        return Unmeasured(metric=m.SLO_SAMPLES_PER_S, reason=reason, status=Status.FAILED)
+    value, interval = total_ratio(blocks, lambda b: float(b.samples), lambda b: b.window_s)
+    status, reason_text = evidence.trust()
+    return Reading(metric=m.SLO_SAMPLES_PER_S, value=value, ci95=interval, n=queries, status=status, reason=reason_text)
+
+
+def _why_not(evidence: Evidence, queries: int, over: int, p99_ms: float, batch: int) -> str:
+    if is_clearly_over(queries, over):
+        return f"slo_infeasible: best p99 {p99_ms:.3g} ms > {evidence.slo_ms:g} ms at batch {batch}"
+    needed = fewest_to_pass(over)
+    slow = f" with {over} above {evidence.slo_ms:g} ms" if over else ""
+    return f"not certified: {queries} of {needed} queries{slow} in the {evidence.profile} profile"
+
+
+def _at_the_limit(evidence: Evidence, blocks: Sequence[MeasuredBlock]) -> list[Row]:
+    ordered = pooled_ns(blocks)
+    queries, fewest = len(ordered), fewest_for_interval(0.99)
+    if queries >= fewest:
+        p99: Row = Reading(
+            metric=m.SLO_P99_AT_MAX_MS,
+            value=int(percentile(list(ordered), 0.99)) * 1e-6,
+            ci95=percentile_interval_ms(blocks, 0.99),
+            n=queries,
+        )
+    else:
+        p99 = Unmeasured(metric=m.SLO_P99_AT_MAX_MS, reason=f"{queries} queries; p99 needs {fewest}")
+    inside = queries - _over_limit(blocks, evidence.slo_ms)
+    return [
+        p99,
+        Reading(metric=m.SLO_BATCH_COUNT, value=blocks[0].batch),
+        Reading(metric=m.GOODPUT_RATIO, value=inside / queries, n=queries),
+    ]
+
+
+def _batch1_row(evidence: Evidence, label: str) -> Row:
+    blocks = evidence.blocks(_SINGLE, label)
+    if not blocks:
+        return Unmeasured(metric=m.BATCH1_SAMPLES_PER_S, reason=f"engine {label!r} was not measured")
+    value, interval = total_ratio(blocks, lambda b: float(b.samples), lambda b: b.window_s)
+    return Reading(metric=m.BATCH1_SAMPLES_PER_S, value=value, ci95=interval, n=sum(b.queries for b in blocks))
+
+
+def _offline_rows(evidence: Evidence, label: str, headline: Row) -> list[Row]:
+    metrics = (m.OFFLINE_SAMPLES_PER_S, m.OFFLINE_BATCH_COUNT, m.SLO_COST_RATIO)
+    search = evidence.search(label)
+    if search is None or not search["probes"]:
+        return [Unmeasured(metric=metric, reason="no process searched the batch") for metric in metrics]
+    if search["ended"] == "time":
+        reason = f"the search ran out of time at batch {search['probes'][-1]['batch']} while the rate still rose"
+        return [Unmeasured(metric=metric, reason=reason) for metric in metrics]
+    best = max(search["probes"], key=lambda probe: probe["total_per_s"])
+    batch, rate = int(best["batch"]), float(best["total_per_s"])
+    if isinstance(headline, Reading) and headline.value > rate:
+        batch, rate = evidence.chosen_batches()[label], headline.value
+    rows: list[Row] = [
+        Reading(metric=metrics[0], value=rate, n=int(best["queries"]), reason="from one short probe"),
+        Reading(metric=metrics[1], value=batch),
+    ]
+    if isinstance(headline, Reading):
+        return [*rows, Reading(metric=metrics[2], value=headline.value / rate)]
+    return [*rows, Unmeasured(metric=metrics[2], reason="no rate inside the limit")]
+
+
+def _over_limit(blocks: Sequence[MeasuredBlock], slo_ms: float) -> int:
+    return sum(int((block.latencies_ns > slo_ms * 1e6).sum()) for block in blocks)

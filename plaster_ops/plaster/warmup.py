@@ -1,0 +1,54 @@
+"""Warm-up: queries that are not measured, until an engine answers steadily or the time for it is spent."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from plaster_ops.plaster.percentiles import percentile
+from plaster_ops.plaster.timing import ClockNs, Query, RunQuery, time_queries
+
+_LEAST_QUERIES = 10
+_WINDOWS = 5
+_STEADY = 1.10
+_MOST_WINDOWS = 200
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Warmth:
+    """`p50_ns` is the median of the last window; `is_steady` where the last three medians lay within 10 %."""
+
+    p50_ns: int
+    queries: int
+    seconds: float
+    is_steady: bool
+
+
+def warm_up(
+    run: RunQuery,
+    queries: Sequence[Query],
+    *,
+    least_s: float,
+    limit_s: float,
+    clock_ns: ClockNs,
+    cpu_s: Callable[[], float],
+) -> Warmth:
+    """At least 10 queries and `least_s`, then until steady or `limit_s`; an engine too slow for 10 stops at 3 x `limit_s`."""
+    slice_ns = max(1, round(least_s * 1e9 / _WINDOWS))
+    medians: list[int] = []
+    done, spent_s = 0, 0.0
+    while len(medians) < _MOST_WINDOWS:
+        timed = time_queries(
+            run, queries, first=done, count=4096, limit_ns=slice_ns, clock_ns=clock_ns, cpu_s=cpu_s, settle=0
+        )
+        medians.append(max(1, percentile(sorted(timed.latencies_ns), 0.5)))
+        done += len(timed.latencies_ns)
+        spent_s += timed.window_ns * 1e-9
+        if done >= _LEAST_QUERIES and spent_s >= least_s and _is_steady(medians):
+            break
+        if spent_s >= limit_s and (done >= _LEAST_QUERIES or spent_s >= 3 * limit_s):
+            break
+    return Warmth(p50_ns=medians[-1], queries=done, seconds=spent_s, is_steady=_is_steady(medians))
+
+
+def _is_steady(medians: Sequence[int]) -> bool:
+    last = medians[-3:]
+    return len(last) == 3 and max(last) <= _STEADY * min(last)

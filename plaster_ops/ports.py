@@ -1,0 +1,170 @@
+"""Every seam on one page. Rooms implement these; `flow.wiring` chooses; tests bring their own.
+
+torch appears only in annotations: importing this module loads nothing heavy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from plaster_ops.domain.run import RunRecord
+from plaster_ops.domain.window import Watermark, Window
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.export import ExportedProgram
+
+
+# ---- the user's pipeline -------------------------------------------------------------------------------------------
+@runtime_checkable
+class Pipeline(Protocol):
+    """What a user brings; README.md shows it. Optional members: `source`, `golden`, `higher_is_better`, `dynamic_axes`.
+
+    `model()` -> a LightningModule whose `forward` is what is served. `data(window)` -> a LightningDataModule.
+    `score` -> a torchmetrics metric, or a function `(outputs, targets) -> float`. `sample_batch(n)` -> the inputs of
+    `forward` for n samples: a tensor, a tuple of tensors, or a dict of tensors.
+    """
+
+    def model(self) -> Any: ...
+
+    def data(self, window: Window) -> Any: ...
+
+    def sample_batch(self, n: int) -> Any: ...
+
+
+class Source(Protocol):
+    """Where data arrives. Positions are watermarks; ranges are `(after, upto]`, `after=None` from the beginning."""
+
+    def newest(self) -> Watermark | None: ...
+
+    def count(self, after: Watermark | None, upto: Watermark | None) -> int: ...
+
+    def cut(self, after: Watermark | None, upto: Watermark | None) -> Watermark | None: ...
+
+    def arrived_at(self, upto: Watermark | None) -> float | None: ...
+
+
+# ---- engines -------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TensorSpec:
+    """One input. `shape` is without the batch axis; a dynamic axis is None and its range is in `ranges`, in order."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | None, ...]
+    ranges: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EngineSpec:
+    """Everything that keys an artifact. `batch` is (min, opt, max); unknown `options` are refused by the backend."""
+
+    backend: str
+    precision: str
+    device: str
+    inputs: tuple[TensorSpec, ...]
+    batch: tuple[int, int, int]
+    threads: int = 1
+    options: tuple[tuple[str, str | int | float | bool], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Availability:
+    """Whether a backend can be used here; `reason` is empty only when it can."""
+
+    ok: bool
+    reason: str = ""
+    versions: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Coverage:
+    """How much of the graph the engine took. `flops_ratio` weighs operators by FLOPs, `ops_ratio` counts them."""
+
+    ops_total: int
+    ops_in_engine: int
+    flops_ratio: float
+    engines: int
+    graph_breaks: int
+    fallback_ops: tuple[str, ...] = ()
+
+    @property
+    def ops_ratio(self) -> float:
+        """Operators inside engines / all operators."""
+        return self.ops_in_engine / self.ops_total if self.ops_total else 0.0
+
+
+class Engine(Protocol):
+    """A loaded engine. Inputs and outputs are CPU tensors, batch first; outputs are flat, in graph order."""
+
+    def run(self, *inputs: Tensor) -> tuple[Tensor, ...]: ...
+
+    def effective_precision(self) -> str: ...
+
+    def close(self) -> None: ...
+
+
+class EngineBackend(Protocol):
+    """Turns an exported program into files in a folder, and such a folder into an engine."""
+
+    name: str
+
+    def probe(self) -> Availability: ...
+
+    def precisions(self) -> tuple[str, ...]: ...
+
+    def build(self, program: ExportedProgram, spec: EngineSpec, folder: Path) -> Coverage: ...
+
+    def load(self, folder: Path, spec: EngineSpec) -> Engine: ...
+
+
+# ---- tracking ------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tracked:
+    """Where a record went: ids of the tracker."""
+
+    tracking_uri: str
+    experiment: str
+    run_id: str
+    model_version: int | None = None
+
+
+class Tracker(Protocol):
+    """The shared memory. `record` is idempotent by the record's uid: replaying it changes nothing."""
+
+    def record(self, run: RunRecord) -> Tracked: ...
+
+    def point(self, pipeline: str, aliases: Mapping[str, str]) -> None: ...
+
+
+# ---- progress and time ---------------------------------------------------------------------------------------------
+EventSink = Callable[[Mapping[str, Any]], None]
+"""Receives `{"event": ..., ...}` from workers: see docs/workers.md for the events."""
+
+
+class Clock(Protocol):
+    """The one source of time, so that tests can step it."""
+
+    def now_utc(self) -> float: ...
+
+    def monotonic_s(self) -> float: ...
+
+
+@dataclass(frozen=True, slots=True)
+class SystemClock:
+    """The machine's clocks."""
+
+    def now_utc(self) -> float:
+        """Seconds since the epoch."""
+        import time
+
+        return time.time()
+
+    def monotonic_s(self) -> float:
+        """Seconds of the monotonic clock."""
+        import time
+
+        return time.monotonic()

@@ -1,0 +1,1 @@
+"""Worker processes: started, watched, and never left behind. Standard library only."""

@@ -1,0 +1,310 @@
+"""plaster.toml (or `[tool.plaster-ops]` in pyproject.toml), parsed once into frozen settings.
+
+An unknown key is an error that names the nearest known one. Relative paths are relative to the settings file, never to
+the working directory. Secrets never stand here, only the names of environment variables that hold them.
+"""
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+
+from plaster_ops.domain.gates import GATE_METRICS, Gate
+from plaster_ops.errors import SettingsError
+
+Start = Literal["warm", "scratch", "auto"]
+ProfileName = Literal["smoke", "standard", "full"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Train(_Section):
+    """How a model is trained."""
+
+    devices: int | Literal["auto"] = "auto"
+    """Ranks on this machine; auto: every visible GPU, or one rank on the CPU."""
+    nodes: Annotated[int, Field(ge=1)] = 1
+    launcher: Literal["local", "torchrun"] = "local"
+    max_epochs: Annotated[int, Field(ge=1)] = 20
+    target_score: float | None = None
+    """Stop once `target_metric`, as logged by the module's validation, reaches this."""
+    target_metric: str = "val_score"
+    timeout_s: Annotated[float, Field(gt=0)] = 3600.0
+    idle_timeout_s: Annotated[float, Field(gt=0)] = 600.0
+    """No batch from any rank for so long: the gang is stopped."""
+    max_restarts: Annotated[int, Field(ge=0)] = 2
+    seed: int = 0
+    threads: Annotated[int, Field(ge=1)] | None = None
+    """CPU threads per rank; None: the cores shared out among the ranks."""
+    trainer: dict[str, Any] = {}
+    """Passed to the Trainer as it is: precision, accumulate_grad_batches, gradient_clip_val, ..."""
+
+    @field_validator("devices")
+    @classmethod
+    def _at_least_one(cls, value: int | str) -> int | str:
+        if isinstance(value, int) and value < 1:
+            raise ValueError("must be at least 1, or 'auto'")
+        return value
+
+
+class EngineSettings(_Section):
+    """How an engine is built and chosen."""
+
+    backends: tuple[str, ...] = ("tensorrt", "openvino", "inductor", "eager")
+    """In order of preference; a name, or module:attribute of a backend of your own."""
+    precisions: tuple[Literal["fp32", "bf16", "fp16", "int8"], ...] = ("fp32",)
+    objective: Literal["latency", "throughput", "energy", "size"] = "latency"
+    retained_ratio: Annotated[float, Field(gt=0, le=1)] = 0.99
+    """The engine keeps at least this share of the eager FP32 score."""
+    max_lost_score: Annotated[float, Field(ge=0)] = 0.01
+    """The same for scores that can be zero or negative: a difference."""
+    max_batch: Annotated[int, Field(ge=2)] | None = None
+    """Largest batch the engine takes; None: the largest of measure.batches."""
+    threads: Annotated[int, Field(ge=1)] = 1
+    device: Literal["auto", "cpu"] = "auto"
+    """Where engines run; this version builds engines for the CPU only, so both mean the CPU."""
+    timeout_s: Annotated[float, Field(gt=0)] = 1800.0
+    options: dict[str, str | int | float | bool] = {}
+
+
+class Measure(_Section):
+    """How engines are measured."""
+
+    profile: ProfileName = "standard"
+    slo_ms: Annotated[float, Field(gt=0)] = 7.0
+    batches: tuple[Annotated[int, Field(ge=1)], ...] = (1, 2, 4, 8, 16, 32, 64)
+
+
+class GateSettings(_Section):
+    """One gate: how much worse than the champion is allowed. Exactly one limit."""
+
+    max_drop: Annotated[float, Field(ge=0)] | None = None
+    max_rise_ratio: Annotated[float, Field(ge=0)] | None = None
+    max_drop_ratio: Annotated[float, Field(ge=0)] | None = None
+    required: bool = False
+
+    def limit(self, name: str) -> float:
+        """The one limit that was given."""
+        given = [v for v in (self.max_drop, self.max_rise_ratio, self.max_drop_ratio) if v is not None]
+        if len(given) != 1:
+            raise SettingsError(
+                f"gate {name!r} has {len(given)} limits", "give one of max_drop, max_rise_ratio, max_drop_ratio"
+            )
+        return given[0]
+
+
+class TriggerSettings(_Section):
+    """What makes a retrain due besides the clock."""
+
+    min_new_samples: Annotated[int, Field(ge=1)] = 1
+    """Fewer samples than this since the last finished retrain: a recorded skip."""
+    on_drift: tuple[str, ...] = ()
+
+
+class Cadence(_Section):
+    """When a retrain is due; read by the scheduler."""
+
+    cron: str | None = None
+    timezone: str = "UTC"
+    jitter_s: Annotated[float, Field(ge=0)] = 0.0
+    missed: Literal["run_once", "run_all", "skip"] = "run_once"
+    overlap: Literal["skip", "queue"] = "skip"
+
+
+class Budgets(_Section):
+    """Limits that alert and never gate."""
+
+    data_to_deploy_s: Annotated[float, Field(gt=0)] | None = None
+
+
+class Alert(_Section):
+    """Where to tell of a change of state; the address stands in an environment variable."""
+
+    kind: Literal["webhook", "slack", "smtp"]
+    url_env: str
+
+
+def _default_gates() -> dict[str, GateSettings]:
+    return {
+        "accuracy": GateSettings(max_drop=0.005),
+        "golden": GateSettings(max_drop=0.05),
+        "latency": GateSettings(max_rise_ratio=0.05),
+    }
+
+
+class PipelineSettings(_Section):
+    """One pipeline. `ref` is module:attribute, looked up with the project folder first on the import path."""
+
+    ref: str
+    start: Start = "warm"
+    trigger: TriggerSettings = TriggerSettings()
+    cadence: Cadence = Cadence()
+    train: Train = Train()
+    engine: EngineSettings = EngineSettings()
+    measure: Measure = Measure()
+    gates: dict[str, GateSettings] = Field(default_factory=_default_gates)
+    inconclusive: Literal["promote", "hold"] = "promote"
+    budgets: Budgets = Budgets()
+    alerts: tuple[Alert, ...] = ()
+
+    @field_validator("gates")
+    @classmethod
+    def _known_gates(cls, gates: dict[str, GateSettings]) -> dict[str, GateSettings]:
+        for name, gate in gates.items():
+            if name not in GATE_METRICS:
+                raise ValueError(f"unknown gate {name!r}; known gates: {', '.join(GATE_METRICS)}{_nearest(name)}")
+            gate.limit(name)
+        return gates
+
+    def declared_gates(self) -> tuple[Gate, ...]:
+        """The gates as the domain knows them."""
+        return tuple(
+            Gate(name=name, metric=GATE_METRICS[name], limit=gate.limit(name), required=gate.required)
+            for name, gate in self.gates.items()
+        )
+
+    def margins(self) -> dict[str, float]:
+        """Margins of the verdict rule by metric key: a gate's limit where one is declared (the golden floor is not)."""
+        return {gate.metric.key: gate.limit for gate in self.declared_gates() if gate.name != "golden"}
+
+    def max_batch(self) -> int:
+        """The largest batch an engine must take."""
+        return self.engine.max_batch or max(2, *self.measure.batches)
+
+
+class _File(_Section):
+    default: str | None = None
+    tracking_uri: str = "sqlite:///mlruns/mlflow.db"
+    pipelines: Annotated[dict[str, PipelineSettings], BeforeValidator(lambda v: v or {})] = {}
+
+
+class Settings(BaseModel):
+    """Everything a command needs to know of a project. `file` is None where the project has no settings file."""
+
+    model_config = ConfigDict(frozen=True)
+
+    project: Path
+    file: Path | None
+    tracking_uri: str
+    default: str | None
+    pipelines: dict[str, PipelineSettings]
+
+    @property
+    def memory(self) -> Path:
+        """The folder `mlruns` of the project."""
+        return self.project / "mlruns"
+
+    def pipeline(self, name: str | None) -> tuple[str, PipelineSettings]:
+        """`(name, settings)` of a pipeline by its name in the settings or by module:attribute; None: the default."""
+        wanted = name or self.default or (next(iter(self.pipelines)) if len(self.pipelines) == 1 else None)
+        if wanted is None:
+            raise SettingsError(
+                "no pipeline named and no default set",
+                f"name one of: {', '.join(self.pipelines) or 'none is declared'}; or give module:attribute",
+            )
+        if wanted in self.pipelines:
+            return wanted, self.pipelines[wanted]
+        if ":" in wanted:
+            known = next(((n, p) for n, p in self.pipelines.items() if p.ref == wanted), None)
+            return known or (_name_of(wanted), PipelineSettings(ref=wanted))
+        known_names = ", ".join(self.pipelines) or "none"
+        where = f" in {self.file.name}" if self.file else ""
+        raise SettingsError(
+            f"unknown pipeline {wanted!r}{where}{_nearest(wanted, self.pipelines)}",
+            f"known pipelines: {known_names}; a new one can be given as module:attribute",
+        )
+
+
+def load_settings(project: Path | None = None) -> Settings:
+    """Reads the settings of `project`, or of the nearest folder upwards that has any; none anywhere: defaults here."""
+    if project is not None and not project.is_dir():
+        raise SettingsError(f"project folder {project} does not exist", "give --project an existing folder")
+    found = _find_file((project or Path.cwd()).resolve(), upwards=project is None)
+    if found is None:
+        folder = (project or Path.cwd()).resolve()
+        return Settings(project=folder, file=None, tracking_uri=_File().tracking_uri, default=None, pipelines={})
+    file, content = found
+    try:
+        parsed = _File.model_validate(content)
+    except ValidationError as error:
+        raise _explain(error, file) from None
+    if parsed.default and parsed.default not in parsed.pipelines:
+        raise SettingsError(
+            f"{file.name}: default = {parsed.default!r} is not a pipeline{_nearest(parsed.default, parsed.pipelines)}",
+            f"known pipelines: {', '.join(parsed.pipelines) or 'none'}",
+        )
+    return Settings(
+        project=file.parent,
+        file=file,
+        tracking_uri=parsed.tracking_uri,
+        default=parsed.default,
+        pipelines=parsed.pipelines,
+    )
+
+
+def _find_file(folder: Path, *, upwards: bool) -> tuple[Path, Mapping[str, Any]] | None:
+    for candidate in (folder, *folder.parents) if upwards else (folder,):
+        file = candidate / "plaster.toml"
+        if file.is_file():
+            return file, _read_toml(file)
+        pyproject = candidate / "pyproject.toml"
+        if pyproject.is_file():
+            table = _read_toml(pyproject).get("tool", {}).get("plaster-ops")
+            if table is not None:
+                return pyproject, table
+    return None
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{file}: not valid TOML: {error}", "mend that line") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{file}: cannot be read: {error}", "check the file and its permissions") from None
+
+
+def _explain(error: ValidationError, file: Path) -> SettingsError:
+    lines = []
+    for found in error.errors():
+        path = ".".join(str(part) for part in found["loc"])
+        if found["type"] == "extra_forbidden":
+            parent = _keys_at(found["loc"][:-1])
+            lines.append(f"unknown key {path!r}{_nearest(str(found['loc'][-1]), parent)}")
+        else:
+            lines.append(f"{path} = {found.get('input')!r}: {found['msg']}")
+    return SettingsError(f"{file.name}: " + "; ".join(lines), f"mend {file} and run the command again")
+
+
+def _keys_at(path: tuple[int | str, ...]) -> list[str]:
+    """Known keys of the section that `path` leads to, for the nearest-key hint."""
+    model: type[BaseModel] | None = _File
+    for part in path:
+        model = {
+            "pipelines": None,
+            "train": Train,
+            "trigger": TriggerSettings,
+            "cadence": Cadence,
+            "budgets": Budgets,
+            "alerts": Alert,
+            "engine": EngineSettings,
+            "measure": Measure,
+            "gates": GateSettings,
+        }.get(str(part), PipelineSettings if model is None else model)
+    return list(model.model_fields) if model else []
+
+
+def _nearest(word: str, known: Any = None) -> str:
+    close = difflib.get_close_matches(word, list(known if known is not None else GATE_METRICS), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _name_of(reference: str) -> str:
+    module, _, attribute = reference.partition(":")
+    last = module.rpartition(".")[2]
+    return last if attribute == "pipeline" else f"{last}.{attribute}"

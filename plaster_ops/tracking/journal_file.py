@@ -1,0 +1,245 @@
+"""The journal's one SQLite file: where it lies, its tables, its forward migrations, its transactions.
+
+Every failure to write is `NotRecorded` with the path and a next step; a commit is on disk before it returns.
+"""
+
+import logging
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from plaster_ops.errors import NotRecorded
+from plaster_ops.tracking.mounts import is_network_path
+
+log = logging.getLogger(__name__)
+
+FILE_NAME = "plaster.db"
+BUSY_TIMEOUT_S = 30.0
+
+_V1 = (
+    "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
+    """CREATE TABLE runs (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        uid TEXT NOT NULL UNIQUE,
+        pipeline TEXT NOT NULL,
+        number INTEGER,
+        state TEXT NOT NULL CHECK (state IN ('running', 'interrupted', 'finished', 'failed', 'skipped')),
+        trigger TEXT NOT NULL,
+        slot TEXT,
+        reference TEXT NOT NULL DEFAULT '',
+        settings TEXT NOT NULL DEFAULT '{}',
+        host TEXT NOT NULL DEFAULT '',
+        pid INTEGER,
+        pid_started REAL,
+        started_at TEXT NOT NULL,
+        ended_at TEXT,
+        verdict TEXT,
+        exit_code INTEGER,
+        reasons TEXT NOT NULL DEFAULT '[]',
+        seen TEXT NOT NULL DEFAULT 'null',
+        learned TEXT NOT NULL DEFAULT 'null',
+        phases TEXT NOT NULL DEFAULT '{}',
+        headlines TEXT NOT NULL DEFAULT '{}',
+        tracking_uri TEXT,
+        experiment TEXT,
+        mlflow_run_id TEXT,
+        model_version INTEGER,
+        UNIQUE (pipeline, number))""",
+    "CREATE INDEX runs_of_pipeline ON runs (pipeline, seq)",
+    "CREATE INDEX runs_by_state ON runs (pipeline, state, seq)",
+    "CREATE INDEX runs_open ON runs (seq) WHERE state = 'running'",
+    "CREATE INDEX runs_in_mlflow ON runs (mlflow_run_id) WHERE mlflow_run_id IS NOT NULL",
+    """CREATE TABLE stages (
+        uid TEXT NOT NULL REFERENCES runs (uid),
+        stage TEXT NOT NULL,
+        started_at TEXT NOT NULL,
+        ended_at TEXT,
+        seconds REAL,
+        result TEXT,
+        PRIMARY KEY (uid, stage)) WITHOUT ROWID""",
+    "CREATE TABLE records (uid TEXT PRIMARY KEY REFERENCES runs (uid), record TEXT NOT NULL)",
+    """CREATE TABLE readings (
+        pipeline TEXT NOT NULL,
+        key TEXT NOT NULL,
+        seq INTEGER NOT NULL REFERENCES runs (seq),
+        value REAL NOT NULL,
+        status TEXT NOT NULL,
+        PRIMARY KEY (pipeline, key, seq)) WITHOUT ROWID""",
+    "CREATE INDEX readings_by_value ON readings (pipeline, key, value) WHERE status = 'measured'",
+    """CREATE TABLE promotions (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        pipeline TEXT NOT NULL,
+        uid TEXT NOT NULL REFERENCES runs (uid),
+        previous TEXT,
+        at TEXT NOT NULL,
+        by TEXT NOT NULL,
+        reason TEXT NOT NULL,
+        forced INTEGER NOT NULL)""",
+    "CREATE INDEX promotions_of_pipeline ON promotions (pipeline, seq)",
+    "CREATE TRIGGER promotions_stay BEFORE UPDATE ON promotions BEGIN SELECT RAISE(ABORT, 'append only'); END",
+    "CREATE TRIGGER promotions_last BEFORE DELETE ON promotions BEGIN SELECT RAISE(ABORT, 'append only'); END",
+    """CREATE TABLE outbox (
+        uid TEXT PRIMARY KEY REFERENCES runs (uid),
+        queued_at TEXT NOT NULL,
+        sent_at TEXT,
+        attempts INTEGER NOT NULL DEFAULT 0,
+        error TEXT)""",
+    "CREATE INDEX outbox_waiting ON outbox (uid) WHERE sent_at IS NULL",
+    """CREATE TABLE engines (
+        uid TEXT PRIMARY KEY REFERENCES runs (uid),
+        manifest_digest TEXT NOT NULL,
+        folder TEXT NOT NULL)""",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_V1,)
+"""Statements per schema version, oldest first. Append only: a version that was released never changes."""
+
+
+def now_iso() -> str:
+    """This instant, UTC, to the millisecond."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+class JournalFile:
+    """One open connection to `<folder>/plaster.db`; usable from several threads, one transaction at a time."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder.absolute()
+        self.path = self.folder / FILE_NAME
+        self._lock = threading.RLock()
+        self._connection = self._connect()
+        try:
+            self._migrate()
+        except BaseException:
+            self._connection.close()
+            raise
+
+    @property
+    def project(self) -> Path:
+        """The folder that holds `mlruns/`."""
+        return self.folder.parent
+
+    def close(self) -> None:
+        """Closes the connection; whatever was committed is on disk."""
+        self._connection.close()
+
+    @contextmanager
+    def write(self) -> Iterator[sqlite3.Connection]:
+        """One transaction that holds the write lock from its start; all of it happens or nothing."""
+        with self._lock, self._translated():
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+
+    def rows(self, sql: str, values: Sequence[Any] = ()) -> list[sqlite3.Row]:
+        """Every row of one query."""
+        with self._lock, self._translated():
+            return self._connection.execute(sql, values).fetchall()
+
+    def row(self, sql: str, values: Sequence[Any] = ()) -> sqlite3.Row | None:
+        """The first row of one query; None where there is none."""
+        found = self.rows(sql, values)
+        return found[0] if found else None
+
+    def meta(self, key: str) -> str | None:
+        """A remembered text."""
+        row = self.row("SELECT value FROM meta WHERE key = ?", (key,))
+        return None if row is None else str(row["value"])
+
+    def remember(self, key: str, value: str) -> None:
+        """Keeps a text under a key, replacing an earlier one."""
+        with self.write() as db:
+            db.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (key, value))
+
+    def relative(self, path: str | None) -> str | None:
+        """The path relative to the project where it lies inside it, so that a moved project keeps its records."""
+        if path is None or not Path(path).is_relative_to(self.project):
+            return path
+        return str(Path(path).relative_to(self.project))
+
+    def absolute(self, path: str | None) -> str | None:
+        """What `relative` made relative, where the project lies now."""
+        return None if path is None else str(self.project / path)
+
+    def _connect(self) -> sqlite3.Connection:
+        with self._translated():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            connection = sqlite3.connect(
+                self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+            )
+            try:
+                connection.row_factory = sqlite3.Row
+                if is_network_path(self.folder):
+                    log.warning(
+                        "%s lies on a network file system: no write-ahead log, keep to one machine", self.folder
+                    )
+                    connection.execute("PRAGMA journal_mode = DELETE")
+                else:
+                    connection.execute("PRAGMA journal_mode = WAL")
+                connection.execute("PRAGMA synchronous = FULL")
+                connection.execute("PRAGMA foreign_keys = ON")
+            except BaseException:
+                connection.close()
+                raise
+            return connection
+
+    def _migrate(self) -> None:
+        if self._version() == len(MIGRATIONS):
+            self._probe_writable()
+            return
+        with self.write() as db:
+            db.execute(
+                "CREATE TABLE IF NOT EXISTS schema_version (version INTEGER PRIMARY KEY, applied_at TEXT NOT NULL)"
+            )
+            version = self._version()
+            if version > len(MIGRATIONS):
+                raise NotRecorded(
+                    f"{self.path} was written by a newer plaster-ops (schema {version}, known here: {len(MIGRATIONS)})",
+                    "upgrade plaster-ops here, or use another project folder",
+                )
+            for number, statements in enumerate(MIGRATIONS[version:], start=version + 1):
+                for statement in statements:
+                    db.execute(statement)
+                db.execute("INSERT INTO schema_version (version, applied_at) VALUES (?, ?)", (number, now_iso()))
+
+    def _version(self) -> int:
+        known = self.row("SELECT 1 FROM sqlite_master WHERE name = 'schema_version'")
+        if known is None:
+            return 0
+        row = self.row("SELECT COALESCE(MAX(version), 0) AS version FROM schema_version")
+        return 0 if row is None else int(row["version"])
+
+    def _probe_writable(self) -> None:
+        """A full write without effect, so that a read-only file is refused at the start and not after a training."""
+        with self.write() as db:
+            db.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('opened_at', ?)", (now_iso(),))
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            if "locked" in str(error) or "busy" in str(error):
+                step = "another process holds it; wait for it, or see who with: fuser -v " + str(self.path)
+            else:
+                step = f"make {self.folder} a writable folder with free space, then run the command again"
+            raise NotRecorded(f"the journal {self.path} cannot be written: {error}", step) from error
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.IntegrityError):
+                raise
+            step = (
+                f"move the file away (and its -wal, -shm), or restore it from a backup; {self.folder} itself may stay"
+            )
+            raise NotRecorded(f"the journal {self.path} is damaged: {error}", step) from error
+        except OSError as error:
+            step = f"make {self.folder} a writable folder, then run the command again"
+            raise NotRecorded(f"the journal {self.path} cannot be opened: {error}", step) from error

@@ -1,0 +1,134 @@
+"""The engine of a run in MLflow: a logged model with plain files, a registered version, and the aliases."""
+
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from plaster_ops.tracking import notes
+from plaster_ops.tracking.connection import Location
+from plaster_ops.tracking.layout import UID, ModelPlan, RecordPlan
+from plaster_ops.tracking.names import logged_model_name, quoted, registered_name
+
+log = logging.getLogger(__name__)
+
+ALIASES = ("champion", "challenger", "previous")
+
+
+class Registry:
+    """Logged models and registered versions of one store. The caller translates MLflow's errors."""
+
+    def __init__(self, client: Any, location: Location) -> None:
+        self._client = client
+        self._location = location
+
+    def register(
+        self, plan: RecordPlan, experiment_id: str, run_id: str, *, fresh: bool
+    ) -> tuple[str | None, int | None]:
+        """`(model id, version)` of the engine, uploaded and registered once; Nones for a run without one."""
+        if plan.model is None:
+            return None, None
+        known = None if fresh else self._logged_model(experiment_id, plan.uid)
+        model = known or self._create_logged_model(plan, plan.model, experiment_id, run_id)
+        if str(model.status) != "READY":
+            self._upload(model.model_id, plan.model)
+            self._client.finalize_logged_model(model.model_id, "READY")
+        version = None if fresh else self.version_of(plan.pipeline, plan.uid)
+        if version is None:
+            version = self._create_version(plan, plan.model, model, run_id)
+        return str(model.model_id), version
+
+    def version_of(self, pipeline: str, uid: str) -> int | None:
+        """The number of the version that holds the engine of that uid; doubles of it are deleted, the oldest stays."""
+        name = registered_name(pipeline)
+        found = self._client.search_model_versions(f"name = {quoted(name)} AND tags.`{UID}` = '{uid}'", max_results=100)
+        numbers = sorted(int(version.version) for version in found if version.name == name)
+        for double in numbers[1:]:
+            log.warning("deleting version %s of %s, a double of %s", double, name, numbers[0])
+            self._client.delete_model_version(name, str(double))
+        return numbers[0] if numbers else None
+
+    def point(self, pipeline: str, aliases: Mapping[str, str]) -> None:
+        """Sets what differs, removes what is not named. A uid without a version leaves its alias unset and is logged."""
+        from mlflow.exceptions import MlflowException
+
+        name = registered_name(pipeline)
+        try:
+            now = {alias: int(v) for alias, v in self._client.get_registered_model(name).aliases.items()}
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            log.warning("the registry has no model %s yet, so it has no aliases", name)
+            return
+        for alias in ALIASES:
+            version = self.version_of(pipeline, aliases[alias]) if alias in aliases else None
+            if alias in aliases and version is None:
+                log.warning("alias %s of %s: no version holds run %s", alias, name, aliases[alias])
+            if version is None and alias in now:
+                self._client.delete_registered_model_alias(name, alias)
+            elif version is not None and now.get(alias) != version:
+                self._client.set_registered_model_alias(name, alias, str(version))
+
+    def _logged_model(self, experiment_id: str, uid: str) -> Any | None:
+        found = self._client.search_logged_models([experiment_id], filter_string=f"tags.`{UID}` = '{uid}'")
+        models = sorted(
+            found, key=lambda model: (str(model.status) != "READY", model.creation_timestamp, model.model_id)
+        )
+        for double in models[1:]:
+            self._client.delete_logged_model(double.model_id)
+        return models[0] if models else None
+
+    def _create_logged_model(self, plan: RecordPlan, model: ModelPlan, experiment_id: str, run_id: str) -> Any:
+        return self._client.create_logged_model(
+            experiment_id,
+            name=logged_model_name(model.name),
+            source_run_id=run_id,
+            tags=dict(model.tags),
+            params=dict(plan.parent.params),
+            model_type=model.model_type,
+        )
+
+    def _upload(self, model_id: str, model: ModelPlan) -> None:
+        self._client.log_model_artifacts(model_id, str(model.folder))
+        if model.weights is not None and not model.weights.is_relative_to(model.folder):
+            self._client.log_model_artifact(model_id, str(model.weights))
+
+    def _create_version(self, plan: RecordPlan, model: ModelPlan, logged: Any, run_id: str) -> int:
+        from mlflow.exceptions import MlflowException
+
+        name = registered_name(plan.pipeline)
+        try:
+            self._client.create_registered_model(
+                name, tags={"plaster.pipeline": plan.pipeline}, description=notes.describe_model(plan.pipeline)
+            )
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        with self._own_store_as_default():
+            version = self._client.create_model_version(
+                name,
+                source=f"models:/{logged.model_id}",
+                run_id=run_id,
+                tags=dict(model.tags),
+                description=plan.parent.name,
+                await_creation_for=0,
+                model_id=logged.model_id,
+            )
+        return int(version.version)
+
+    @contextmanager
+    def _own_store_as_default(self) -> Iterator[None]:
+        """MLflow's database registry resolves `models:/` in the process's default store; inside, that is this one."""
+        if self._location.is_server:
+            yield
+            return
+        before = os.environ.get("MLFLOW_TRACKING_URI")
+        os.environ["MLFLOW_TRACKING_URI"] = self._location.tracking_uri
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ["MLFLOW_TRACKING_URI"]
+            else:
+                os.environ["MLFLOW_TRACKING_URI"] = before

@@ -1,0 +1,93 @@
+"""Descriptions in markdown that MLflow's pages show above the numbers."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+from plaster_ops.domain.run import RunRecord, Verdict
+
+_SENTENCES = {
+    Verdict.PROMOTED: "Promoted: this engine is the champion.",
+    Verdict.HELD: "Held: the champion stays.",
+    Verdict.BASELINE: "Baseline: the first engine of this pipeline, so there was nothing to compare it with.",
+    Verdict.FAILED: "Failed: there is no engine of this run.",
+}
+
+
+def describe_run(record: RunRecord) -> str:
+    """The verdict in a sentence, its reasons, and the seven headlines as a table."""
+    known = {str(verdict): sentence for verdict, sentence in _SENTENCES.items()}
+    lines = [f"**{known.get(record.verdict, record.verdict)}**"]
+    lines += [f"- {reason}" for reason in record.reasons]
+    headlines = [row for row in record.card if row.get("headline")]
+    if headlines:
+        lines += ["", "| | metric | value | 95 % interval | status |", "|-|-|-|-|-|"]
+        lines += [_headline(row) for row in headlines]
+    if record.baseline and record.baseline.get("index") is not None:
+        lines += ["", f"Compared with #{record.baseline['index']} ({record.baseline.get('how') or 'stored'})."]
+    return "\n".join(lines)
+
+
+def describe_training(record: RunRecord, dropped: int) -> str:
+    """What the train child holds."""
+    note = f"Training curves of #{record.index}, as the model logged them."
+    return note if not dropped else f"{note} {dropped} points were not finite numbers and are left out."
+
+
+def describe_build(record: RunRecord) -> str:
+    """The candidates that were tried, one row each; the step of the metrics is the row."""
+    lines = [
+        "Engine candidates, in the order tried.",
+        "",
+        "| step | backend | precision | passed | reason |",
+        "|-|-|-|-|-|",
+    ]
+    for step, row in enumerate(record.engine.get("tried") or (), start=1):
+        cells = (row.get("backend"), row.get("precision"), "yes" if row.get("ok") else "no", row.get("reason"))
+        lines.append(f"| {step} | {' | '.join(_cell(cell) for cell in cells)} |")
+    return "\n".join(lines)
+
+
+def describe_measuring(record: RunRecord) -> str:
+    """What the measure child holds."""
+    return f"How many samples each number of #{record.index} rests on; the numbers themselves are on the parent run."
+
+
+def describe_cadence(pipeline: str, device: str) -> str:
+    """What the cadence run holds."""
+    return (
+        f"The seven headlines of `{pipeline}` over its retrains, measured on {device}. The step is the retrain's index."
+        " Open *Model metrics* for the lines."
+    )
+
+
+def describe_experiment(pipeline: str) -> str:
+    """What the experiment holds."""
+    return (
+        f"Retrains of `{pipeline}`, kept by plaster-ops.\n\n"
+        "- `#N date`: one retrain, with every comparable number on it; children are `train`, `build`, `measure`.\n"
+        "- `cadence · device`: the seven PLASTER headlines with the retrain's index as step; its charts show drift.\n\n"
+        "A metric that could not be measured is absent, and the tag `plaster.<axis>.status` says so."
+    )
+
+
+def describe_model(pipeline: str) -> str:
+    """What the registered model holds."""
+    return f"Engines of the pipeline `{pipeline}`, a version a retrain. `champion` is the one in use."
+
+
+def cadence_id(pipeline: str, device: str) -> str:
+    """The text by which the cadence run of a pipeline on a device model is found again."""
+    return hashlib.sha256(f"{pipeline}\n{device}".encode()).hexdigest()[:32]
+
+
+def _headline(row: Mapping[str, Any]) -> str:
+    value = "not measured" if row.get("value") is None else f"{row['value']:.6g} {row['unit']}"
+    interval = row.get("ci95")
+    bounds = "" if not interval else f"{interval[0]:.6g} to {interval[1]:.6g}"
+    status = row["status"] if not row.get("reason") else f"{row['status']} ({row['reason']})"
+    return f"| **{row['letter']}** | `{row['key']}` | {value} | {bounds} | {_cell(status)} |"
+
+
+def _cell(text: Any) -> str:
+    return "" if text is None else str(text).replace("|", "\\|").replace("\n", " ")

@@ -1,0 +1,90 @@
+"""Who is champion: an append-only ledger, changed by compare-and-swap only."""
+
+import sqlite3
+
+from plaster_ops.errors import UsageError
+from plaster_ops.tracking.journal_file import JournalFile, now_iso
+from plaster_ops.tracking.journal_rows import RUN_COLUMNS, Promotion, PromotionRow, RunRow, RunState, read_run
+
+_QUALIFIED = ", ".join(f"runs.{column.strip()}" for column in RUN_COLUMNS.split(","))
+_CHAMPION = (
+    "FROM promotions JOIN runs ON runs.uid = promotions.uid"
+    " WHERE promotions.pipeline = ? AND runs.state = 'finished' ORDER BY promotions.seq DESC LIMIT 1"
+)
+
+
+def swap_champion(db: sqlite3.Connection, pipeline: str, uid: str, promotion: Promotion) -> bool:
+    """Inside the caller's transaction: one ledger line more, or False where the champion is not the expected one.
+
+    A promotion that is repeated for the newest ledger line (a resumed run) is true and adds nothing.
+    """
+    newest = db.execute(
+        "SELECT uid FROM promotions WHERE pipeline = ? ORDER BY seq DESC LIMIT 1", (pipeline,)
+    ).fetchone()
+    if newest is not None and newest["uid"] == uid:
+        return True
+    row = db.execute(f"SELECT promotions.uid {_CHAMPION}", (pipeline,)).fetchone()
+    champion = None if row is None else row["uid"]
+    if champion != promotion.expected:
+        return False
+    db.execute(
+        "INSERT INTO promotions (pipeline, uid, previous, at, by, reason, forced) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (pipeline, uid, champion, now_iso(), promotion.by, promotion.reason, int(promotion.forced)),
+    )
+    return True
+
+
+class Promotions:
+    """The part of the journal that knows champions."""
+
+    file: JournalFile
+
+    def promote(
+        self, pipeline: str, uid: str, *, expected: str | None, by: str, reason: str, forced: bool = False
+    ) -> bool:
+        """Makes the run champion; False, and nothing changed, if the champion is not `expected` any more.
+
+        The run must belong to the pipeline and be finished, or be the one that is just running; it counts as champion
+        as soon as it is finished. A rollback is a promotion of an older run.
+        """
+        with self.file.write() as db:
+            row = db.execute("SELECT pipeline, state FROM runs WHERE uid = ?", (uid,)).fetchone()
+            if row is None or row["pipeline"] != pipeline:
+                raise UsageError(f"pipeline {pipeline!r} has no run with the uid {uid!r}", "see: plaster-ops history")
+            if row["state"] not in (RunState.FINISHED, RunState.RUNNING):
+                raise UsageError(
+                    f"the run has {row['state']}; only a run that ended with an engine can be promoted",
+                    f"choose another one from: plaster-ops history {pipeline}",
+                )
+            return swap_champion(db, pipeline, uid, Promotion(expected=expected, by=by, reason=reason, forced=forced))
+
+    def champion(self, pipeline: str) -> RunRow | None:
+        """The finished run that was promoted last; None before the first."""
+        row = self.file.row(f"SELECT {_QUALIFIED} {_CHAMPION}", (pipeline,))
+        return None if row is None else read_run(row)
+
+    def previous_champion(self, pipeline: str) -> RunRow | None:
+        """The run that the champion replaced; None before the second promotion."""
+        row = self.file.row(f"SELECT promotions.previous {_CHAMPION}", (pipeline,))
+        if row is None or row["previous"] is None:
+            return None
+        found = self.file.row(f"SELECT {RUN_COLUMNS} FROM runs WHERE uid = ?", (row["previous"],))
+        return None if found is None else read_run(found)
+
+    def challenger(self, pipeline: str) -> RunRow | None:
+        """The newest finished run, where it is younger than the champion and was not promoted; else None."""
+        champion = self.champion(pipeline)
+        row = self.file.row(
+            f"SELECT {RUN_COLUMNS} FROM runs WHERE pipeline = ? AND state = 'finished' AND number > ?"
+            " AND uid NOT IN (SELECT uid FROM promotions WHERE pipeline = ?) ORDER BY seq DESC LIMIT 1",
+            (pipeline, 0 if champion is None or champion.index is None else champion.index, pipeline),
+        )
+        return None if row is None else read_run(row)
+
+    def promotions(self, pipeline: str) -> list[PromotionRow]:
+        """The ledger, oldest line first."""
+        rows = self.file.rows(
+            "SELECT pipeline, uid, previous, at, by, reason, forced FROM promotions WHERE pipeline = ? ORDER BY seq",
+            (pipeline,),
+        )
+        return [PromotionRow(**{**dict(row), "forced": bool(row["forced"])}) for row in rows]

@@ -1,0 +1,79 @@
+"""How many samples a batch holds, and whether a loss is still a number. Runs in workers only."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from plaster_ops.errors import TrainingFailed
+
+
+def batch_size_of(batch: Any) -> int | None:
+    """Samples in a batch: the first axis of the first tensor found in it, depth first; None where it does not tell.
+
+    Objects that count themselves (`num_graphs`, as graph batches have) are believed.
+    """
+    if isinstance(batch, torch.Tensor):
+        return int(batch.shape[0]) if batch.ndim else None
+    counted = getattr(batch, "num_graphs", None)
+    if isinstance(counted, int):
+        return counted
+    parts: Any = ()
+    if isinstance(batch, Mapping):
+        parts = batch.values()
+    elif isinstance(batch, list | tuple):
+        parts = batch
+    for part in parts:
+        size = batch_size_of(part)
+        if size is not None:
+            return size
+    return len(parts) if isinstance(batch, list) and parts and all(isinstance(part, str) for part in parts) else None
+
+
+def loss_of(outputs: Any) -> torch.Tensor | None:
+    """The loss in what `on_train_batch_end` receives; None under manual optimisation."""
+    if isinstance(outputs, Mapping):
+        outputs = outputs.get("loss")
+    return outputs.detach() if isinstance(outputs, torch.Tensor) else None
+
+
+class LossWatch:
+    """Notices the first loss that is NaN or infinite, at every batch, without waiting for a GPU at every batch.
+
+    On a GPU the step of the first bad loss is kept on the device and read by `check`; on a CPU `see` raises at once.
+    """
+
+    def __init__(self) -> None:
+        self._first_bad: torch.Tensor | None = None
+        self._last: tuple[int, torch.Tensor] | None = None
+
+    def see(self, loss: torch.Tensor | None, *, epoch: int, step: int) -> None:
+        """Takes the loss of one batch into account."""
+        if loss is None:
+            return
+        self._last = (epoch, loss)
+        bad = ~torch.isfinite(loss).all()
+        if loss.device.type == "cpu":
+            if bool(bad):
+                raise _not_finite(float(loss.sum()), epoch, step)
+            return
+        if self._first_bad is None:
+            self._first_bad = torch.full((), -1, dtype=torch.long, device=loss.device)
+        self._first_bad = torch.where(bad & (self._first_bad < 0), step, self._first_bad)
+
+    def check(self) -> float | None:
+        """The last loss, for which a GPU is waited for. Raises `TrainingFailed` where one was not finite."""
+        if self._last is None:
+            return None
+        epoch, loss = self._last
+        value = float(loss.float().mean())
+        if self._first_bad is not None and int(self._first_bad) >= 0:
+            raise _not_finite(value, epoch, int(self._first_bad))
+        return value
+
+
+def _not_finite(value: float, epoch: int, step: int) -> TrainingFailed:
+    return TrainingFailed(
+        f"the loss is {value} at epoch {epoch}, step {step}",
+        "lower the learning rate, clip gradients (train.trainer.gradient_clip_val), or look at the new data",
+    )

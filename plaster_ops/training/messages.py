@@ -1,0 +1,116 @@
+"""What the parent asks of a fit and what it gets back: plain values that survive JSON. See docs/workers.md."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal
+
+WEIGHTS = "weights.safetensors"
+"""The file of a fit's weights, in its folder."""
+
+_PLACE_NOT_WORK = ("devices", "accelerator", "threads", "checkpoint_folder", "resume_from")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FitSpec:
+    """One fit. `window` is `Window.to_json()`; paths are absolute texts.
+
+    `devices` counts ranks on this machine: "auto" is every visible GPU, or one process on a CPU. `accelerator` "auto"
+    is "gpu" where there is one. `threads` are per rank, None shares the cores out. `trainer` goes to Lightning's
+    `Trainer` as it is. `target_metric` names a logged metric; training stops when it reaches `target_score`.
+    `checkpoint_folder` belongs to this fit alone: a complete checkpoint in it is where the fit goes on.
+    `resume_from` is set by `launch`.
+    """
+
+    reference: str
+    project: str
+    window: Mapping[str, Any]
+    max_epochs: int
+    checkpoint_folder: str
+    start: Literal["warm", "scratch"] = "scratch"
+    warm_weights: str | None = None
+    devices: int | Literal["auto"] = "auto"
+    nodes: int = 1
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    threads: int | None = None
+    seed: int = 0
+    target_score: float | None = None
+    target_metric: str = "val_score"
+    target_higher_is_better: bool = True
+    trainer: Mapping[str, Any] = field(default_factory=dict)
+    resume_from: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain mapping."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "FitSpec":
+        """The spec that `to_json` wrote."""
+        known = {f.name for f in fields(cls)}
+        return cls(**{name: value for name, value in values.items() if name in known})
+
+    def fit_id(self) -> str:
+        """SHA-256 of what is trained, whatever the machine: a checkpoint of another fit is never resumed."""
+        work = {name: value for name, value in self.to_json().items() if name not in _PLACE_NOT_WORK}
+        return hashlib.sha256(json.dumps(work, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FitResult:
+    """What one fit gave.
+
+    `fit_s`: rank 0, from `on_train_start` to `on_train_end`, validation and checkpoints included; after a resume plus
+    what the checkpoint had behind it. `samples_seen`: real batch sizes summed over ranks and epochs, None where a
+    batch does not tell its size. `train_samples_per_s` = samples_seen / fit_s. `rank_times_s`: each rank's own time
+    in the last attempt. `reached_target`: None where no target was set or its metric is not logged. `curves`: points
+    `{"key", "step", "value", "timestamp_ms"}`, one a metric an epoch, at most 1,000. Weights are those of the last
+    step, not of the best epoch.
+    """
+
+    weights_file: str
+    weights_digest: str
+    weights_bytes: int
+    epochs: int
+    steps: int
+    fit_s: float
+    samples_seen: int | None
+    train_samples_per_s: float | None
+    last_loss: float | None
+    time_to_target_s: float | None
+    reached_target: bool | None
+    resumed_from_epoch: int | None
+    world_size: int
+    accelerator: str
+    lightning: str
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    rank_times_s: tuple[float, ...] = ()
+    curves: tuple[Mapping[str, Any], ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain mapping."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "FitResult":
+        """The result that `to_json` wrote."""
+        known = {f.name for f in fields(cls)}
+        plain: dict[str, Any] = {name: value for name, value in values.items() if name in known}
+        for name in ("rank_times_s", "curves"):
+            plain[name] = tuple(plain.get(name, ()))
+        return cls(**plain)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FitOutcome:
+    """A fit as its parent saw it. `wall_s` = `launch_s` + what `result.fit_s` gained during this call.
+
+    `launch_s` is everything that is not training: starting and ending the processes, and attempts that were lost.
+    """
+
+    result: FitResult
+    wall_s: float
+    launch_s: float
+    attempts: int
+    restarts: int
