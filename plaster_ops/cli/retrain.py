@@ -19,8 +19,8 @@ plaster-ops retrain mymodule:pipeline --profile smoke
 
 plaster-ops retrain --resume
 
-Exit codes: 0 done or nothing new; 2 wrong use; 3 held by a gate; 4 and 5 only with --fail-on; 6 a required gate was not
-measured; 10 training failed; 11 no engine; 12 nothing could be recorded; 75 busy; 124 timed out; 130/143 interrupted."""
+Exit codes: 0 done or nothing new; 2 wrong use; 3 held by a gate; 4 and 5 only with --fail-on; 6 a required gate was
+not measured; 10 training failed; 11 no engine; 12 nothing could be recorded; 75 busy; 124 timed out; 130/143 interrupted."""
 
 
 def command(

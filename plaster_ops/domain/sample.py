@@ -42,3 +42,51 @@ class PairedRatios:
             within_se=tuple(float(value) for value in fields["within_se"]),
             pairs=tuple(int(value) for value in fields["pairs"]),
         )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PairedDifference:
+    """now - then of one score over the same samples, in the score's own unit and sign, with two intervals.
+
+    `method` names the test: `mcnemar_midp` (0/1 per sample), `paired_bootstrap`, `paired_jackknife` or `identical`.
+    `gained` and `lost` count samples that are right only now and only then, where a sample is right or wrong.
+    """
+
+    key: str
+    delta: float
+    ci95: tuple[float, float]
+    ci90: tuple[float, float]
+    p_value: float
+    method: str
+    n: int
+    gained: int | None = None
+    lost: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain mapping."""
+        return {
+            "key": self.key,
+            "delta": self.delta,
+            "ci95": list(self.ci95),
+            "ci90": list(self.ci90),
+            "p_value": self.p_value,
+            "method": self.method,
+            "n": self.n,
+            "gained": self.gained,
+            "lost": self.lost,
+        }
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> "PairedDifference":
+        """The difference that `to_json` wrote."""
+        return cls(
+            key=fields["key"],
+            delta=float(fields["delta"]),
+            ci95=(float(fields["ci95"][0]), float(fields["ci95"][1])),
+            ci90=(float(fields["ci90"][0]), float(fields["ci90"][1])),
+            p_value=float(fields["p_value"]),
+            method=fields["method"],
+            n=int(fields["n"]),
+            gained=fields.get("gained"),
+            lost=fields.get("lost"),
+        )

@@ -1,7 +1,7 @@
 """From a module to the exported program that every backend starts from, and back to the structure of its outputs.
 
 Traced in eval mode with the batch axis free from 1 to the largest batch, so one engine serves all batches. Attention's
-fused inference path is switched off while tracing: it cannot be converted, and its answers are the same.
+fused inference path is switched off: it cannot be converted, and it answers differently only at padded positions.
 """
 
 from __future__ import annotations
@@ -41,19 +41,30 @@ __all__ = [
     "load_program",
     "output_names",
     "output_structure",
+    "run_eager",
     "save_program",
     "unflatten",
     "weights_digest",
 ]
 
-_STRUCTURES = (tuple, list, dict)
+_ADVICE = (
+    "Caused by",
+    "Suggested fixes",
+    "The error above",
+    "The following call",
+    "consider using",
+    "For extended logs",
+    "For C++ stack",
+    "For more",
+    "If you suspect",
+)
 
 
 def export_program(module: nn.Module, example: Any, specs: Sequence[TensorSpec], max_batch: int) -> ExportedProgram:
     """The module as a graph. `example`: real inputs of at least one sample, as `sample_batch` returns them.
 
-    Every input's batch axis is one free size in 1..max(2, max_batch); dynamic axes are free in their ranges, equal where
-    the model needs them equal. The module is left as it was found. Raises `BuildFailed` with the reason in a few
+    Every input's batch axis is one free size in 1..max(2, max_batch); dynamic axes are free in their ranges, equal
+    where the model needs them equal. The module is left as it was found. Raises `BuildFailed` with the reason in a few
     lines where torch.export refuses, the batch size became a constant, or an output is no batch of tensors.
     """
     args, kwargs = as_inputs(example)
@@ -74,8 +85,22 @@ def export_program(module: nn.Module, example: Any, specs: Sequence[TensorSpec],
     return program
 
 
+def run_eager(module: nn.Module, value: Any) -> Any:
+    """What `module` itself answers to inputs as `sample_batch` returns them: the reference of every engine.
+
+    In eval mode, without gradients, by the same path through attention that was exported.
+    """
+    args, kwargs = as_inputs(value)
+    with _as_served(module), torch.no_grad():
+        return module(*args, **kwargs)
+
+
 def save_program(program: ExportedProgram, file: Path) -> None:
-    """Writes the program, weights included, to `file` (.pt2). Raises `BuildFailed` where torch cannot serialise it."""
+    """Writes the program, weights included, to `file` (.pt2). Raises `BuildFailed` where torch cannot serialise it.
+
+    The inputs that it was traced with are the user's data and stay out of the file.
+    """
+    example, program._example_inputs = program._example_inputs, None
     try:
         with foreign_warnings_ignored():
             torch.export.save(program, file)
@@ -84,6 +109,8 @@ def save_program(program: ExportedProgram, file: Path) -> None:
             f"the exported graph cannot be written: {_first_lines(str(error))}",
             "return plain tensors, tuples, lists or dicts from forward",
         ) from error
+    finally:
+        program._example_inputs = example
 
 
 def load_program(file: Path) -> ExportedProgram:
@@ -180,19 +207,11 @@ def _refused(error: Exception) -> BuildFailed:
     )
 
 
-def _first_lines(text: str, most: int = 3) -> str:
-    """The reason without torch's advice on logging: up to `most` lines in one."""
-    noise = (
-        "For more information",
-        "For extended logs",
-        "If you suspect",
-        "For more debugging",
-        "For C++ stack",
-        "Caused by",
-    )
-    lines = [line.strip() for line in text.splitlines()]
-    telling = [line for line in lines if line and not line.startswith(noise)]
-    return " ".join(telling[:most])[:400]
+def _first_lines(text: str, most: int = 2) -> str:
+    """The reason without torch's advice on itself: up to `most` lines in one, 300 characters at most."""
+    lines = [line.partition("For more information")[0].partition(" If you're using")[0] for line in text.splitlines()]
+    telling = [line.strip(" -") for line in lines if line.strip(" -") and not line.lstrip(" -").startswith(_ADVICE)]
+    return " ".join(telling[:most])[:300]
 
 
 def _user_line(text: str) -> str:
@@ -207,7 +226,7 @@ def _user_line(text: str) -> str:
 
 def _check_outputs(program: ExportedProgram) -> None:
     spec = program.call_spec.out_spec
-    strange = sorted({kind.__name__ for kind in _container_types(spec) if kind not in _STRUCTURES})
+    strange = sorted(set(_strange_containers(pytree.tree_unflatten([0] * spec.num_leaves, spec))))
     if strange:
         raise BuildFailed(
             f"forward returns {', '.join(strange)}, which no engine can give back",
@@ -231,11 +250,18 @@ def _check_outputs(program: ExportedProgram) -> None:
             )
 
 
-def _container_types(spec: Any) -> Iterator[type]:
-    if spec.type is not None:
-        yield spec.type
-        for child in spec.children():
-            yield from _container_types(child)
+def _strange_containers(value: Any) -> Iterator[str]:
+    """Names of the types in an output that are none of tuple, list and dict; leaves are ints here."""
+    if type(value) in (tuple, list):
+        parts = list(value)
+    elif type(value) is dict:
+        parts = list(value.values())
+    else:
+        parts = []
+        if not isinstance(value, int):
+            yield type(value).__name__
+    for part in parts:
+        yield from _strange_containers(part)
 
 
 def _shape_text(value: Tensor) -> str:

@@ -52,7 +52,7 @@ def graph_facts(program: ExportedProgram, module: nn.Module) -> dict[str, Any]:
         "params_count": sum(p.numel() for p in parameters),
         "params_trainable_count": sum(p.numel() for p in parameters if p.requires_grad),
         "weights_bytes": sum(t.numel() * t.element_size() for t in stored),
-        "layers_count": len({name.partition("@")[0] for name in layers}),
+        "layers_count": len({_identity(module, name) for name in layers}),
         "depth_count": _depth(program),
         "nodes_count": sum(units),
         "nodes_per_layer_mean": sum(units) / len(units) if units else 0.0,
@@ -203,6 +203,12 @@ def _is_leaf(module: nn.Module, path: str) -> bool:
     except AttributeError:
         return False
     return isinstance(found, _WHOLE) or next(found.children(), None) is None
+
+
+def _identity(module: nn.Module, name: str) -> Any:
+    """What a layer is counted by: its module, however often and under whatever name it is called."""
+    path = name.partition("@")[0]
+    return id(module.get_submodule(path)) if ":" not in name else name
 
 
 def _depth(program: ExportedProgram) -> int:

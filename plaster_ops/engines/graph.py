@@ -82,9 +82,10 @@ class _Writer:
             target = " ".join(sources.get(node.name, ("inner", "")))
         elif node.op == "get_attr":
             target = self._attribute(module, target)
+        meta = "" if node.op == "output" else self._meta(node.meta.get("val"))
         args = [self._value(a, numbers) for a in node.args]
         args += [f"{key}={self._value(a, numbers)}" for key, a in sorted(node.kwargs.items())]
-        return f"{numbers[node]} {node.op} {target} ({', '.join(args)}) {self._meta(node.meta.get('val'))}"
+        return f"{numbers[node]} {node.op} {target} ({', '.join(args)}) {meta}"
 
     def _attribute(self, module: GraphModule, name: str) -> str:
         found: Any = module

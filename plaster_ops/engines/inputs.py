@@ -1,4 +1,4 @@
-"""The inputs of a model: from what a pipeline returns to flat tensors, their declared shapes, and the check at the door.
+"""The inputs of a model: from what a pipeline returns to flat tensors, their declared shapes, the check at the door.
 
 An input's first axis is the batch. Flat order is the order of `forward`'s arguments as the pipeline gave them: a tuple
 in its order, a dict in the order of its keys.
@@ -61,8 +61,9 @@ def input_specs(
     """What the model's inputs look like, from several real batches of flat inputs.
 
     An axis other than the batch whose size differs between batches is dynamic, with the sizes seen as its range.
-    `dynamic_axes` = `{input position or name: {axis: (min, max)}}` (axis 0 is the batch) makes an axis dynamic or widens
-    its range. Raises `PipelineError` where batches differ in count, rank or dtype, or a declaration fits no input.
+    `dynamic_axes` = `{input position or name: {axis: (min, max)}}` (axis 0 is the batch) makes an axis dynamic or
+    widens its range. Raises `PipelineError` where batches differ in count, rank or dtype, or a declaration fits no
+    input.
     """
     if not batches or not batches[0]:
         raise PipelineError("there is not one batch of inputs", "let sample_batch(n) return the inputs of n samples")

@@ -39,8 +39,9 @@ def candidates(
 ) -> tuple[Candidate, ...]:
     """Every backend x precision in the order given, backends outermost, refused ones with their reason.
 
-    Without backends: openvino where it can be used, else inductor. `eager` at fp32 is added as the last resort. A name that this
-    release knows but has no code for is a refused row; a name nobody knows raises `SettingsError`.
+    Without backends: openvino where it can be used, else inductor. `eager` at fp32 is added as the last
+    resort. A name that this release knows but has no code for is a refused row; a name nobody knows raises
+    `SettingsError`.
     """
     wanted = list(dict.fromkeys(backends)) or _preferred(probe)
     if REFERENCE not in wanted:

@@ -1,4 +1,4 @@
-"""From the name of a backend to the backend. Loads no backend's libraries: they are imported when it builds or loads."""
+"""From the name of a backend to the backend. Loads no backend's libraries: a build or a load does."""
 
 from __future__ import annotations
 
@@ -68,5 +68,5 @@ def _reference(name: str) -> str:
     near = difflib.get_close_matches(name, (*known, *NOT_IN_THIS_RELEASE), n=1, cutoff=0.0)
     raise SettingsError(
         f"unknown engine backend {name!r}",
-        f"known: {', '.join(known)}; nearest is {near[0] if near else known[0]!r}; or name your own as module:attribute",
+        f"known: {', '.join(known)}; nearest is {near[0] if near else known[0]!r}; or your own as module:attribute",
     )

@@ -84,9 +84,9 @@ def open_baseline(journal: Journal, row: RunRow, which: str) -> Baseline:
         return Baseline(which=which, record=record, engine_folder=None)
     manifest = verify(folder)
     known = journal.engine_digest(row.uid)
-    if known is not None and manifest.digest() != known.manifest_digest:
+    if known is not None and manifest.digest != known.manifest_digest:
         raise ArtifactTampered(
-            f"{folder / 'manifest.json'}: digest {manifest.digest()[:12]} is not the recorded"
+            f"{folder / 'manifest.json'}: digest {manifest.digest[:12]} is not the recorded"
             f" {known.manifest_digest[:12]}",
             f"remove {folder}: the engine is then rebuilt from its stored weights",
         )

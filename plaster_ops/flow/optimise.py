@@ -14,22 +14,30 @@ from plaster_ops.flow.context import Context
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Opponent:
+    """An engine to be measured against: `label` is how it is called in evidence, `folder` its engine folder."""
+
+    label: str
+    folder: Path
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Built:
-    """The accepted engine: its folder and manifest, the facts of its graph, how it scored, and all that was tried."""
+    """The accepted engine: its folder and manifest, the facts of its graph, how it scored, and all that was tried.
+
+    `opponents` are the engines that were scored beside it.
+    """
 
     folder: Path
     manifest: Mapping[str, Any]
     export: Mapping[str, Any]
     evaluation: Mapping[str, Any]
     tried: tuple[Mapping[str, Any], ...]
+    opponents: tuple[Opponent, ...] = ()
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Opponent:
-    """An engine to be measured against: `label` is how it is called in evidence, `folder` its engine folder."""
-
-    label: str
-    folder: Path
+    def opponent_labels(self) -> tuple[str, ...]:
+        """What the opponents are called."""
+        return tuple(opponent.label for opponent in self.opponents)
 
 
 def optimise(
@@ -60,7 +68,14 @@ def optimise(
             ctx.tell({"event": "note", "text": f"{backend} {precision}: {row['reason']}"})
             continue
         row |= {"ok": True, "reason": None, "build_s": manifest.get("build_s")}
-        return Built(folder=folder, manifest=manifest, export=exported, evaluation=evaluation, tried=tuple(tried))
+        return Built(
+            folder=folder,
+            manifest=manifest,
+            export=exported,
+            evaluation=evaluation,
+            tried=tuple(tried),
+            opponents=tuple(opponents),
+        )
     reasons = "; ".join(f"{row['backend']} {row['precision']}: {row['reason']}" for row in tried)
     raise BuildFailed(
         f"no engine could be used: {reasons or 'no backend is configured'}",

@@ -1,7 +1,8 @@
 """One retrain, top to bottom: what arrived, train, optimise, measure, compare, decide, record."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from plaster_ops.domain.card import Card
@@ -12,13 +13,14 @@ from plaster_ops.domain.timeline import Phase
 from plaster_ops.errors import ExitCode
 from plaster_ops.flow import record as records
 from plaster_ops.flow.baseline import Baseline, choose_baseline
-from plaster_ops.flow.cards import build_card, machine_fingerprint
+from plaster_ops.flow.cards import build_card, machine_fingerprint, with_deployment
 from plaster_ops.flow.context import Context
 from plaster_ops.flow.optimise import Built, Opponent, optimise, rebuild
-from plaster_ops.flow.promote import Decision, decide, narrowed_exit_code, swap_champion
+from plaster_ops.flow.promote import decide, narrowed_exit_code, overtaken, promotion_of
 from plaster_ops.flow.sidebyside import SideBySide, compare_with, measure, reopen
-from plaster_ops.flow.train import Trained, train
+from plaster_ops.flow.train import train
 from plaster_ops.plaster.profiles import find_profile
+from plaster_ops.tracking.journal_rows import RunRow
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,9 +46,8 @@ class Outcome:
     verdict: Verdict
     exit_code: ExitCode
     reasons: tuple[str, ...]
+    prepared: Mapping[str, Any]
     record: RunRecord | None = None
-    prepared: Mapping[str, Any] | None = None
-    shown: Baseline | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,60 +63,73 @@ class Baselines:
         return list({b.record.uid: b for b in found}.values())
 
 
-def retrain(ctx: Context, request: Request, baselines: Baselines) -> Outcome:
+def retrain(ctx: Context, row: RunRow, request: Request, baselines: Baselines) -> Outcome:
     """Runs or resumes the retrain of `ctx`; what is finished already is taken from the journal.
 
     Raises the `PlasterError` of the stage that failed; the journal then holds how far it came.
     """
     prepared = ctx.once("prepare", Phase.DATA, lambda: prepare(ctx))
     if prepared["skip"]:
-        ctx.journal.skip_run(ctx.uid, reason=prepared["skip"], seen=prepared["window"]["seen"])
-        return Outcome(verdict=Verdict.SKIPPED, exit_code=ExitCode.DONE, reasons=(prepared["skip"],), prepared=prepared)
-    trained = train(ctx, request, prepared, baselines.champion)
-    opponents: list[Opponent] = []
+        return _skip(ctx, prepared)
+    trained = train(ctx, prepared, baselines.champion)
     built = optimise(
         ctx,
         weights=trained.weights,
         prepared=prepared,
-        opponents_of=lambda exported: opponents.extend(_opponents(ctx, baselines, exported, prepared)) or opponents,
+        opponents_of=lambda exported: _opponents(ctx, baselines, exported, prepared),
     )
-    accepted_s = ctx.timeline.cycle_s()
-    measured = _measure(ctx, request, built, opponents, prepared)
-    fingerprint = machine_fingerprint(ctx, built)
-    card = build_card(ctx, prepared=prepared, trained=trained, built=built, measured=measured, accepted_s=accepted_s)
-    compared = {
-        baseline.record.uid: _compare(ctx, card, baseline, measured, built, fingerprint, opponents)
-        for baseline in baselines.distinct()
-    }
-    champion, shown = baselines.champion, baselines.shown
-    decision = decide(ctx.pipeline, compared[champion.record.uid] if champion else None, allowed=request.promote)
-    expected = champion.record.uid if champion else None
-    decision = swap_champion(ctx.journal, ctx.name, ctx.uid, expected, decision)
-    rows = compared[shown.record.uid] if shown else ()
-    exit_code = narrowed_exit_code(decision, rows, request.fail_on)
-    record = records.finished(
+    accepted_s = ctx.once("accepted", Phase.OTHER, lambda: {"cycle_s": ctx.timeline.cycle_s()})["cycle_s"]
+    measured = _measure(ctx, request, built, prepared)
+    fingerprint = machine_fingerprint(built)
+    card = build_card(
         ctx,
-        request_trigger=(request.trigger, request.slot),
         prepared=prepared,
         trained=trained,
         built=built,
-        card=card,
+        measured=measured,
+        accepted_s=accepted_s,
+        baseline=baselines.shown.label if baselines.shown else None,
+    )
+    compared = {b.label: _compare(ctx, card, b, measured, built, fingerprint) for b in baselines.distinct()}
+    champion, shown = baselines.champion, baselines.shown
+    decision = decide(ctx.pipeline, compared[champion.label] if champion else None, allowed=request.promote)
+    rows = compared[shown.label] if shown else ()
+    told = records.Measured(
+        prepared=prepared,
+        trained=trained,
+        built=built,
+        card=with_deployment(ctx, card, prepared) if decision.promotes else card,
         rows=rows,
-        shown=(shown, _how(shown, opponents, measured)),
+        baseline=shown.to_json(_how(shown, built, measured)) if shown else None,
         fingerprint=fingerprint,
         decision=decision,
-        exit_code=exit_code,
-        measured=measured,
+        raw=measured.folders if measured else (),
     )
-    ctx.journal.remember_engine(ctx.uid, records.manifest_digest(built), str(built.folder))
-    ctx.journal.finish_run(ctx.uid, record)
+    return _finish(ctx, row, told, champion, request)
+
+
+def _skip(ctx: Context, prepared: Mapping[str, Any]) -> Outcome:
+    ctx.journal.skip_run(ctx.uid, reason=prepared["skip"], seen=prepared["window"]["seen"])
+    return Outcome(verdict=Verdict.SKIPPED, exit_code=ExitCode.DONE, reasons=(prepared["skip"],), prepared=prepared)
+
+
+def _finish(ctx: Context, row: RunRow, told: records.Measured, champion: Baseline | None, request: Request) -> Outcome:
+    """Stores the record and swaps the champion in one transaction; held where another run was promoted meanwhile."""
+    ctx.journal.remember_engine(ctx.uid, records.manifest_digest(told.built), told.built.folder)
+    expected = champion.record.uid if champion else None
+    exit_code = narrowed_exit_code(told.decision, told.rows, request.fail_on)
+    record = records.finished(ctx, row, told, exit_code)
+    if not ctx.journal.finish_run(ctx.uid, record, promotion_of(told.decision, expected)):
+        told = replace(told, decision=overtaken(told.decision))
+        exit_code = told.decision.exit_code
+        record = records.finished(ctx, row, told, exit_code)
+        ctx.journal.finish_run(ctx.uid, record)
     return Outcome(
-        verdict=decision.verdict,
+        verdict=told.decision.verdict,
         exit_code=exit_code,
-        reasons=decision.reasons,
+        reasons=told.decision.reasons,
+        prepared=told.prepared,
         record=record,
-        prepared=prepared,
-        shown=shown,
     )
 
 
@@ -158,20 +172,18 @@ def _opponents(
     return found
 
 
-def _measure(
-    ctx: Context, request: Request, built: Built, opponents: Sequence[Opponent], prepared: Mapping[str, Any]
-) -> SideBySide | None:
+def _measure(ctx: Context, request: Request, built: Built, prepared: Mapping[str, Any]) -> SideBySide | None:
     if not request.measure:
         return None
     profile = find_profile(ctx.pipeline.measure.profile)
 
     def work() -> dict[str, Any]:
-        engines = [Opponent(label="now", folder=built.folder), *opponents]
+        engines = [Opponent(label="now", folder=built.folder), *built.opponents]
         measured = measure(ctx, engines, samples=prepared["samples"])
         return {"folders": [str(folder) for folder in measured.folders]}
 
     result = ctx.once("measure", Phase.MEASURE, work)
-    return reopen(records.as_paths(result["folders"]), profile.name)
+    return reopen([Path(folder) for folder in result["folders"]], profile.name)
 
 
 def _compare(
@@ -181,23 +193,18 @@ def _compare(
     measured: SideBySide | None,
     built: Built,
     fingerprint: Fingerprint,
-    opponents: Sequence[Opponent],
 ) -> tuple[Comparison, ...]:
-    ran = any(o.label == baseline.label for o in opponents)
+    ran = baseline.label in built.opponent_labels()
     return compare_with(
         card,
         baseline,
         measured if ran else None,
         built.evaluation,
         margins=ctx.pipeline.margins(),
-        history=records.history_values(ctx),
+        history=records.history_values(ctx.journal, ctx.name),
         fingerprint=fingerprint,
     )
 
 
-def _how(shown: Baseline | None, opponents: Sequence[Opponent], measured: SideBySide | None) -> str:
-    ran = shown is not None and any(o.label == shown.label for o in opponents)
-    return "remeasured" if ran and measured is not None else "stored"
-
-
-__all__ = ["Baselines", "Decision", "Outcome", "Request", "Trained", "choose_baselines", "prepare", "retrain"]
+def _how(shown: Baseline, built: Built, measured: SideBySide | None) -> str:
+    return "remeasured" if measured is not None and shown.label in built.opponent_labels() else "stored"

@@ -1,8 +1,7 @@
-"""A retrain from outside: lock, journal, resume, failure, and the record's way to MLflow. Ends as one `--json` object."""
+"""A retrain from outside: lock, journal, resume, failure, and the record's way to MLflow."""
 
 import json
 import os
-import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from plaster_ops.ports import EventSink
 from plaster_ops.report.json_text import bare_payload, run_payload
 from plaster_ops.settings import PipelineSettings, Settings
 from plaster_ops.tracking.journal_rows import RunRow
+from plaster_ops.tracking.liveness import started_at_s, this_host
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,9 +49,9 @@ def run_retrain(
         row, ctx = _open(ports, found, pipeline, request, start, tell, resume)
         try:
             baselines = _baselines(ctx, request, resumed=resume is not None)
-            outcome = retrain(ctx, request, baselines)
+            outcome = retrain(ctx, row, request, baselines)
         except PlasterError as error:
-            _record_failure(ctx, row, request, error)
+            _record_failure(ctx, row, error)
             if not isinstance(error, Interrupted):
                 tracked = publish(ctx, ports)
                 error.payload = _failed_payload(ctx, error, tracked)
@@ -81,7 +81,7 @@ def _open(
     resume: str | None,
 ) -> tuple[RunRow, Context]:
     journal = ports.journal
-    who = {"pid": os.getpid(), "host": socket.gethostname(), "pid_started": records.process_started()}
+    who: dict[str, Any] = {"pid": os.getpid(), "host": this_host(), "pid_started": started_at_s(os.getpid())}
     if resume is None:
         earlier = journal.unfinished(name)
         if earlier is not None:
@@ -141,7 +141,7 @@ def _baselines(ctx: Context, request: Request, *, resumed: bool) -> Baselines:
     )
 
 
-def _record_failure(ctx: Context, row: RunRow, request: Request, error: PlasterError) -> None:
+def _record_failure(ctx: Context, row: RunRow, error: PlasterError) -> None:
     ctx.journal.save_progress(ctx.uid, ctx.timeline.to_json())
     if isinstance(error, Interrupted):
         ctx.journal.interrupt_run(ctx.uid, error.message)
@@ -149,7 +149,7 @@ def _record_failure(ctx: Context, row: RunRow, request: Request, error: PlasterE
     if not ctx.journal.stages(ctx.uid).keys() - {"baselines"}:
         ctx.journal.fail_run(ctx.uid, Verdict.FAILED, [error.message], error.exit_code)
         return
-    record = records.failed(ctx, row, request_trigger=(request.trigger, request.slot), error=error)
+    record = records.failed(ctx, row, error)
     ctx.journal.fail_run(ctx.uid, Verdict.FAILED, [error.message], error.exit_code, record)
 
 
@@ -163,8 +163,7 @@ def _finish(ctx: Context, ports: Ports, outcome: Outcome, request: Request) -> d
             mlflow=_mlflow_section(ctx, None),
             trigger=request.trigger,
         )
-        window = (outcome.prepared or {}).get("window", {})
-        payload["data"] |= {"from": window.get("learned"), "to": window.get("end"), "new_samples": 0}
+        payload["data"] |= records.data_section(outcome.prepared) | {"new_samples": 0}
         payload["phases"] = ctx.timeline.to_json()
         return payload
     with ctx.timeline.phase(Phase.LOG):

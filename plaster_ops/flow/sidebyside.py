@@ -110,8 +110,7 @@ def paired_evidence(measured: SideBySide | None, evaluation: Mapping[str, Any], 
     ratios: dict[str, PairedRatios] = {}
     if measured is not None:
         for room in (latency, throughput, energy):
-            for paired in room.paired_ratios(measured.evidence, "now", label):
-                ratios[paired.key] = paired
+            ratios |= {paired.key: paired for paired in room.paired_ratios(measured.evidence, "now", label)}
     differences: dict[str, PairedDifference] = {
         paired.key: paired for paired in accuracy.paired_differences(evaluation, label)
     }

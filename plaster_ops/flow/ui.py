@@ -10,18 +10,16 @@ from plaster_ops.settings import Settings
 
 def ui_command(ports: Ports, *, host: str, port: int) -> list[str]:
     """The command line of the server for an embedded store."""
-    from plaster_ops.tracking.mlflow_store import resolve_uri
-
-    uri = resolve_uri(ports.settings.tracking_uri, ports.settings.project)
+    location = ports.location()
     return [
         sys.executable,
         "-m",
         "mlflow",
         "server",
         "--backend-store-uri",
-        uri,
+        location.tracking_uri,
         "--artifacts-destination",
-        ports.artifact_root().as_uri(),
+        location.artifact_root or "",
         "--host",
         host,
         "--port",

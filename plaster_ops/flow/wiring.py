@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from plaster_ops.ports import Clock, SystemClock, Tracker
 from plaster_ops.settings import Settings
+from plaster_ops.tracking.connection import Location, resolve_uri
 from plaster_ops.tracking.journal import Journal
 
 
@@ -20,14 +20,13 @@ class Ports:
 
     def tracker(self) -> Tracker:
         """The MLflow store that the settings name; nothing is contacted yet."""
-        from plaster_ops.tracking.mlflow_store import MlflowTracker, resolve_uri
+        from plaster_ops.tracking.mlflow_store import MlflowTracker
 
-        uri = resolve_uri(self.settings.tracking_uri, self.settings.project)
-        return MlflowTracker(uri, self.artifact_root())
+        return MlflowTracker(self.location())
 
-    def artifact_root(self) -> Path:
-        """Where the embedded store keeps artifacts."""
-        return self.settings.memory / "artifacts"
+    def location(self) -> Location:
+        """Where that store lies, every path absolute."""
+        return resolve_uri(self.settings.tracking_uri, self.settings.project)
 
 
 @contextmanager

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 from plaster_ops.domain import metrics as m
 from plaster_ops.domain.card import Reading, Row, Status, Unmeasured
-from plaster_ops.domain.metrics import Metric
 from plaster_ops.domain.sample import PairedRatios
 from plaster_ops.plaster.evidence import Evidence, MeasuredBlock
 from plaster_ops.plaster.intervals import total_ratio
@@ -27,16 +26,13 @@ def read(evidence: Evidence, label: str) -> list[Row]:
     return [*_joule_rows(evidence, blocks), _cpu_time_row(evidence, blocks)]
 
 
-def paired_ratios(
-    evidence: Evidence, now: str, then: str, metric: Metric = m.CPU_TIME_PER_INFERENCE_S
-) -> PairedRatios | Unmeasured:
-    """log(now / then) of CPU time per inference, or of inferences per joule, block against block per process."""
-    if metric.key == m.CPU_TIME_PER_INFERENCE_S.key:
-        return pair_blocks(evidence, metric, _THROUGHPUT, now, then, lambda block: block.cpu_s / block.samples)
-    reason = evidence.results[0]["energy"]["reason"]
-    if reason:
-        return Unmeasured(metric=metric, reason=reason)
-    return pair_blocks(evidence, metric, _THROUGHPUT, now, then, _inferences_per_j)
+def paired_ratios(evidence: Evidence, now: str, then: str) -> tuple[PairedRatios, ...]:
+    """log(now / then) of CPU time per inference and, where a counter was read, of inferences per joule."""
+    found = (
+        pair_blocks(evidence, m.CPU_TIME_PER_INFERENCE_S, _THROUGHPUT, now, then, lambda b: b.cpu_s / b.samples),
+        pair_blocks(evidence, m.INFERENCES_PER_J, _THROUGHPUT, now, then, _inferences_per_j),
+    )
+    return tuple(ratios for ratios in found if ratios is not None)
 
 
 def _joule_rows(evidence: Evidence, blocks: Sequence[MeasuredBlock]) -> list[Row]:

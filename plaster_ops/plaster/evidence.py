@@ -97,7 +97,7 @@ class Evidence:
 
 
 def load_evidence(folders: Sequence[Path]) -> Evidence:
-    """Reads `result.json` and `raw.npz` of each measure folder, in the order given; raises `ValueError` where they differ."""
+    """Reads `result.json` and `raw.npz` of each measure folder in turn; raises `ValueError` where they disagree."""
     results = [json.loads((folder / "result.json").read_text()) for folder in folders]
     blocks = [
         block for result, folder in zip(results, folders, strict=True) for block in _blocks_of(result, _raw(folder))

@@ -1,4 +1,4 @@
-"""Intervals from blocks and processes. Queries of one block resemble each other; blocks and restarts carry the noise."""
+"""Intervals from blocks and processes: queries of one block are alike, blocks and restarts carry the noise."""
 
 from collections.abc import Callable, Sequence
 
@@ -32,9 +32,10 @@ def total_ratio(
     over: Callable[[MeasuredBlock], float],
     under: Callable[[MeasuredBlock], float],
 ) -> tuple[float, Interval | None]:
-    """Sum of `over` / sum of `under`, and its 95 % interval from a bootstrap over blocks, widened to the processes' own.
+    """Sum of `over` / sum of `under`, and its 95 % interval from a bootstrap over blocks.
 
-    No interval below 4 blocks. Raises `ZeroDivisionError` where `under` sums to zero.
+    The interval is widened to the ratios of the single processes. No interval below 4 blocks.
+    Raises `ZeroDivisionError` where `under` sums to zero.
     """
     tops = np.array([over(block) for block in blocks], dtype=float)
     bottoms = np.array([under(block) for block in blocks], dtype=float)

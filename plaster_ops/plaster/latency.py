@@ -22,7 +22,6 @@ from plaster_ops.plaster.percentiles import (
 _SINGLE = "single"
 _STEADY = 1.10
 _PERCENTILES = ((m.E2E_P50_MS, 0.50), (m.E2E_P90_MS, 0.90), (m.E2E_P95_MS, 0.95), (m.E2E_P99_MS, 0.99))
-QUANTILES = {metric.key: quantile for metric, quantile in _PERCENTILES}
 
 
 def read(evidence: Evidence, label: str) -> list[Row]:
@@ -35,10 +34,13 @@ def read(evidence: Evidence, label: str) -> list[Row]:
     return [*rows, _early_stopping_row(evidence, blocks), *_plain_rows(evidence, blocks), *_start_rows(evidence, label)]
 
 
-def paired_ratios(evidence: Evidence, now: str, then: str, metric: Metric = m.E2E_P50_MS) -> PairedRatios | Unmeasured:
-    """log(now / then) of a percentile (p50 unless `metric` says p90, p95 or p99), block against block per process."""
-    quantile = QUANTILES[metric.key]
-    return pair_blocks(evidence, metric, _SINGLE, now, then, lambda block: _block_ms(block, quantile))
+def paired_ratios(evidence: Evidence, now: str, then: str) -> tuple[PairedRatios, ...]:
+    """log(now / then) of p50 and p90, block against block per process; empty where they were not measured together."""
+    found = (
+        pair_blocks(evidence, m.E2E_P50_MS, _SINGLE, now, then, lambda block: _block_ms(block, 0.50)),
+        pair_blocks(evidence, m.E2E_P90_MS, _SINGLE, now, then, lambda block: _block_ms(block, 0.90)),
+    )
+    return tuple(ratios for ratios in found if ratios is not None)
 
 
 def p50_ms(evidence: Evidence, label: str, kind: str = _SINGLE) -> float | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from plaster_ops.domain.fingerprint import Fingerprint
-from plaster_ops.plaster.power import find_gpu
+from plaster_ops.plaster.power import find_gpu, load_nvml
 
 _PACKAGES = ("torch", "openvino", "onnxruntime", "torch-tensorrt", "tensorrt", "nncf", "numpy", "plaster-ops")
 _ROOT = Path("/")
@@ -51,8 +51,7 @@ def cpu_model(root: Path = _ROOT) -> str:
 
 def gpu_model(device: str, *, nvml: Any = None) -> tuple[str, dict[str, str]]:
     """The GPU's name, and its driver, UUID and power limit; `("unknown GPU", {})` where NVML does not answer."""
-    if nvml is None:
-        import pynvml as nvml
+    nvml = nvml or load_nvml()
     try:
         nvml.nvmlInit()
         handle = find_gpu(nvml, device)
@@ -66,7 +65,7 @@ def gpu_model(device: str, *, nvml: Any = None) -> tuple[str, dict[str, str]]:
 
 
 def cpu_environment(root: Path = _ROOT) -> dict[str, str]:
-    """Kernel, governor, CPUs this process may use, and the cgroup's CPU quota; "unknown" where the system says nothing."""
+    """Kernel, governor, CPUs this process may use, CPU quota; "unknown" where the system says nothing."""
     return {
         "kernel": platform.release(),
         "governor": first_line(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor") or "unknown",

@@ -1,4 +1,4 @@
-"""Joules of one block under load: at the block's edges for a fast counter, at the counter's own ticks for a slow one."""
+"""Joules of one block under load: at the block's edges for a fast counter, at the counter's ticks for a slow one."""
 
 import threading
 import time
@@ -15,7 +15,7 @@ Tick = tuple[int, float]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EnergyWindow:
-    """`inferences` samples were finished while `joules` were counted, in `window_s` seconds and `updates` counter steps."""
+    """`inferences` samples were finished while `joules` were counted, in `window_s` and `updates` counter steps."""
 
     joules: float
     window_s: float
@@ -37,7 +37,7 @@ class NoMeter:
     def begin(self) -> None:
         """Nothing to read."""
 
-    def end(self, timed: Timed, batch: int) -> None:  # noqa: ARG002
+    def end(self, timed: Timed, batch: int) -> None:
         """No window."""
 
 

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Sequence
 
-from plaster_ops.domain.card import Unmeasured
 from plaster_ops.domain.metrics import Metric
 from plaster_ops.domain.sample import PairedRatios
 from plaster_ops.plaster.evidence import Evidence, MeasuredBlock
@@ -18,10 +17,11 @@ def pair_blocks(
     now: str,
     then: str,
     value: Callable[[MeasuredBlock], float | None],
-) -> PairedRatios | Unmeasured:
+) -> PairedRatios | None:
     """log(now / then) of `value` per process: a 20 % trimmed mean over its block pairs, which shrugs off preemptions.
 
-    Blocks without a positive value leave with their partner; a process with fewer than two pairs says nothing.
+    Blocks without a positive value leave with their partner; a process with fewer than two pairs says nothing,
+    and None is returned where no process says anything.
     """
     per_process: list[float] = []
     within_se: list[float] = []
@@ -43,7 +43,7 @@ def pair_blocks(
             within_se.append(error)
             pairs.append(len(logs))
     if not per_process:
-        return Unmeasured(metric=metric, reason=f"no process measured {now!r} and {then!r} side by side in two blocks")
+        return None
     return PairedRatios(key=metric.key, per_process=tuple(per_process), within_se=tuple(within_se), pairs=tuple(pairs))
 
 

@@ -1,6 +1,6 @@
 """Energy counters: NVML for a GPU, RAPL for CPU packages, and a null object that says why there is neither.
 
-A counter only ever reads what hardware counted. Nothing here estimates: where no counter can be read there are no joules.
+Nothing here estimates: where no hardware counter can be read there are no joules.
 """
 
 import os
@@ -126,10 +126,16 @@ class NvmlCounter:
         self._nvml.nvmlShutdown()
 
 
+def load_nvml() -> Any:
+    """The binding of NVIDIA's management library; it loads without a driver and then fails at `nvmlInit`."""
+    import pynvml
+
+    return pynvml
+
+
 def open_nvml(device: str = "cuda:0", *, nvml: Any = None) -> NvmlCounter | NoCounter:
     """The counter of the GPU behind `device`, or the reason there is none: no library, no GPU, MIG, too old a GPU."""
-    if nvml is None:
-        import pynvml as nvml
+    nvml = nvml or load_nvml()
     try:
         nvml.nvmlInit()
     except nvml.NVMLError as error:
@@ -147,7 +153,10 @@ def open_nvml(device: str = "cuda:0", *, nvml: Any = None) -> NvmlCounter | NoCo
 
 
 def find_gpu(nvml: Any, device: str, environment: Mapping[str, str] | None = None) -> Any:
-    """NVML's handle for a torch device, by UUID where CUDA_VISIBLE_DEVICES names one; raises `ValueError` or NVMLError."""
+    """NVML's handle for a torch device, by UUID where CUDA_VISIBLE_DEVICES names one.
+
+    Raises `ValueError` for a device that is not visible, NVMLError where NVML does not know it.
+    """
     _, _, number = device.partition(":")
     index = int(number or 0)
     visible = (os.environ if environment is None else environment).get("CUDA_VISIBLE_DEVICES", "")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from plaster_ops.plaster.machine import cpu_environment, first_line, peak_host_bytes
-from plaster_ops.plaster.power import find_gpu, open_nvml, open_rapl
+from plaster_ops.plaster.power import find_gpu, load_nvml, open_nvml, open_rapl
 
 _STEAL_NOTED = 0.01
 _STEAL_SUSPECT = 0.10
@@ -47,8 +47,8 @@ class Quiet:
 def disturbance(before: CpuTimes | None, after: CpuTimes | None, own_cpu_s: float, gpu_trouble: str = "") -> Quiet:
     """Compares two readings of the machine with what this process used in between.
 
-    Steal above 1 % and foreign load above 10 % of the machine are noted; steal above 10 % and any trouble of the GPU make
-    the span suspect. Paired comparisons survive the former, since both engines meet it in turn.
+    Steal above 1 % and foreign load above 10 % of the machine are noted; steal above 10 % and any trouble of the
+    GPU make the span suspect. Paired comparisons survive the former, since both engines meet it in turn.
     """
     if before is None or after is None or after.total_s <= before.total_s:
         return Quiet(steal_ratio=None, other_load_ratio=None, suspect=gpu_trouble)
@@ -65,11 +65,10 @@ def disturbance(before: CpuTimes | None, after: CpuTimes | None, own_cpu_s: floa
 
 
 def gpu_trouble(device: str, *, nvml: Any = None) -> str:
-    """Why readings of that GPU would be suspect now: other processes on it, throttling. Empty where nothing is known."""
+    """Why readings of that GPU would be suspect now: foreign processes, throttling. Empty where nothing is known."""
     if not device.startswith("cuda"):
         return ""
-    if nvml is None:
-        import pynvml as nvml
+    nvml = nvml or load_nvml()
     try:
         nvml.nvmlInit()
         handle = find_gpu(nvml, device)

@@ -33,6 +33,11 @@ class Profile:
     """Length of a throughput block where an energy counter that ticks slowly is read."""
     eager_s: float
 
+    @property
+    def timeout_s(self) -> float:
+        """When a measuring process is given up: far beyond its budget, which a slow engine may overrun."""
+        return 120.0 + 4 * self.process_limit_s(3)
+
     def process_limit_s(self, engines: int) -> float:
         """Wall seconds one process may take with that many engines, its start included."""
         return self.total_s / self.processes * max(1.0, engines / 2)

@@ -38,7 +38,7 @@ class Probe:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Found:
-    """All probes per label, the chosen batch per label, and why each search ended: `gain`, `batches`, `time` or `failed`."""
+    """Per label: all probes, the chosen batch, and why the search ended (`gain`, `batches`, `time` or `failed`)."""
 
     probes: Mapping[str, tuple[Probe, ...]]
     chosen: Mapping[str, int]

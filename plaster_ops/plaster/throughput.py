@@ -24,11 +24,12 @@ def read(evidence: Evidence, label: str) -> list[Row]:
     return [*rows, *_offline_rows(evidence, label, headline)]
 
 
-def paired_ratios(evidence: Evidence, now: str, then: str) -> PairedRatios | Unmeasured:
+def paired_ratios(evidence: Evidence, now: str, then: str) -> tuple[PairedRatios, ...]:
     """log(samples/s now / then) at each engine's chosen batch, block against block per process."""
-    return pair_blocks(
+    found = pair_blocks(
         evidence, m.SLO_SAMPLES_PER_S, _THROUGHPUT, now, then, lambda block: block.samples / block.window_s
     )
+    return (found,) if found is not None else ()
 
 
 def _headline(evidence: Evidence, blocks: Sequence[MeasuredBlock]) -> Row:

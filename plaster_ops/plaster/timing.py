@@ -28,7 +28,7 @@ class Timed:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Turn:
-    """One engine's turn: its `index`-th block (equal for blocks that are compared), at `position` in the whole order."""
+    """One engine's turn: its `index`-th block (equal for blocks that are compared), at `position` in the order."""
 
     label: str
     index: int
@@ -94,7 +94,7 @@ def no_garbage_collection() -> Iterator[None]:
 
 
 def interleave(labels: Sequence[str], rounds: int) -> list[Turn]:
-    """A B B A per round for two labels, A B C C B A for three: each label twice a round, so that a steady drift cancels."""
+    """A B B A per round for two labels, A B C C B A for three, so that a steady drift cancels."""
     turns: list[Turn] = []
     for number in range(rounds):
         for half, order in enumerate((list(labels), list(reversed(labels)))):

@@ -31,7 +31,10 @@ def warm_up(
     clock_ns: ClockNs,
     cpu_s: Callable[[], float],
 ) -> Warmth:
-    """At least 10 queries and `least_s`, then until steady or `limit_s`; an engine too slow for 10 stops at 3 x `limit_s`."""
+    """At least 10 queries and `least_s`, then until steady or `limit_s`.
+
+    An engine too slow for 10 queries stops at 3 x `limit_s`.
+    """
     slice_ns = max(1, round(least_s * 1e9 / _WINDOWS))
     medians: list[int] = []
     done, spent_s = 0, 0.0

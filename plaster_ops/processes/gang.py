@@ -5,7 +5,6 @@ error), "signal" (killed), or "exit" (ended by itself without a result). Knows n
 """
 
 import contextlib
-import logging
 import selectors
 import signal
 import time
@@ -20,7 +19,6 @@ from plaster_ops.processes import handover
 from plaster_ops.processes.member import Member, start_member
 from plaster_ops.processes.signals import raise_if_stopped
 
-_log = logging.getLogger(__name__)
 _POLL_S = 0.05
 
 
@@ -216,7 +214,6 @@ def _told(stage: str, member: Member) -> PlasterError | None:
 
 def _unexplained(stage: str, failed: Member) -> ChildFailed:
     kind = "signal" if (failed.ending or 0) < 0 else "exit"
-    _log.warning("%s: %s", stage, failed.describe_ending())
     return ChildFailed(stage, failed.describe_ending(), handover.log_tail(failed.folder), kind=kind)
 
 

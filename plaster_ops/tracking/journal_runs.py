@@ -161,6 +161,17 @@ class RunLog:
             )
         return self.run(uid)
 
+    def skip_run(self, uid: str, reason: str, seen: Any) -> RunRow:
+        """A run that was opened and found nothing to train on becomes a skipped slot; its index is free again."""
+        at = now_iso()
+        with self.file.write() as db:
+            db.execute(
+                "UPDATE runs SET state = 'skipped', number = NULL, verdict = 'skipped', exit_code = 0, reasons = ?,"
+                " seen = ?, ended_at = ? WHERE uid = ? AND state = 'running'",
+                (to_json([reason]), to_json(seen), at, uid),
+            )
+        return self.run(uid)
+
     def close_stale(self, locked: str | None = None) -> list[RunRow]:
         """Runs whose process is dead become interrupted, and are returned.
 

@@ -50,7 +50,7 @@ class Registry:
         return numbers[0] if numbers else None
 
     def point(self, pipeline: str, aliases: Mapping[str, str]) -> None:
-        """Sets what differs, removes what is not named. A uid without a version leaves its alias unset and is logged."""
+        """Sets what differs, removes what is not named. A uid without a version leaves its alias unset, logged."""
         from mlflow.exceptions import MlflowException
 
         name = registered_name(pipeline)

@@ -8,6 +8,7 @@ are deleted. Only `MlflowClient` is used: no active run, no global tracking URI.
 import logging
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from types import TracebackType
 from typing import Any, Self
 
 from plaster_ops.domain.run import RunRecord
@@ -74,7 +75,7 @@ class MlflowTracker:
         )
 
     def point(self, pipeline: str, aliases: Mapping[str, str]) -> None:
-        """`champion`, `challenger`, `previous` point at the versions of these uids; one that is not named is removed."""
+        """`champion`, `challenger`, `previous` point at these uids' versions; one that is not named is removed."""
         client = self._open()
         with translated(self.location):
             Registry(client, self.location).point(pipeline, aliases)
@@ -95,6 +96,22 @@ class MlflowTracker:
                         client.set_terminated(run.info.run_id, status="KILLED")
                         killed.append(run.info.run_id)
         return killed
+
+    def close(self) -> None:
+        """Lets go of the store's connections; the next call opens them again."""
+        client, self._client = self._client, None
+        if client is not None and self.location.database is not None:
+            for store in (client._tracking_client.store, client._get_registry_client().store):
+                store.engine.dispose()
+        self._experiments.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
     def _open(self) -> Any:
         if self._client is None:

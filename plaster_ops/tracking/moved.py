@@ -1,10 +1,12 @@
-"""A project folder that was moved or copied: MLflow's store holds absolute paths, which are rewritten after a backup."""
+"""A project folder that was moved or copied: MLflow's store holds absolute paths, rewritten here after a backup."""
 
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from plaster_ops.errors import PlasterError
 from plaster_ops.tracking.journal import Journal
@@ -47,7 +49,7 @@ def detect_move(journal: Journal, database: Path) -> Moved | None:
     for old in dict.fromkeys(olds):
         if old == project:
             continue
-        rows = _count(database, _prefix(old)) if database.is_file() else 0
+        rows = _count(database, _prefixes(old)) if database.is_file() else 0
         if rows or remembered == str(old):
             return Moved(old=old, new=project, rows=rows)
     return None
@@ -61,11 +63,11 @@ def repair_move(moved: Moved, journal: Journal, database: Path) -> Path | None:
     backup: Path | None = None
     if moved.rows:
         backup = back_up(database)
-        old, new = _prefix(moved.old), _prefix(moved.new)
+        pairs = tuple(zip(_prefixes(moved.old), _prefixes(moved.new), strict=True))
         try:
             with closing(sqlite3.connect(database, timeout=20.0, isolation_level=None)) as db:
                 db.execute("BEGIN IMMEDIATE")
-                for table, column, condition in _places(db):
+                for (table, column, condition), (old, new) in product(_places(db), pairs):
                     db.execute(
                         f"UPDATE {table} SET {column} = ? || substr({column}, ?)"
                         f" WHERE {condition} AND substr({column}, 1, ?) = ?",
@@ -81,14 +83,13 @@ def repair_move(moved: Moved, journal: Journal, database: Path) -> Path | None:
     return backup
 
 
-def _prefix(project: Path) -> str:
-    return project.as_uri() + "/mlruns/"
+def _prefixes(project: Path) -> tuple[str, str]:
+    """How a path below `mlruns/` begins in the store: as a URI, or plain where MLflow itself chose the place."""
+    return f"{project.as_uri()}/mlruns/", f"{project}/mlruns/"
 
 
 def _experiment_projects(database: Path) -> list[Path]:
     """Projects in which experiments of this store keep their artifacts, as their locations say."""
-    from urllib.parse import unquote, urlsplit
-
     with closing(sqlite3.connect(database, timeout=20.0)) as db:
         if not _has(db, "experiments", "artifact_location"):
             return []
@@ -97,13 +98,13 @@ def _experiment_projects(database: Path) -> list[Path]:
     return [path.parent.parent for path in paths if path.parts[-2:] == ("mlruns", "artifacts")]
 
 
-def _count(database: Path, prefix: str) -> int:
+def _count(database: Path, prefixes: tuple[str, ...]) -> int:
     with closing(sqlite3.connect(database, timeout=20.0)) as db:
         return sum(
             db.execute(
                 f"SELECT COUNT(*) FROM {table} WHERE {condition} AND substr({column}, 1, ?) = ?", (len(prefix), prefix)
             ).fetchone()[0]
-            for table, column, condition in _places(db)
+            for (table, column, condition), prefix in product(_places(db), prefixes)
         )
 
 

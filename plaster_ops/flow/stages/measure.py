@@ -5,10 +5,11 @@ No user code runs here. Reading the evidence is the parent's work (`plaster.late
 
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from plaster_ops.plaster.collect import EAGER, Block, Collected, Collector, Setup
+from plaster_ops.plaster.collect import Collected, Setup, collect
 from plaster_ops.plaster.load import Samples, load_samples
 from plaster_ops.plaster.machine import peak_host_bytes, process_age_s
 from plaster_ops.plaster.meter import meter_for
@@ -17,6 +18,7 @@ from plaster_ops.plaster.preflight import cpu_times, disturbance, gpu_trouble
 from plaster_ops.plaster.profiles import Profile, find_profile
 from plaster_ops.plaster.search import Found
 from plaster_ops.plaster.timing import process_cpu_s
+from plaster_ops.plaster.turns import EAGER, Bench, Block, Progress
 from plaster_ops.ports import Engine, EventSink
 
 SCHEMA = 1
@@ -32,28 +34,19 @@ def run(spec: Mapping[str, Any], folder: Path, emit: EventSink) -> dict[str, Any
     import torch
 
     torch.set_num_threads(int(spec["threads"]))
-    device, process = str(spec["device"]), int(spec["process"])
+    device = str(spec["device"])
     samples = load_samples(Path(spec["samples"]), pinned=device.startswith("cuda"))
     machine_before, own_before_s = cpu_times(), process_cpu_s()
-    engines, loading = _load(spec, samples, process)
+    engines, loading = _load(spec, samples)
     counter = open_counter(device)
     try:
-        profile = _fitted(find_profile(str(spec["profile"])), spec)
-        setup = Setup(
-            profile=profile,
-            slo_ms=float(spec["slo_ms"]),
-            batches=tuple(int(batch) for batch in spec["batches"]),
-            process=process,
-            chosen_batches=spec.get("chosen_batches"),
-        )
-        collected = Collector(
-            {row["label"]: engines[row["label"]].run for row in spec["engines"]},
-            samples,
-            setup,
-            eager=engines[EAGER].run if EAGER in engines else None,
-            emit=emit,
+        bench = Bench(
+            runs={label: engine.run for label, engine in engines.items()},
+            inputs=samples,
+            progress=Progress(emit=emit),
             meter=meter_for(counter),
-        ).collect()
+        )
+        collected = collect(bench, _setup(spec))
         quiet = disturbance(machine_before, cpu_times(), process_cpu_s() - own_before_s, gpu_trouble(device))
     finally:
         counter.close()
@@ -62,11 +55,7 @@ def run(spec: Mapping[str, Any], folder: Path, emit: EventSink) -> dict[str, Any
     _write_raw(folder / RAW, collected.blocks)
     return {
         "schema": SCHEMA,
-        "process": process,
-        "profile": setup.profile.name,
-        "slo_ms": setup.slo_ms,
-        "device": device,
-        "threads": int(spec["threads"]),
+        **{field: spec[field] for field in ("process", "profile", "slo_ms", "device", "threads")},
         "input_shapes": list(samples.shapes),
         "samples_count": samples.count,
         "engines": {label: row | _warmth(collected, label) for label, row in loading.items()},
@@ -74,21 +63,25 @@ def run(spec: Mapping[str, Any], folder: Path, emit: EventSink) -> dict[str, Any
         "search": _search_rows(collected.found),
         "chosen_batches": dict(collected.chosen_batches),
         "energy": {"source": counter.source, "scope": counter.scope, "reason": counter.reason},
-        "machine": {
-            "steal_ratio": quiet.steal_ratio,
-            "other_load_ratio": quiet.other_load_ratio,
-            "notes": list(quiet.notes),
-            "suspect": quiet.suspect,
-        },
+        "machine": asdict(quiet),
         "peak_host_bytes": peak_host_bytes(),
         "age_s": process_age_s(),
     }
 
 
-def _load(
-    spec: Mapping[str, Any], samples: Samples, process: int
-) -> tuple[dict[str, Engine], dict[str, dict[str, Any]]]:
-    """Engines by label, and per label its seconds to load and its first answer; the order alternates with the process."""
+def _setup(spec: Mapping[str, Any]) -> Setup:
+    return Setup(
+        labels=tuple(str(row["label"]) for row in spec["engines"]),
+        profile=_fitted(find_profile(str(spec["profile"])), spec),
+        slo_ms=float(spec["slo_ms"]),
+        batches=tuple(int(batch) for batch in spec["batches"]),
+        process=int(spec["process"]),
+        chosen_batches=spec.get("chosen_batches"),
+    )
+
+
+def _load(spec: Mapping[str, Any], samples: Samples) -> tuple[dict[str, Engine], dict[str, dict[str, Any]]]:
+    """Engines by label, and what loading each was like; the order alternates with the process."""
     from plaster_ops.engines.registry import load_engine
 
     rows = [(str(row["label"]), Path(row["folder"])) for row in spec["engines"]]
@@ -97,7 +90,7 @@ def _load(
     engines: dict[str, Engine] = {}
     loading: dict[str, dict[str, Any]] = {}
     first = samples.queries(1)[0]
-    for label, folder in rows if process % 2 == 0 else reversed(rows):
+    for label, folder in rows if int(spec["process"]) % 2 == 0 else reversed(rows):
         begin_ns = time.perf_counter_ns()
         engine = load_engine(folder)
         loaded_ns = time.perf_counter_ns()
@@ -129,53 +122,29 @@ def _warmth(collected: Collected, label: str) -> dict[str, Any]:
 
 
 def _block_rows(blocks: tuple[Block, ...]) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = []
     origin_ns = blocks[0].timed.start_ns if blocks else 0
-    for block in blocks:
-        energy = block.energy
-        rows.append(
-            {
-                "kind": block.kind,
-                "label": block.label,
-                "index": block.index,
-                "position": block.position,
-                "batch": block.batch,
-                "queries": len(block.timed.latencies_ns),
-                "start_s": (block.timed.start_ns - origin_ns) * 1e-9,
-                "window_s": block.timed.window_ns * 1e-9,
-                "cpu_s": block.timed.cpu_s,
-                "energy": None
-                if energy is None
-                else {
-                    "joules": energy.joules,
-                    "window_s": energy.window_s,
-                    "inferences": energy.inferences,
-                    "updates": energy.updates,
-                },
-            }
-        )
-    return rows
+    return [
+        {
+            "kind": block.kind,
+            "label": block.label,
+            "index": block.index,
+            "position": block.position,
+            "batch": block.batch,
+            "queries": len(block.timed.latencies_ns),
+            "start_s": (block.timed.start_ns - origin_ns) * 1e-9,
+            "window_s": block.timed.window_ns * 1e-9,
+            "cpu_s": block.timed.cpu_s,
+            "energy": asdict(block.energy) if block.energy else None,
+        }
+        for block in blocks
+    ]
 
 
 def _search_rows(found: Found | None) -> dict[str, Any] | None:
     if found is None:
         return None
     return {
-        label: {
-            "ended": found.ended[label],
-            "probes": [
-                {
-                    "batch": probe.batch,
-                    "rate_per_s": probe.rate_per_s,
-                    "total_per_s": probe.total_per_s,
-                    "p90_ms": probe.p90_ms,
-                    "queries": probe.queries,
-                    "over_limit": probe.over_limit,
-                    "fit": probe.fit.value,
-                }
-                for probe in probes
-            ],
-        }
+        label: {"ended": found.ended[label], "probes": [asdict(probe) for probe in probes]}
         for label, probes in found.probes.items()
     }
 

@@ -1,5 +1,7 @@
 """Stage `prepare`: the data of this retrain, counted, digested, with real inputs put aside for measuring."""
 
+import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from plaster_ops.data.samples import SampleKeeper
 from plaster_ops.data.windows import Arrival, open_window
 from plaster_ops.errors import DataError, PipelineError
 from plaster_ops.flow.loading import load_pipeline
+from plaster_ops.plaster.accuracy import direction
 from plaster_ops.ports import EventSink
 
 
@@ -65,6 +68,8 @@ def _survey(pipeline: Any, arrival: Arrival, folder: Path) -> dict[str, Any]:
     kept = keeper.save(file)
     train_samples = _count_training(data)
     return {
+        "better": direction(pipeline).value,
+        "train_digest": training_digest(arrival, train_samples),
         "train_samples": train_samples,
         "new_samples": arrival.new_samples if arrival.new_samples is not None else train_samples,
         "eval_samples": rolling.samples,
@@ -96,6 +101,12 @@ def _count_training(data: Any) -> int | None:
     if count == 0:
         raise DataError("the training window has 0 rows", "check data(window) and the source's cut")
     return count
+
+
+def training_digest(arrival: Arrival, samples: int | None) -> str:
+    """Names the training window: SHA-256 over its positions and size, not over the rows."""
+    text = json.dumps([arrival.window.to_json(), samples], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def describe_source(source: Any) -> str:

@@ -1,0 +1,66 @@
+"""How much of a model OpenVINO's CPU plugin runs in its own kernels, by operators and by FLOPs.
+
+The converter takes a graph whole or not at all, so pieces and breaks are one and none. What can still fall out is an
+operator that the plugin does not know, or runs by the slow reference implementation.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from plaster_ops.ports import Coverage
+
+_NO_OPERATORS = {"Parameter", "Constant", "Result"}
+
+
+def measure_coverage(core: Any, model: Any, compiled: Any, ops_total: int) -> Coverage:
+    """`ops_total` counts the exported graph; OpenVINO's share of its own operators is applied to it, rounded down."""
+    operators = [op for op in model.get_ops() if op.get_type_name() not in _NO_OPERATORS]
+    supported = set(core.query_model(model, "CPU"))
+    by_reference = _reference_operators(compiled)
+    outside = [
+        op for op in operators if op.get_friendly_name() not in supported or op.get_friendly_name() in by_reference
+    ]
+    flops = {op.get_friendly_name(): operator_flops(op) for op in operators}
+    lost = sum(flops[op.get_friendly_name()] for op in outside)
+    counted = sum(flops.values())
+    inside_ratio = 1.0 - len(outside) / len(operators) if operators else 1.0
+    return Coverage(
+        ops_total=ops_total,
+        ops_in_engine=ops_total if not outside else math.floor(ops_total * inside_ratio),
+        flops_ratio=1.0 - lost / counted if counted else inside_ratio,
+        engines=1,
+        graph_breaks=0,
+        fallback_ops=tuple(sorted({op.get_type_name() for op in outside})),
+    )
+
+
+def operator_flops(op: Any) -> int:
+    """FLOPs of a matrix product or convolution for one sample, dynamic axes at their upper bound; 0 for other kinds."""
+    kind = op.get_type_name()
+    if kind not in ("MatMul", "Convolution", "GroupConvolution"):
+        return 0
+    results = math.prod(_sizes(op.output(0))[1:])
+    weights = _sizes(op.input(1))
+    if kind == "MatMul":
+        transposed = bool(op.get_attributes().get("transpose_b", False))
+        per_result = weights[-1] if transposed or len(weights) == 1 else weights[-2]
+    else:
+        per_result = math.prod(weights[1:] if kind == "Convolution" else weights[2:])
+    return 2 * results * per_result
+
+
+def _sizes(port: Any) -> list[int]:
+    """Upper bounds; an axis without a bound counts once."""
+    return [max(1, int(axis.get_max_length())) for axis in port.get_partial_shape()]
+
+
+def _reference_operators(compiled: Any) -> set[str]:
+    """Names of operators that the plugin runs by the reference implementation, which nothing was optimised in."""
+    names: set[str] = set()
+    for node in compiled.get_runtime_model().get_ops():
+        facts = {key: str(value.value) for key, value in dict(node.get_rt_info()).items()}
+        if facts.get("layerType") == "Reference":
+            names.update(facts.get("originalLayersNames", "").split(","))
+    return names

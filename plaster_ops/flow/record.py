@@ -1,0 +1,223 @@
+"""The record of a retrain, put together: what `--json` shows, and what the tracker keeps."""
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from plaster_ops import __version__
+from plaster_ops.domain.card import Card
+from plaster_ops.domain.compare import Comparison
+from plaster_ops.domain.fingerprint import Fingerprint
+from plaster_ops.domain.metrics import CATALOGUE
+from plaster_ops.domain.run import RunRecord, Verdict
+from plaster_ops.engines.artifact import read_manifest
+from plaster_ops.errors import PlasterError
+from plaster_ops.flow.context import Context
+from plaster_ops.flow.optimise import Built
+from plaster_ops.flow.promote import Decision
+from plaster_ops.flow.train import Trained
+from plaster_ops.tracking.journal import Journal
+from plaster_ops.tracking.journal_rows import RunRow
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measured:
+    """All that a finished retrain knows, before it is told."""
+
+    prepared: Mapping[str, Any]
+    trained: Trained
+    built: Built
+    card: Card
+    rows: Sequence[Comparison]
+    baseline: Mapping[str, Any] | None
+    fingerprint: Fingerprint
+    decision: Decision
+    raw: Sequence[Path]
+
+
+def finished(ctx: Context, row: RunRow, told: Measured, exit_code: int) -> RunRecord:
+    """The record of a retrain that ended with an engine; writes its artifacts into `<run>/artifacts`."""
+    window = told.prepared["window"]
+    _write_artifacts(ctx, told)
+    return RunRecord(
+        uid=ctx.uid,
+        pipeline=ctx.name,
+        index=ctx.index,
+        trigger=row.trigger,
+        slot=row.slot,
+        started_at=row.started_at,
+        ended_at=now_iso(),
+        verdict=told.decision.verdict,
+        exit_code=exit_code,
+        reasons=told.decision.reasons,
+        fingerprint=told.fingerprint.to_json(),
+        baseline=told.baseline,
+        card=tuple(told.card.to_json()),
+        comparison=tuple(row.to_json() for row in told.rows),
+        phases=ctx.timeline.to_json(),
+        engine=_engine_section(told),
+        data=data_section(told.prepared),
+        datasets=_datasets(told.prepared),
+        curves=told.trained.result.curves,
+        params=_params(ctx, told),
+        tags=_tags(told),
+        artifacts=str(ctx.folder / "artifacts"),
+        engine_folder=str(told.built.folder),
+        weights_file=told.trained.weights,
+        learned=window["cut"],
+        seen=window["end"],
+    )
+
+
+def failed(ctx: Context, row: RunRow, error: PlasterError) -> RunRecord:
+    """The record of a retrain that ended without an engine: how far it came, and why it stopped."""
+    prepared = ctx.journal.stages(ctx.uid).get("prepare", {})
+    return RunRecord(
+        uid=ctx.uid,
+        pipeline=ctx.name,
+        index=ctx.index,
+        trigger=row.trigger,
+        slot=row.slot,
+        started_at=row.started_at,
+        ended_at=now_iso(),
+        verdict=Verdict.FAILED,
+        exit_code=int(error.exit_code),
+        reasons=(error.message,),
+        phases=ctx.timeline.to_json(),
+        data=data_section(prepared),
+        tags={"error": type(error).__name__, "version": __version__},
+    )
+
+
+def data_section(prepared: Mapping[str, Any]) -> dict[str, Any]:
+    """The section `data` of `--json`."""
+    window = prepared.get("window", {})
+    return {
+        "from": window.get("learned"),
+        "to": window.get("end"),
+        "cut": window.get("cut"),
+        "seen_before": window.get("seen"),
+        "new_samples": prepared.get("new_samples"),
+        "train_samples": prepared.get("train_samples"),
+        "eval_samples": prepared.get("eval_samples"),
+        "golden_samples": prepared.get("golden_samples"),
+        "source": prepared.get("source"),
+    }
+
+
+def _engine_section(told: Measured) -> dict[str, Any]:
+    spec = told.built.manifest["spec"]
+    return {
+        "backend": spec["backend"],
+        "precision": spec["precision"],
+        "effective_precision": told.built.manifest["effective_precision"],
+        "decision": "build",
+        "start": told.trained.start,
+        "tried": [dict(row) for row in told.built.tried],
+        "graph_digest": told.built.manifest["graph_digest"],
+        "weights_digest": told.built.manifest["weights_digest"],
+    }
+
+
+def _datasets(prepared: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
+    source = str(prepared["source"])
+    rows = [
+        ("train", "training", prepared["train_digest"], prepared["train_samples"]),
+        ("rolling", "eval", prepared["eval_digest"], prepared["eval_samples"]),
+        ("golden", "golden", prepared["golden_digest"], prepared["golden_samples"]),
+    ]
+    return tuple(
+        {"name": name, "context": context, "digest": digest, "source": source, "samples": samples}
+        for name, context, digest, samples in rows
+        if digest is not None
+    )
+
+
+def _params(ctx: Context, told: Measured) -> dict[str, str]:
+    """Only what a human may have changed."""
+    train, engine, measure = ctx.pipeline.train, ctx.pipeline.engine, ctx.pipeline.measure
+    plain: dict[str, Any] = {
+        "ref": ctx.pipeline.ref,
+        "start": told.trained.start,
+        "train.devices": told.trained.result.world_size,
+        "train.max_epochs": train.max_epochs,
+        "train.target_score": train.target_score,
+        "train.seed": train.seed,
+        **{f"train.trainer.{name}": value for name, value in train.trainer.items()},
+        "engine.backend": told.built.manifest["spec"]["backend"],
+        "engine.precision": told.built.manifest["spec"]["precision"],
+        "engine.threads": engine.threads,
+        "engine.max_batch": ctx.pipeline.max_batch(),
+        "measure.profile": measure.profile,
+        "measure.slo_ms": measure.slo_ms,
+    }
+    return {name: str(value) for name, value in plain.items() if value is not None}
+
+
+def _tags(told: Measured) -> dict[str, str]:
+    built, result = told.built, told.trained.result
+    return {
+        "graph_digest": built.manifest["graph_digest"],
+        "weights_digest": built.manifest["weights_digest"],
+        "eval_digest": told.prepared["eval_digest"],
+        "golden_digest": told.prepared["golden_digest"] or "",
+        "lightning": result.lightning,
+        "warm_from": str(told.trained.warm_from or ""),
+        "gates": "; ".join(outcome.sentence for outcome in told.decision.gates),
+        "version": __version__,
+    }
+
+
+def _write_artifacts(ctx: Context, told: Measured) -> None:
+    """compare.json, timeline.json, parity.json, evaluation.json, manifest.json and the raw samples."""
+    folder = ctx.folder / "artifacts"
+    folder.mkdir(parents=True, exist_ok=True)
+    documents = {
+        "compare.json": {"baseline": told.baseline, "rows": [row.to_json() for row in told.rows]},
+        "timeline.json": ctx.timeline.to_json(),
+        "parity.json": told.built.evaluation.get("parity"),
+        "evaluation.json": told.built.evaluation,
+        "manifest.json": told.built.manifest,
+        "graph.json": told.built.export.get("facts"),
+        "learning_curve.json": list(told.trained.result.curves),
+        "gates.json": [outcome.to_json() for outcome in told.decision.gates],
+    }
+    for name, content in documents.items():
+        text = json.dumps(content, ensure_ascii=False, indent=1, default=str)
+        (folder / name).write_text(text, encoding="utf-8")
+    for process, raw in enumerate(told.raw):
+        for kept in ("raw.npz", "result.json"):
+            if (raw / kept).is_file():
+                target = folder / "samples"
+                target.mkdir(exist_ok=True)
+                shutil.copyfile(raw / kept, target / f"p{process}-{kept}")
+
+
+def input_shapes(exported: Mapping[str, Any]) -> tuple[str, ...]:
+    """Per input `float32[1, 8, 8]`, without the batch axis, "?" for a dynamic axis."""
+    return tuple(
+        f"{spec['dtype']}[{', '.join('?' if size is None else str(size) for size in spec['shape'])}]"
+        for spec in exported["inputs"]
+    )
+
+
+def history_values(journal: Journal, name: str, before: int | None = None) -> dict[str, list[float]]:
+    """Earlier values of the metrics that a retrain measures once, newest last; only of runs before `before`."""
+    keys = [key for key, metric in CATALOGUE.items() if metric.from_history]
+    return {
+        key: [value for index, value in journal.series(name, key) if before is None or index < before] for key in keys
+    }
+
+
+def manifest_digest(built: Built) -> str:
+    """The digest of the engine's manifest as it stands on disk."""
+    return read_manifest(built.folder).digest
+
+
+def now_iso() -> str:
+    """Now, UTC, ISO 8601."""
+    return datetime.now(UTC).isoformat()

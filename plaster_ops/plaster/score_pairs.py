@@ -1,0 +1,156 @@
+"""Two engines on the same samples: the difference of their scores, and which answers changed."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from plaster_ops.domain.metrics import Metric
+from plaster_ops.domain.sample import PairedDifference
+from plaster_ops.errors import NotComparable
+from plaster_ops.plaster.answers import Answers
+from plaster_ops.plaster.proportions import Z90, Z95, mcnemar_midp, paired_interval
+from plaster_ops.plaster.scoring import (
+    Floats,
+    SetScore,
+    bootstrap_means,
+    is_proportion,
+    jackknife_error,
+)
+
+_T95, _T90 = 2.093, 1.729
+"""Student's t with 19 degrees of freedom: the jackknife leaves out 20 groups."""
+
+
+def pair_scores(now: SetScore, then: SetScore, metric: Metric) -> PairedDifference:
+    """now - then with 95 % and 90 % intervals and a two-sided p-value, in the score's own sign.
+
+    0/1 scores: McNemar mid-p and Tango's interval. Means and others: common resamples. Equal outputs differ by exactly
+    nothing. Raises `NotComparable` where the scores are of different sets or were resampled differently.
+    """
+    if now.n != then.n:
+        raise NotComparable(f"scores of {now.n} and {then.n} samples do not pair", "score both on the same samples")
+    if now.digest == then.digest:
+        return PairedDifference(
+            key=metric.key, delta=0.0, ci95=(0.0, 0.0), ci90=(0.0, 0.0), p_value=1.0, method="identical", n=now.n
+        )
+    mine, theirs = now.per_sample, then.per_sample
+    if mine is not None and theirs is not None and is_proportion(mine) and is_proportion(theirs):
+        return _proportions(metric, mine, theirs)
+    return _replicates(metric, now, then)
+
+
+def _proportions(metric: Metric, mine: Floats, theirs: Floats) -> PairedDifference:
+    n = len(mine)
+    gained, lost = int((mine > theirs).sum()), int((mine < theirs).sum())
+    return PairedDifference(
+        key=metric.key,
+        delta=(gained - lost) / n,
+        ci95=paired_interval(gained, lost, n, Z95),
+        ci90=paired_interval(gained, lost, n, Z90),
+        p_value=mcnemar_midp(gained, lost),
+        method="mcnemar_midp",
+        n=n,
+        gained=gained,
+        lost=lost,
+    )
+
+
+def _replicates(metric: Metric, now: SetScore, then: SetScore) -> PairedDifference:
+    delta = now.value - then.value
+    if "jackknife" in (now.method, then.method):
+        if now.method != then.method:
+            raise NotComparable(
+                f"one score was resampled by {now.method}, the other by {then.method}",
+                "evaluate the second set with like=<the first score>",
+            )
+        assert now.replicates is not None
+        assert then.replicates is not None
+        error = jackknife_error(now.replicates - then.replicates)
+        return PairedDifference(
+            key=metric.key,
+            delta=delta,
+            ci95=(delta - _T95 * error, delta + _T95 * error),
+            ci90=(delta - _T90 * error, delta + _T90 * error),
+            p_value=_student_p(delta, error, len(now.replicates) - 1),
+            method="paired_jackknife",
+            n=now.n,
+        )
+    if now.per_sample is not None and then.per_sample is not None:
+        differences = bootstrap_means(now.per_sample - then.per_sample)
+    else:
+        count = min(len(s.replicates) for s in (now, then) if s.replicates is not None)
+        differences = _resampled(now, count) - _resampled(then, count)
+    wide = np.quantile(differences, (0.025, 0.975))
+    narrow = np.quantile(differences, (0.05, 0.95))
+    beyond = min(int((differences <= 0).sum()), int((differences >= 0).sum()))
+    return PairedDifference(
+        key=metric.key,
+        delta=delta,
+        ci95=(float(wide[0]), float(wide[1])),
+        ci90=(float(narrow[0]), float(narrow[1])),
+        p_value=min(1.0, 2 * (beyond + 1) / (len(differences) + 1)),
+        method="paired_bootstrap",
+        n=now.n,
+    )
+
+
+def _resampled(scored: SetScore, count: int) -> Floats:
+    if scored.replicates is not None:
+        return scored.replicates[:count]
+    assert scored.per_sample is not None
+    return bootstrap_means(scored.per_sample, count)
+
+
+def _student_p(delta: float, error: float, df: int) -> float:
+    from scipy.stats import t as student
+
+    if error == 0.0:
+        return 1.0 if delta == 0.0 else 0.0
+    return float(2 * student.sf(abs(delta) / error, df))
+
+
+def compare_answers(now: Sequence[Answers], then: Sequence[Answers]) -> Mapping[str, float] | None:
+    """`agreement_ratio`, `churn_ratio`, `negative_flips_ratio`, `flips_ratio` of top-1 answers against `then`.
+
+    None where the outputs have no class axis: that is axis 1 of a floating tensor with one axis more than its integer
+    targets. In tuples and dicts the first such pair counts.
+    """
+    total = changed = lost = gained = 0
+    for mine, theirs in zip(now, then, strict=True):
+        pair = _class_pair(mine.outputs, theirs.outputs, mine.targets)
+        if pair is None:
+            return None
+        my_answers, their_answers, truth = pair
+        total += truth.numel()
+        changed += int((my_answers != their_answers).sum())
+        lost += int(((their_answers == truth) & (my_answers != truth)).sum())
+        gained += int(((their_answers != truth) & (my_answers == truth)).sum())
+    if not total:
+        return None
+    return {
+        "agreement_ratio": 1 - changed / total,
+        "churn_ratio": changed / total,
+        "negative_flips_ratio": lost / total,
+        "flips_ratio": (lost + gained) / total,
+    }
+
+
+def _class_pair(mine: Any, theirs: Any, targets: Any) -> tuple[Any, Any, Any] | None:
+    if isinstance(mine, dict):
+        if not isinstance(targets, dict):
+            return None
+        parts = [(mine[name], theirs[name], targets[name]) for name in mine if name in targets]
+        return next((found for part in parts if (found := _class_pair(*part))), None)
+    if isinstance(mine, tuple | list):
+        if hasattr(targets, "shape"):
+            return _class_pair(mine[0], theirs[0], targets) if mine else None
+        parts = list(zip(mine, theirs, targets, strict=False)) if isinstance(targets, tuple | list) else []
+        return next((found for part in parts if (found := _class_pair(*part))), None)
+    if not hasattr(mine, "shape") or not hasattr(targets, "shape"):
+        return None
+    if not mine.is_floating_point() or targets.is_floating_point() or mine.dim() != targets.dim() + 1 or mine.dim() < 2:
+        return None
+    if mine.shape[1] < 2 or mine.shape[:1] + mine.shape[2:] != targets.shape:
+        return None
+    return mine.argmax(dim=1), theirs.argmax(dim=1), targets

@@ -1,0 +1,105 @@
+"""Taking turns: runs one block of one engine, keeps what it measured, and tells the parent how far it is."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from plaster_ops.plaster.meter import EnergyWindow, Meter, NoMeter
+from plaster_ops.plaster.timing import ClockNs, Query, RunQuery, Timed, Turn, process_cpu_s, time_queries
+
+SINGLE, THROUGHPUT, EAGER = "single", "throughput", "eager"
+"""Kinds of blocks; `EAGER` is also the label of the eager engine that is measured beside the others."""
+
+_MAX_COUNT = 100_000
+
+
+class Inputs(Protocol):
+    """Ready batches of real samples; `load.Samples` is one."""
+
+    def queries(self, batch: int) -> list[Query]: ...
+
+    def forget(self, batch: int) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Block:
+    """One engine's turn under the clock. Blocks of equal kind and `index` are compared with each other."""
+
+    kind: str
+    label: str
+    index: int
+    position: int
+    batch: int
+    timed: Timed
+    energy: EnergyWindow | None = None
+
+
+def ignore_event(event: Mapping[str, Any]) -> None:
+    """Nobody listens."""
+
+
+@dataclass(slots=True)
+class Progress:
+    """Counts blocks; `total` is what is planned and never less than what is done."""
+
+    emit: Callable[[Mapping[str, Any]], None] = ignore_event
+    total: int = 0
+    done: int = field(default=0, init=False)
+
+    def step(self, label: str) -> None:
+        """One more block of that engine is done."""
+        self.done += 1
+        self.total = max(self.total, self.done)
+        self.emit({"event": "measure", "done": self.done, "total": self.total, "label": label})
+
+
+@dataclass(slots=True)
+class Bench:
+    """The engines (label -> callable), their inputs and clocks; `blocks` fills up as turns are taken."""
+
+    runs: Mapping[str, RunQuery]
+    inputs: Inputs
+    progress: Progress = field(default_factory=Progress)
+    meter: Meter = field(default_factory=NoMeter)
+    clock_ns: ClockNs = time.perf_counter_ns
+    cpu_s: Callable[[], float] = process_cpu_s
+    blocks: list[Block] = field(default_factory=list)
+
+    def take(self, kind: str, turn: Turn, *, batch: int, count: int, limit_s: float) -> None:
+        """Times one block and keeps it; throughput blocks are metered. Equal indices start at the same sample."""
+        metered = kind == THROUGHPUT
+        if metered:
+            self.meter.begin()
+        first = turn.index * count
+        timed = self.time(self.runs[turn.label], self.inputs.queries(batch), first=first, count=count, limit_s=limit_s)
+        energy = self.meter.end(timed, batch) if metered else None
+        self.blocks.append(
+            Block(
+                kind=kind,
+                label=turn.label,
+                index=turn.index,
+                position=turn.position,
+                batch=batch,
+                timed=timed,
+                energy=energy,
+            )
+        )
+        self.progress.step(turn.label)
+
+    def time(self, run: RunQuery, queries: Sequence[Query], *, first: int, count: int, limit_s: float) -> Timed:
+        """Times queries on this bench's clocks without keeping them."""
+        return time_queries(
+            run,
+            queries,
+            first=first,
+            count=count,
+            limit_ns=round(limit_s * 1e9),
+            clock_ns=self.clock_ns,
+            cpu_s=self.cpu_s,
+        )
+
+
+def bounded_count(count: float) -> int:
+    """A number of queries for one block: at least one, at most 100 000."""
+    return max(1, min(_MAX_COUNT, round(count)))

@@ -1,0 +1,147 @@
+"""What every tracker does, whatever it stores in: the same suite over MLflow and over memory."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from plaster_ops.ports import Tracked, Tracker
+from plaster_ops.tracking.connection import Location
+from plaster_ops.tracking.memory_store import MemoryTracker
+from plaster_ops.tracking.mlflow_store import MlflowTracker
+from plaster_ops.tracking.names import RecordRefused
+from tests.tracking import census
+from tests.tracking.samples import make_record
+
+
+class Looking(Protocol):
+    """A tracker with the eyes of a test."""
+
+    tracker: Tracker
+
+    def kinds(self) -> list[str]: ...
+
+    def cadence(self) -> dict[str, list[tuple[int, float]]]: ...
+
+    def parent_metrics(self, uid: str) -> dict[str, float]: ...
+
+    def aliases(self) -> dict[str, int]: ...
+
+
+class LookingAtMlflow:
+    def __init__(self, tracker: MlflowTracker) -> None:
+        self.tracker = tracker
+
+    def kinds(self) -> list[str]:
+        return sorted(run.data.tags["plaster.kind"] for run in census.runs_of(self.tracker))
+
+    def cadence(self) -> dict[str, list[tuple[int, float]]]:
+        return census.cadence_of(self.tracker)
+
+    def parent_metrics(self, uid: str) -> dict[str, float]:
+        return dict(census.run_of(self.tracker, uid).data.metrics)
+
+    def aliases(self) -> dict[str, int]:
+        found = census.client_of(self.tracker).search_registered_models()
+        return {alias: int(version) for model in found for alias, version in model.aliases.items()}
+
+
+class LookingAtMemory:
+    def __init__(self, tracker: MemoryTracker) -> None:
+        self.tracker = tracker
+
+    def kinds(self) -> list[str]:
+        plans = self.tracker.plans.values()
+        kinds = [kind for plan in plans for kind in ("retrain", *(child.kind for child in plan.children))]
+        return sorted(kinds + ["cadence"] * len(self.tracker.cadences))
+
+    def cadence(self) -> dict[str, list[tuple[int, float]]]:
+        return {
+            name: [(p.step, p.value) for p in points if p.key == "latency/e2e_p50_ms"]
+            for (_, name), points in self.tracker.cadences.items()
+        }
+
+    def parent_metrics(self, uid: str) -> dict[str, float]:
+        return {point.key: point.value for point in self.tracker.plans[uid].parent.points}
+
+    def aliases(self) -> dict[str, int]:
+        return self.tracker.aliases.get("digits", {})
+
+
+@pytest.fixture(params=["mlflow", "memory"])
+def looking(request: pytest.FixtureRequest, location: Location) -> Iterator[Looking]:
+    if request.param == "memory":
+        yield LookingAtMemory(MemoryTracker())
+        return
+    with MlflowTracker(location) as tracker:
+        yield LookingAtMlflow(tracker)
+
+
+def test_one_record_is_a_parent_three_children_and_a_cadence_point(looking: Looking, tmp_path: Path) -> None:
+    tracked = looking.tracker.record(make_record("a" * 32, folder=tmp_path / "run"))
+    assert isinstance(tracked, Tracked)
+    assert (tracked.experiment, tracked.model_version) == ("plaster/digits", 1)
+    assert looking.kinds() == ["build", "cadence", "measure", "retrain", "train"]
+    assert looking.cadence() == {"cadence · Test CPU 9000": [(1, 1.01)]}
+
+
+def test_a_replay_changes_nothing_and_answers_the_same(looking: Looking, tmp_path: Path) -> None:
+    record = make_record("a" * 32, folder=tmp_path / "run")
+    first = looking.tracker.record(record)
+    before = (looking.kinds(), looking.cadence(), looking.parent_metrics(record.uid))
+    assert looking.tracker.record(record) == first
+    assert (looking.kinds(), looking.cadence(), looking.parent_metrics(record.uid)) == before
+
+
+def test_retrains_share_one_cadence_run_per_device_model(looking: Looking) -> None:
+    for index in (1, 2):
+        looking.tracker.record(make_record(str(index) * 32, index))
+    looking.tracker.record(make_record("3" * 32, 3, fingerprint={"device": "Other CPU"}))
+    assert looking.cadence() == {
+        "cadence · Test CPU 9000": [(1, 1.01), (2, 1.02)],
+        "cadence · Other CPU": [(3, 1.03)],
+    }
+
+
+def test_every_measured_row_is_on_the_parent_with_its_interval(looking: Looking) -> None:
+    record = make_record("a" * 32)
+    looking.tracker.record(record)
+    metrics = looking.parent_metrics(record.uid)
+    assert metrics["latency/e2e_p50_ms"] == pytest.approx(1.01)
+    assert metrics["latency/e2e_p50_ci95lo_ms"] == pytest.approx(0.51)
+    assert metrics["throughput/slo_samples_ci95hi_per_s"] == pytest.approx(1.51)
+    assert metrics["phase/fit_s"] == 9.0
+    assert not [key for key in metrics if key.startswith("energy/")]
+
+
+def test_a_failed_run_is_recorded_without_model_and_cadence(looking: Looking, tmp_path: Path) -> None:
+    tracked = looking.tracker.record(make_record("a" * 32, folder=tmp_path / "run", verdict="failed", exit_code=10))
+    assert tracked.model_version is None
+    assert "cadence" not in looking.kinds()
+
+
+def test_aliases_point_at_versions_by_uid_and_only_at_those_named(looking: Looking, tmp_path: Path) -> None:
+    uids = [str(index) * 32 for index in (1, 2, 3)]
+    for index, uid in enumerate(uids, start=1):
+        looking.tracker.record(make_record(uid, index, folder=tmp_path / uid))
+    looking.tracker.point("digits", {"champion": uids[1], "previous": uids[0], "challenger": uids[2]})
+    assert looking.aliases() == {"champion": 2, "previous": 1, "challenger": 3}
+    looking.tracker.point("digits", {"champion": uids[2], "previous": uids[1]})
+    assert looking.aliases() == {"champion": 3, "previous": 2}
+
+
+def test_an_alias_for_a_run_without_a_version_stays_unset(looking: Looking, tmp_path: Path) -> None:
+    looking.tracker.point("digits", {"champion": "f" * 32})
+    assert looking.aliases() == {}
+    looking.tracker.record(make_record("a" * 32, folder=tmp_path / "run"))
+    looking.tracker.point("digits", {"champion": "a" * 32, "previous": "f" * 32})
+    assert looking.aliases() == {"champion": 1}
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), True])
+def test_what_is_no_finite_number_is_refused_by_name(looking: Looking, value: float) -> None:
+    row = dict(make_record("a" * 32).card[0]) | {"value": value}
+    with pytest.raises(RecordRefused, match=row["key"]):
+        looking.tracker.record(make_record("a" * 32, card=(row,)))
+    assert looking.kinds() == []

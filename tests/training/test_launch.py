@@ -1,0 +1,100 @@
+"""Real gangs of real Lightning: the parent starts them, loses ranks, and goes on. Each start costs seconds; few tests."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from plaster_ops.errors import Interrupted, TimedOut, TrainingFailed, UsageError
+from plaster_ops.processes.gang import Limits
+from plaster_ops.training.launch import fit
+from plaster_ops.training.messages import FitOutcome
+from plaster_ops.training.resume import digest_of
+from tests.training.conftest import SpecMaker
+
+PATIENT = Limits(timeout_s=240, idle_s=120, grace_s=1.0)
+
+
+def _named(events: list[Any], name: str) -> list[Any]:
+    return [event for event in events if event["event"] == name]
+
+
+def _only(outcome: FitOutcome) -> tuple[int, int, int]:
+    return outcome.result.epochs, outcome.attempts, outcome.restarts
+
+
+def test_a_gang_that_loses_a_rank_goes_on_from_its_checkpoint_and_finishes(
+    tmp_path: Path, make_spec: SpecMaker
+) -> None:
+    events: list[Any] = []
+    spec = make_spec(reference="tiny:pl_killed", devices=2)
+    outcome = fit(spec, folder=tmp_path / "fit", limits=PATIENT, on_event=events.append)
+    result = outcome.result
+    assert _only(outcome) == (4, 2, 1)
+    assert (result.world_size, result.resumed_from_epoch) == (2, 2)
+    assert result.samples_seen == 4 * 102
+    assert [point["step"] for point in result.curves if point["key"] == "val_score"] == [4, 8, 12, 16]
+    assert len(result.rank_times_s) == 2
+    assert outcome.wall_s == pytest.approx(outcome.launch_s + result.fit_s)
+    assert digest_of(Path(result.weights_file)) == result.weights_digest
+    (restart,) = _named(events, "restart")
+    assert restart["reason"] == "fit: rank 1 was killed by SIGKILL"
+    assert restart["from_epoch"] == 2
+    assert {event["rank"] for event in _named(events, "progress")} == {0}
+
+
+def test_a_fit_whose_parent_was_stopped_is_continued_and_ends_as_if_it_had_not_been(
+    tmp_path: Path, make_spec: SpecMaker
+) -> None:
+    def stop_after_two_epochs(event: Any) -> None:
+        if event["event"] == "checkpoint" and event["epoch"] == 2:
+            raise Interrupted(15)
+
+    spec = make_spec(reference="tiny:li_plain", max_epochs=5)
+    with pytest.raises(Interrupted):
+        fit(spec, folder=tmp_path / "fit", limits=PATIENT, on_event=stop_after_two_epochs)
+    resumed = fit(spec, folder=tmp_path / "fit", limits=PATIENT, on_event=lambda _event: None)
+    assert resumed.result.resumed_from_epoch is not None
+    assert resumed.result.resumed_from_epoch >= 2
+    assert resumed.result.samples_seen == 5 * 101
+    assert resumed.launch_s > 0
+    assert sorted(path.name for path in (tmp_path / "fit").glob("attempt-*")) == ["attempt-1", "attempt-2"]
+    again = fit(spec, folder=tmp_path / "fit", limits=PATIENT, on_event=lambda _event: None)
+    assert again.result.weights_digest == resumed.result.weights_digest
+    assert (again.result.resumed_from_epoch, again.result.fit_s) == (5, resumed.result.fit_s)
+
+
+def test_a_rank_that_hangs_is_stopped_by_the_watchdog(tmp_path: Path, make_spec: SpecMaker) -> None:
+    events: list[Any] = []
+
+    def hear(event: Any) -> None:
+        events.append(event)
+
+    spec = make_spec(reference="tiny:pl_hang")
+    with pytest.raises(TimedOut, match="watchdog"):
+        fit(spec, folder=tmp_path / "fit", limits=Limits(timeout_s=240, idle_s=20, grace_s=1.0), on_event=hear)
+    assert _named(events, "fit_started")
+    with pytest.raises(ProcessLookupError):
+        os.kill(_named(events, "started")[0]["pid"], 0)
+
+
+def test_a_bug_in_the_users_step_is_reported_and_not_tried_again(tmp_path: Path, make_spec: SpecMaker) -> None:
+    events: list[Any] = []
+    with pytest.raises(TrainingFailed, match="ZeroDivisionError: in the user's own step") as caught:
+        fit(make_spec(reference="tiny:pl_bug"), folder=tmp_path / "fit", limits=PATIENT, on_event=events.append)
+    assert "log.txt" in caught.value.next_step
+    assert len(_named(events, "attempt")) == 1
+
+
+def test_more_than_one_node_is_refused(tmp_path: Path, make_spec: SpecMaker) -> None:
+    with pytest.raises(UsageError, match=r"train\.nodes = 2"):
+        fit(make_spec(nodes=2), folder=tmp_path, limits=PATIENT, on_event=lambda _event: None)
+
+
+def test_the_parent_of_a_fit_loads_no_torch() -> None:
+    code = "import sys, plaster_ops.training.launch; print([m for m in ('torch', 'numpy', 'lightning') if m in sys.modules])"
+    heavy = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert heavy.stdout.strip() == "[]"
