@@ -105,9 +105,8 @@ class Card:
     @classmethod
     def of(cls, rows: Iterable[Row]) -> "Card":
         """A card sorted by letter, headline first, with every headline present."""
-        given = {row.metric.key: row for row in rows}
-        for row in cls(tuple(given.values())).headlines():
-            given.setdefault(row.metric.key, row)
+        measured = cls(tuple(rows))
+        given = {row.metric.key: row for row in (*measured, *measured.headlines())}
         letters = "PLASTER"
         return cls(tuple(sorted(given.values(), key=lambda r: (letters.index(r.metric.letter), not r.metric.headline))))
 

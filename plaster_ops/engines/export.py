@@ -49,6 +49,7 @@ __all__ = [
 
 _ADVICE = (
     "Caused by",
+    "File ",
     "Suggested fixes",
     "The error above",
     "The following call",

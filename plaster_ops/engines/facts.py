@@ -70,16 +70,14 @@ def count_ops(program: ExportedProgram) -> int:
     return sum(_is_operator(node) for node in program.graph.nodes)
 
 
-def reference_inputs(program: ExportedProgram) -> tuple[Tensor, ...]:
-    """The inputs that the program was traced with, one sample each; zeros where the program keeps none."""
+def traced_inputs(program: ExportedProgram) -> tuple[Tensor, ...]:
+    """The flat inputs that the program was traced with; zeros of their shapes where it came from a file."""
     example = program.example_inputs
     if example is not None:
         args, kwargs = example
-        return tuple(tensor[:1] for tensor in (*args, *kwargs.values()))
-    return tuple(
-        torch.zeros([1, *(_hint(size) for size in node.meta["val"].shape[1:])], dtype=node.meta["val"].dtype)
-        for node in user_inputs(program)
-    )
+        return (*args, *kwargs.values())
+    values = [node.meta["val"] for node in user_inputs(program)]
+    return tuple(torch.zeros([_hint(size) for size in value.shape], dtype=value.dtype) for value in values)
 
 
 def _hint(size: Any) -> int:
@@ -141,7 +139,7 @@ def _walk(program: ExportedProgram) -> _Walk:
 
 def _all_inputs(program: ExportedProgram) -> list[Any]:
     """Weights, constants and one sample, in the order of the graph's placeholders."""
-    sample = iter(reference_inputs(program))
+    sample = (tensor[:1] for tensor in traced_inputs(program))
     state: Mapping[str, Any] = {**program.constants, **program.state_dict}
     return [
         next(sample) if s.kind == InputKind.USER_INPUT else state[s.target] for s in program.graph_signature.input_specs

@@ -64,7 +64,13 @@ class InductorBackend:
                 tempfile.TemporaryDirectory(prefix=".inductor-", dir=folder.parent, ignore_cleanup_errors=True)
             )
             stack.enter_context(_files_below(Path(cache)))
-            _compile(program, package, spec.threads, {"freezing": bool(options["freezing"]), "compile_threads": 1})
+            configs = {
+                "freezing": bool(options["freezing"]),
+                "compile_threads": 1,
+                # Precompiled headers cost more than they save in a build that keeps no cache.
+                "aot_inductor.precompile_headers": CACHE_VARIABLE in os.environ,
+            }
+            _compile(program, package, spec.threads, configs)
         return _coverage(program, package)
 
     def load(self, folder: Path, spec: EngineSpec) -> InductorEngine:
@@ -115,9 +121,13 @@ def _compile(program: ExportedProgram, package: Path, threads: int, configs: dic
     """Compiles for exactly `threads` threads: the number is fixed in the code."""
     import torch
     import torch._inductor
+    from torch.utils._pytree import tree_unflatten
 
+    from plaster_ops.engines.facts import traced_inputs
     from plaster_ops.engines.quiet import foreign_warnings_ignored
 
+    if program.example_inputs is None:
+        program.example_inputs = tree_unflatten(list(traced_inputs(program)), program.call_spec.in_spec)
     earlier = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:

@@ -15,7 +15,7 @@ from plaster_ops.flow import record as records
 from plaster_ops.flow.baseline import Baseline, choose_baseline
 from plaster_ops.flow.context import Context, slug
 from plaster_ops.flow.optimise import Opponent, evaluate, rebuild
-from plaster_ops.flow.sidebyside import card_then, measure, paired_evidence
+from plaster_ops.flow.sidebyside import SideBySide, card_then, measure, paired_evidence, reopen
 from plaster_ops.flow.wiring import Ports, open_ports
 from plaster_ops.ports import EventSink
 from plaster_ops.report.json_text import run_payload
@@ -88,20 +88,24 @@ def _remeasured(ctx: Context, now: Baseline, then: Baseline) -> dict[str, Any]:
     evaluation = ctx.once(
         "evaluate", Phase.EVAL, lambda: evaluate(ctx, weights=None, prepared=prepared, engines=engines)
     )
+    profile = ctx.pipeline.measure.profile
+    folders = ctx.once("measure", Phase.MEASURE, lambda: _folders(measure(ctx, engines, samples=prepared["samples"])))
     with ctx.timeline.phase(Phase.MEASURE):
-        ctx.tell({"event": "stage", "stage": "measure", "state": "start"})
-        measured = measure(ctx, engines, samples=prepared["samples"])
-        ctx.tell({"event": "stage", "stage": "measure", "state": "done", "seconds": ctx.timeline.cycle_s()})
-    card_now = card_then(now, measured, evaluation, label="now")
-    card_before = card_then(then, measured, evaluation, label=_label(then))
-    rows = compare_cards(
-        card_now,
-        card_before,
-        paired_evidence(measured, evaluation, _label(then)),
-        margins=ctx.pipeline.margins(),
-        history=records.history_values(ctx.journal, ctx.name),
-    )
+        measured = reopen([Path(folder) for folder in folders["folders"]], profile)
+        card_now = card_then(now, measured, evaluation, label="now")
+        card_before = card_then(then, measured, evaluation, label=_label(then))
+        rows = compare_cards(
+            card_now,
+            card_before,
+            paired_evidence(measured, evaluation, _label(then)),
+            margins=ctx.pipeline.margins(),
+            history=records.history_values(ctx.journal, ctx.name, before=now.record.index),
+        )
     return _payload(ctx.name, now, then, card_now, rows, "remeasured", ctx.timeline.to_json())
+
+
+def _folders(measured: SideBySide) -> dict[str, Any]:
+    return {"folders": [str(folder) for folder in measured.folders]}
 
 
 def _label(then: Baseline) -> str:

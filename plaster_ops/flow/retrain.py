@@ -18,7 +18,7 @@ from plaster_ops.flow.context import Context
 from plaster_ops.flow.optimise import Built, Opponent, optimise, rebuild
 from plaster_ops.flow.promote import decide, narrowed_exit_code, overtaken, promotion_of
 from plaster_ops.flow.sidebyside import SideBySide, compare_with, measure, reopen
-from plaster_ops.flow.train import train
+from plaster_ops.flow.train import Trained, train
 from plaster_ops.plaster.profiles import find_profile
 from plaster_ops.tracking.journal_rows import RunRow
 
@@ -80,32 +80,49 @@ def retrain(ctx: Context, row: RunRow, request: Request, baselines: Baselines) -
     )
     accepted_s = ctx.once("accepted", Phase.OTHER, lambda: {"cycle_s": ctx.timeline.cycle_s()})["cycle_s"]
     measured = _measure(ctx, request, built, prepared)
+    with ctx.timeline.phase(Phase.MEASURE):
+        told = _judge(ctx, request, baselines, _Found(prepared, trained, built, measured, accepted_s))
+    with ctx.timeline.phase(Phase.LOG):
+        return _finish(ctx, row, told, baselines.champion, request)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What the stages of this retrain brought home."""
+
+    prepared: Mapping[str, Any]
+    trained: Trained
+    built: Built
+    measured: SideBySide | None
+    accepted_s: float
+
+
+def _judge(ctx: Context, request: Request, baselines: Baselines, found: _Found) -> records.Measured:
+    """The card, the comparisons with the champion (which gates) and the shown run, and the decision."""
+    champion, shown, measured, built = baselines.champion, baselines.shown, found.measured, found.built
     fingerprint = machine_fingerprint(built)
     card = build_card(
         ctx,
-        prepared=prepared,
-        trained=trained,
+        prepared=found.prepared,
+        trained=found.trained,
         built=built,
         measured=measured,
-        accepted_s=accepted_s,
-        baseline=baselines.shown.label if baselines.shown else None,
+        accepted_s=found.accepted_s,
+        baseline=shown.label if shown else None,
     )
     compared = {b.label: _compare(ctx, card, b, measured, built, fingerprint) for b in baselines.distinct()}
-    champion, shown = baselines.champion, baselines.shown
     decision = decide(ctx.pipeline, compared[champion.label] if champion else None, allowed=request.promote)
-    rows = compared[shown.label] if shown else ()
-    told = records.Measured(
-        prepared=prepared,
-        trained=trained,
+    return records.Measured(
+        prepared=found.prepared,
+        trained=found.trained,
         built=built,
-        card=with_deployment(ctx, card, prepared) if decision.promotes else card,
-        rows=rows,
+        card=with_deployment(ctx, card, found.prepared) if decision.promotes else card,
+        rows=compared[shown.label] if shown else (),
         baseline=shown.to_json(_how(shown, built, measured)) if shown else None,
         fingerprint=fingerprint,
         decision=decision,
         raw=measured.folders if measured else (),
     )
-    return _finish(ctx, row, told, champion, request)
 
 
 def _skip(ctx: Context, prepared: Mapping[str, Any]) -> Outcome:

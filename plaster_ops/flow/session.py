@@ -48,7 +48,8 @@ def run_retrain(
         ports.journal.close_stale(found)
         row, ctx = _open(ports, found, pipeline, request, start, tell, resume)
         try:
-            baselines = _baselines(ctx, request, resumed=resume is not None)
+            with ctx.timeline.phase(Phase.WAIT):
+                baselines = _baselines(ctx, request, resumed=resume is not None)
             outcome = retrain(ctx, row, request, baselines)
         except PlasterError as error:
             _record_failure(ctx, row, error)

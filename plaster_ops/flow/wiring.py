@@ -3,11 +3,15 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from plaster_ops.ports import Clock, SystemClock, Tracker
+from plaster_ops.ports import Clock, SystemClock
 from plaster_ops.settings import Settings
 from plaster_ops.tracking.connection import Location, resolve_uri
 from plaster_ops.tracking.journal import Journal
+
+if TYPE_CHECKING:
+    from plaster_ops.tracking.mlflow_store import MlflowTracker
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -18,7 +22,7 @@ class Ports:
     clock: Clock
     settings: Settings
 
-    def tracker(self) -> Tracker:
+    def tracker(self) -> "MlflowTracker":
         """The MLflow store that the settings name; nothing is contacted yet."""
         from plaster_ops.tracking.mlflow_store import MlflowTracker
 

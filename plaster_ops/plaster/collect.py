@@ -10,10 +10,12 @@ from plaster_ops.plaster.profiles import Profile
 from plaster_ops.plaster.search import Found
 from plaster_ops.plaster.sustained import Sustained
 from plaster_ops.plaster.timing import RunQuery, Turn, interleave, no_garbage_collection
-from plaster_ops.plaster.turns import EAGER, SINGLE, Bench, Block, bounded_count
+from plaster_ops.plaster.turns import EAGER, SINGLE, Bench, Block, block_count, bounded_count
 from plaster_ops.plaster.warmup import Warmth, warm_up
 
 _EAGER_BLOCKS = 4
+_LEAST_ROUNDS = 2
+_PATIENCE = 10
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,35 +51,35 @@ def collect(bench: Bench, setup: Setup) -> Collected:
     An engine labelled "eager" that is not among `setup.labels` gets a few blocks of its own.
     """
     sustained = Sustained(bench=bench, labels=setup.order, profile=setup.profile, slo_ms=setup.slo_ms)
+    engines, searching = len(setup.labels), setup.chosen_batches is None
+    planned_s = setup.profile.needed_s(engines, searching=searching, eager=EAGER in bench.runs)
+    bench.progress.begin(planned_s, bench.clock_ns())
     with no_garbage_collection():
         warmths = {label: _warm(bench, setup, bench.runs[label]) for label in setup.order}
-        _plan_progress(bench, setup, sustained.block_s())
         take_single_stream(bench, setup, warmths)
         if EAGER in bench.runs and EAGER not in setup.labels:
             warmths[EAGER] = _warm(bench, setup, bench.runs[EAGER])
             _take_eager(bench, setup, warmths[EAGER])
         given = setup.chosen_batches
-        found = sustained.search(setup.batches) if given is None else None
+        found = sustained.search(setup.batches) if searching else None
         wanted = found.chosen if found else given or {}
         chosen = sustained.measure({label: int(wanted.get(label, 1)) for label in setup.order}, found)
+    bench.progress.finish(setup.order[-1])
     return Collected(blocks=tuple(bench.blocks), warmths=warmths, found=found, chosen_batches=chosen)
 
 
 def take_single_stream(bench: Bench, setup: Setup, warmths: Mapping[str, Warmth]) -> None:
-    """Batch 1, one query at a time: every engine answers the same samples, block by block; at least two rounds.
-
-    Ends early, at the end of a round, where 1.5 times the planned seconds have passed.
-    """
+    """Batch 1, one query at a time: every engine answers the same samples, block by block; at least two rounds."""
     profile, engines = setup.profile, len(setup.labels)
     mean_s = sum(warmths[label].p50_ns for label in setup.labels) * 1e-9 / engines
-    count = bounded_count(profile.block_s / mean_s)
-    rounds = max(2, round(profile.single_s / (2 * count * mean_s)))
-    stop_ns = bench.clock_ns() + round(1.5e9 * profile.single_s * engines)
-    for turn in interleave(setup.order, rounds):
-        if turn.position and turn.position % (2 * engines) == 0 and bench.clock_ns() > stop_ns:
-            break
-        limit_s = max(4 * profile.block_s, 3e-9 * count * warmths[turn.label].p50_ns)
-        bench.take(SINGLE, turn, batch=1, count=count, limit_s=limit_s)
+    count = block_count(profile.block_s, mean_s)
+    stop_ns = bench.clock_ns() + round(1e9 * profile.single_s * engines)
+    number = 0
+    while number < _LEAST_ROUNDS or bench.clock_ns() < stop_ns:
+        for turn in interleave(setup.order, number):
+            query_s = max(mean_s, warmths[turn.label].p50_ns * 1e-9)
+            bench.take(SINGLE, turn, batch=1, count=count, limit_s=_PATIENCE * count * query_s)
+        number += 1
 
 
 def _take_eager(bench: Bench, setup: Setup, warmth: Warmth) -> None:
@@ -97,10 +99,3 @@ def _warm(bench: Bench, setup: Setup, run: RunQuery) -> Warmth:
         clock_ns=bench.clock_ns,
         cpu_s=bench.cpu_s,
     )
-
-
-def _plan_progress(bench: Bench, setup: Setup, throughput_block_s: float) -> None:
-    profile, engines = setup.profile, len(setup.labels)
-    timed = engines * (profile.single_s / profile.block_s + profile.throughput_s / throughput_block_s)
-    probed = engines * (len(setup.batches) if setup.chosen_batches is None else 1)
-    bench.progress.total = round(timed) + probed + _EAGER_BLOCKS * (EAGER in bench.runs)

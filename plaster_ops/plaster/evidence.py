@@ -1,8 +1,9 @@
-"""What R fresh processes measured, read back: results and raw latencies. Loads numpy, never torch."""
+"""What R fresh processes measured, written and read back: results and raw latencies. Loads numpy, never torch."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,11 @@ import numpy.typing as npt
 
 from plaster_ops.domain.card import Status
 from plaster_ops.plaster.meter import EnergyWindow
+from plaster_ops.plaster.turns import Block
 
 Latencies = npt.NDArray[np.int64]
+RAW = "raw.npz"
+LATENCIES = "latencies_ns"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -99,10 +103,15 @@ class Evidence:
 def load_evidence(folders: Sequence[Path]) -> Evidence:
     """Reads `result.json` and `raw.npz` of each measure folder in turn; raises `ValueError` where they disagree."""
     results = [json.loads((folder / "result.json").read_text()) for folder in folders]
-    blocks = [
-        block for result, folder in zip(results, folders, strict=True) for block in _blocks_of(result, _raw(folder))
-    ]
+    blocks = [block for result, folder in zip(results, folders, strict=True) for block in _blocks_of(result, folder)]
     return Evidence(results=tuple(results), all_blocks=tuple(blocks))
+
+
+def windows(blocks: Sequence[MeasuredBlock], count: int) -> list[list[MeasuredBlock]]:
+    """Consecutive blocks of one process put together to at most `count` windows of about equal length."""
+    wanted = min(count, len(blocks))
+    edges = [round(i * len(blocks) / wanted) for i in range(wanted + 1)] if wanted else []
+    return [list(blocks[low:high]) for low, high in pairwise(edges)]
 
 
 def pooled_ns(blocks: Iterable[MeasuredBlock]) -> Latencies:
@@ -119,32 +128,70 @@ def by_process(blocks: Iterable[MeasuredBlock]) -> list[list[MeasuredBlock]]:
     return [found[process] for process in sorted(found)]
 
 
-def _raw(folder: Path) -> Latencies:
-    with np.load(folder / "raw.npz", allow_pickle=False) as stored:
-        return np.asarray(stored["latencies_ns"], dtype=np.int64)
-
-
-def _blocks_of(result: Mapping[str, Any], raw: Latencies) -> list[MeasuredBlock]:
-    rows = result["blocks"]
+def _blocks_of(result: Mapping[str, Any], folder: Path) -> list[MeasuredBlock]:
+    with np.load(folder / RAW, allow_pickle=False) as stored:
+        columns = {name: stored[name] for name in stored.files}
+    raw = columns.pop(LATENCIES).astype(np.int64)
+    rows = [
+        dict(zip(columns, values, strict=True)) for values in zip(*(c.tolist() for c in columns.values()), strict=True)
+    ]
     if sum(row["queries"] for row in rows) != len(raw):
-        raise ValueError(
-            f"process {result['process']}: raw.npz holds {len(raw)} latencies, the result speaks of others"
-        )
+        raise ValueError(f"{folder / RAW}: {len(raw)} latencies, but its blocks speak of others")
     blocks, offset = [], 0
     for row in rows:
-        energy = row.get("energy")
+        end = offset + row["queries"]
         blocks.append(
             MeasuredBlock(
                 process=int(result["process"]),
                 kind=row["kind"],
                 label=row["label"],
-                index=int(row["index"]),
-                batch=int(row["batch"]),
-                window_s=float(row["window_s"]),
-                cpu_s=float(row["cpu_s"]),
-                latencies_ns=raw[offset : offset + row["queries"]],
-                energy=EnergyWindow(**energy) if energy else None,
+                index=row["index"],
+                batch=row["batch"],
+                window_s=row["window_s"],
+                cpu_s=row["cpu_s"],
+                latencies_ns=raw[offset:end],
+                energy=_energy_of(row),
             )
         )
-        offset += row["queries"]
+        offset = end
     return blocks
+
+
+def _energy_of(row: Mapping[str, Any]) -> EnergyWindow | None:
+    if not row["energy_updates"]:
+        return None
+    return EnergyWindow(
+        joules=row["energy_joules"],
+        window_s=row["energy_window_s"],
+        inferences=row["energy_inferences"],
+        updates=row["energy_updates"],
+    )
+
+
+def write_raw(path: Path, blocks: Sequence[Block]) -> None:
+    """Blocks as columns, one entry a block, and all latencies laid end to end in their order; read by `load_evidence`.
+
+    `energy_updates` 0 means that the block has no energy window. Times are seconds, latencies int64 nanoseconds.
+    """
+    origin_ns = blocks[0].timed.start_ns if blocks else 0
+    none = EnergyWindow(joules=0.0, window_s=0.0, inferences=0, updates=0)
+    energies = [block.energy or none for block in blocks]
+    laid = [latency_ns for block in blocks for latency_ns in block.timed.latencies_ns]
+    columns = {
+        "kind": np.array([block.kind for block in blocks], dtype=np.str_),
+        "label": np.array([block.label for block in blocks], dtype=np.str_),
+        "index": np.array([block.index for block in blocks], dtype=np.int64),
+        "position": np.array([block.position for block in blocks], dtype=np.int64),
+        "batch": np.array([block.batch for block in blocks], dtype=np.int64),
+        "queries": np.array([len(block.timed.latencies_ns) for block in blocks], dtype=np.int64),
+        "start_s": np.array([(block.timed.start_ns - origin_ns) * 1e-9 for block in blocks], dtype=np.float64),
+        "window_s": np.array([block.timed.window_ns * 1e-9 for block in blocks], dtype=np.float64),
+        "cpu_s": np.array([block.timed.cpu_s for block in blocks], dtype=np.float64),
+        "energy_joules": np.array([energy.joules for energy in energies], dtype=np.float64),
+        "energy_window_s": np.array([energy.window_s for energy in energies], dtype=np.float64),
+        "energy_inferences": np.array([energy.inferences for energy in energies], dtype=np.int64),
+        "energy_updates": np.array([energy.updates for energy in energies], dtype=np.int64),
+        LATENCIES: np.asarray(laid, dtype=np.int64),
+    }
+    with path.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **columns)

@@ -1,16 +1,20 @@
-"""Intervals from blocks and processes: queries of one block are alike, blocks and restarts carry the noise."""
+"""Intervals from windows and processes: neighbouring queries and blocks are alike, windows and restarts carry noise.
+
+A window is a run of consecutive blocks of one process, at most 20 of them in each.
+"""
 
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from plaster_ops.plaster.evidence import MeasuredBlock, by_process, pooled_ns
+from plaster_ops.plaster.evidence import MeasuredBlock, by_process, pooled_ns, windows
 from plaster_ops.plaster.percentiles import percentile, rank_interval
 
 Interval = tuple[float, float]
 _RESAMPLES = 1000
 _SEED = 20261
-_LEAST_BLOCKS = 4
+_WINDOWS = 20
+_LEAST_WINDOWS = 4
 
 
 def percentile_interval_ms(blocks: Sequence[MeasuredBlock], quantile: float) -> Interval | None:
@@ -32,19 +36,20 @@ def total_ratio(
     over: Callable[[MeasuredBlock], float],
     under: Callable[[MeasuredBlock], float],
 ) -> tuple[float, Interval | None]:
-    """Sum of `over` / sum of `under`, and its 95 % interval from a bootstrap over blocks.
+    """Sum of `over` / sum of `under`, and its 95 % interval from a bootstrap over windows.
 
-    The interval is widened to the ratios of the single processes. No interval below 4 blocks.
+    The interval is widened to the ratios of the single processes. No interval below 4 windows.
     Raises `ZeroDivisionError` where `under` sums to zero.
     """
-    tops = np.array([over(block) for block in blocks], dtype=float)
-    bottoms = np.array([under(block) for block in blocks], dtype=float)
+    parts = [window for part in by_process(blocks) for window in windows(part, _WINDOWS)]
+    tops = np.array([sum(map(over, part)) for part in parts], dtype=float)
+    bottoms = np.array([sum(map(under, part)) for part in parts], dtype=float)
     if not bottoms.sum() > 0:
         raise ZeroDivisionError("the blocks hold no time, samples or joules to divide by")
     value = float(tops.sum() / bottoms.sum())
-    if len(blocks) < _LEAST_BLOCKS or not (bottoms > 0).all():
+    if len(parts) < _LEAST_WINDOWS or not (bottoms > 0).all():
         return value, None
-    picks = np.random.default_rng(_SEED).integers(0, len(blocks), (_RESAMPLES, len(blocks)))
+    picks = np.random.default_rng(_SEED).integers(0, len(parts), (_RESAMPLES, len(parts)))
     ratios = tops[picks].sum(axis=1) / bottoms[picks].sum(axis=1)
     low, high = np.quantile(ratios, (0.025, 0.975))
     own = [sum(map(over, part)) / sum(map(under, part)) for part in by_process(blocks)]

@@ -9,7 +9,7 @@ from plaster_ops.domain import metrics as m
 from plaster_ops.domain.card import Reading, Row, Status, Unmeasured
 from plaster_ops.domain.metrics import Metric
 from plaster_ops.domain.sample import PairedRatios
-from plaster_ops.plaster.evidence import Evidence, MeasuredBlock, by_process, pooled_ns
+from plaster_ops.plaster.evidence import Evidence, MeasuredBlock, by_process, pooled_ns, windows
 from plaster_ops.plaster.intervals import percentile_interval_ms, total_ratio
 from plaster_ops.plaster.pairing import pair_blocks
 from plaster_ops.plaster.percentiles import (
@@ -21,6 +21,7 @@ from plaster_ops.plaster.percentiles import (
 
 _SINGLE = "single"
 _STEADY = 1.10
+_WINDOWS = 6
 _PERCENTILES = ((m.E2E_P50_MS, 0.50), (m.E2E_P90_MS, 0.90), (m.E2E_P95_MS, 0.95), (m.E2E_P99_MS, 0.99))
 
 
@@ -56,7 +57,7 @@ def _percentile_row(evidence: Evidence, blocks: Sequence[MeasuredBlock], metric:
         return Unmeasured(metric=metric, reason=f"{len(ordered)} queries; this percentile needs {fewest}")
     status, reason = evidence.trust()
     if status is Status.MEASURED and not _is_steady(blocks, quantile):
-        status, reason = Status.UNSTABLE, "no three consecutive blocks within 10 % in most processes"
+        status, reason = Status.UNSTABLE, "no three windows in a row within 10 % in most processes"
     return Reading(
         metric=metric,
         value=int(percentile(list(ordered), quantile)) * 1e-6,
@@ -109,8 +110,11 @@ def _start_rows(evidence: Evidence, label: str) -> list[Row]:
 
 
 def _is_steady(blocks: Sequence[MeasuredBlock], quantile: float) -> bool:
-    """True where most processes had three blocks in a row within 10 % (or fewer than three blocks to tell by)."""
-    steady = [_has_steady_run([_block_ms(block, quantile) for block in part]) for part in by_process(blocks)]
+    """True where most processes had three windows in a row within 10 % (or fewer than three to tell by)."""
+    steady = [
+        _has_steady_run([float(percentile(list(pooled_ns(window)), quantile)) for window in windows(part, _WINDOWS)])
+        for part in by_process(blocks)
+    ]
     return sum(steady) * 2 > len(steady)
 
 

@@ -22,6 +22,7 @@ class Profile:
     warmup_limit_s: float
     single_s: float
     block_s: float
+    """One engine's turn; see `turns.block_count`."""
     probe_s: float
     """One batch of the throughput search; process 0 only."""
     search_limit_s: float
@@ -66,9 +67,9 @@ SMOKE = Profile(
     processes=2,
     total_s=20.0,
     warmup_s=0.25,
-    warmup_limit_s=0.75,
-    single_s=1.5,
-    block_s=0.05,
+    warmup_limit_s=0.5,
+    single_s=1.4,
+    block_s=0.005,
     probe_s=0.06,
     search_limit_s=1.2,
     throughput_s=1.0,
@@ -83,7 +84,7 @@ STANDARD = Profile(
     warmup_s=1.0,
     warmup_limit_s=3.0,
     single_s=12.0,
-    block_s=0.2,
+    block_s=0.01,
     probe_s=0.25,
     search_limit_s=5.0,
     throughput_s=7.0,
@@ -98,7 +99,7 @@ FULL = Profile(
     warmup_s=2.0,
     warmup_limit_s=10.0,
     single_s=200.0,
-    block_s=1.0,
+    block_s=0.05,
     probe_s=5.0,
     search_limit_s=120.0,
     throughput_s=200.0,

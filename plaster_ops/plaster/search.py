@@ -16,7 +16,7 @@ _NEAR_BEST = 0.95
 
 
 class Fit(StrEnum):
-    """How a probe stands to the limit. `EDGE` is too near to tell; such a batch is used by no engine."""
+    """How a probe stands to the limit: `OVER` by its median; `EDGE` is too near to tell and is used by no engine."""
 
     INSIDE = "inside"
     EDGE = "edge"
@@ -45,19 +45,21 @@ class Found:
     ended: Mapping[str, str]
 
 
-def judge_probe(timed: Timed, batch: int, slo_ms: float) -> Probe:
-    """Reads one probe against the limit."""
-    ordered = sorted(timed.latencies_ns)
+def judge_probe(blocks: Sequence[Timed], batch: int, slo_ms: float) -> Probe:
+    """Reads one probe, taken in several turns, against the limit."""
+    ordered = sorted(latency_ns for timed in blocks for latency_ns in timed.latencies_ns)
+    window_ns = sum(timed.window_ns for timed in blocks)
     over = sum(1 for latency_ns in ordered if latency_ns > slo_ms * 1e6)
     p50_ms, p90_ms = percentile(ordered, 0.5) * 1e-6, percentile(ordered, 0.9) * 1e-6
-    if p50_ms > slo_ms or is_clearly_over(len(ordered), over):
+    if p50_ms > slo_ms:
         fit = Fit.OVER
     else:
-        fit = Fit.INSIDE if p90_ms <= _HEADROOM * slo_ms else Fit.EDGE
+        is_inside = p90_ms <= _HEADROOM * slo_ms and not is_clearly_over(len(ordered), over)
+        fit = Fit.INSIDE if is_inside else Fit.EDGE
     return Probe(
         batch=batch,
         rate_per_s=batch / max(p50_ms * 1e-3, 1e-9),
-        total_per_s=batch * len(ordered) / max(timed.window_ns * 1e-9, 1e-9),
+        total_per_s=batch * len(ordered) / max(window_ns * 1e-9, 1e-9),
         p90_ms=p90_ms,
         queries=len(ordered),
         over_limit=over,
@@ -68,64 +70,58 @@ def judge_probe(timed: Timed, batch: int, slo_ms: float) -> Probe:
 def search_batches(
     labels: Sequence[str],
     batches: Sequence[int],
-    probe: Callable[[str, int], Probe | None],
+    probe: Callable[[Sequence[str], int], Mapping[str, Probe | None]],
     is_time_up: Callable[[], bool],
 ) -> Found:
-    """Tries batches upwards for all engines in turn; an engine leaves after two gains below 5 % in a row.
+    """Tries batches upwards, all engines side by side; an engine leaves after two gains below 5 % in a row.
 
-    `probe` returns None where the engine cannot run that batch. Smaller batches come first, so whatever time allows is
+    `probe` gives None for an engine that cannot run that batch. Smaller batches come first, so whatever time allows is
     a complete picture up to some batch.
     """
     probes: dict[str, list[Probe]] = {label: [] for label in labels}
     ended: dict[str, str] = {}
     for number, batch in enumerate(sorted(set(batches))):
-        if number and is_time_up():
+        if len(ended) == len(labels) or (number and is_time_up()):
             break
-        active = [label for label in labels if label not in ended]
-        for label in active if number % 2 == 0 else reversed(active):
-            tried = probe(label, batch)
+        for label, tried in probe([label for label in labels if label not in ended], batch).items():
             if tried is None:
                 ended[label] = "failed"
                 continue
             probes[label].append(tried)
             if _has_flattened([p.rate_per_s for p in probes[label]]):
                 ended[label] = "gain"
-        if len(ended) == len(labels):
-            break
-    last = max(batches)
     for label in labels:
         reached = probes[label][-1].batch if probes[label] else 0
-        ended.setdefault(label, "batches" if reached == last else "time")
+        ended.setdefault(label, "batches" if reached == max(batches) else "time")
     return Found(probes={k: tuple(v) for k, v in probes.items()}, chosen=choose_batches(probes), ended=ended)
 
 
 def choose_batches(probes: Mapping[str, Sequence[Probe]]) -> dict[str, int]:
-    """One batch for all engines where one is within 5 % of everybody's best, else each engine its own best.
+    """The smallest batch within 5 % of everybody's best, else for each engine the smallest within 5 % of its own.
 
     A common batch keeps equal engines equal: near a flat top, chance would otherwise give them different batches. A
     batch that is `EDGE` for one engine is used by none, for the same reason. Without any batch inside the limit the
     smallest is chosen, so that what can be measured there still is.
     """
     edges = {p.batch for tried in probes.values() for p in tried if p.fit is Fit.EDGE}
-    usable = {
-        label: {p.batch: p.rate_per_s for p in tried if p.fit is Fit.INSIDE and p.batch not in edges}
+    shares = {
+        label: _shares_of_best([p for p in tried if p.fit is Fit.INSIDE and p.batch not in edges])
         for label, tried in probes.items()
     }
-    chosen = {
-        label: max(rates, key=lambda batch: (rates[batch], -batch))
-        if rates
+    common = set.intersection(*[{b for b, share in own.items() if share >= _NEAR_BEST} for own in shares.values()])
+    if common:
+        return dict.fromkeys(probes, min(common))
+    return {
+        label: min(b for b, share in own.items() if share >= _NEAR_BEST)
+        if own
         else min((p.batch for p in probes[label]), default=1)
-        for label, rates in usable.items()
+        for label, own in shares.items()
     }
-    ranked = {label: rates for label, rates in usable.items() if rates}
-    shared = set.intersection(*[set(rates) for rates in ranked.values()]) if ranked else set()
-    worst = {b: min(rates[b] / max(rates.values()) for rates in ranked.values()) for b in shared}
-    near = [batch for batch, share in worst.items() if share >= _NEAR_BEST]
-    if near and len(ranked) == len(probes):
-        top = max(worst[batch] for batch in near)
-        common = min(batch for batch in near if worst[batch] >= top - 0.02)
-        return dict.fromkeys(probes, common)
-    return chosen
+
+
+def _shares_of_best(usable: Sequence[Probe]) -> dict[int, float]:
+    best = max((probe.rate_per_s for probe in usable), default=1.0)
+    return {probe.batch: probe.rate_per_s / best for probe in usable}
 
 
 def _has_flattened(rates: Sequence[float]) -> bool:
@@ -136,9 +132,10 @@ def _has_flattened(rates: Sequence[float]) -> bool:
 
 
 def step_down(probes: Mapping[str, Sequence[Probe]], batches: Mapping[str, int]) -> dict[str, int]:
-    """The next smaller tried batch of each label given; a label without a smaller one is left out."""
-    lower = {
-        label: max((p.batch for p in probes[label] if p.batch < batch), default=None)
-        for label, batch in batches.items()
-    }
-    return {label: batch for label, batch in lower.items() if batch is not None}
+    """Per label the largest tried batch of at most a quarter, else the smallest; none left: left out."""
+    lower: dict[str, int] = {}
+    for label, batch in batches.items():
+        smaller = sorted(probe.batch for probe in probes[label] if probe.batch < batch)
+        if smaller:
+            lower[label] = max((tried for tried in smaller if 4 * tried <= batch), default=smaller[0])
+    return lower

@@ -5,15 +5,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from plaster_ops.plaster.meter import TickMeter
-from plaster_ops.plaster.percentiles import fewest_to_pass, is_clearly_over, passes
+from plaster_ops.plaster.percentiles import fewest_to_pass, passes
 from plaster_ops.plaster.profiles import Profile
 from plaster_ops.plaster.search import Fit, Found, Probe, judge_probe, search_batches, step_down
-from plaster_ops.plaster.timing import interleave
-from plaster_ops.plaster.turns import THROUGHPUT, Bench, Block, bounded_count
+from plaster_ops.plaster.timing import Timed, interleave
+from plaster_ops.plaster.turns import THROUGHPUT, Bench, Block, block_count
 
-_TRIALS = 3
+_PATIENCE = 10
 _SPARE = 1.15
 _PROBE_COUNT = 4096
+_PROBE_TURNS = 4
+_DOUBTFUL = 0.005
 
 
 @dataclass(slots=True)
@@ -35,63 +37,83 @@ class Sustained:
             self.bench.inputs.forget(batch)
         return found
 
-    def probe(self, label: str, batch: int) -> Probe | None:
-        """None where the engine cannot run that batch (out of memory, outside its range); batch 1 must run."""
-        queries = self.bench.inputs.queries(batch)
-        run, limit_s = self.bench.runs[label], self.profile.probe_s
-        try:
-            timed = self.bench.time(run, queries, first=0, count=_PROBE_COUNT, limit_s=limit_s)
-        except RuntimeError:
-            if batch == 1:
-                raise
-            return None
-        self.bench.progress.step(label)
-        self.probes[label, batch] = judge_probe(timed, batch, self.slo_ms)
-        return self.probes[label, batch]
+    def probe(self, labels: Sequence[str], batch: int) -> dict[str, Probe | None]:
+        """Tries one batch in short turns, side by side; None for an engine that cannot run it. Batch 1 must run."""
+        bench, limit_s = self.bench, self.profile.probe_s / _PROBE_TURNS
+        queries = bench.inputs.queries(batch)
+        taken: dict[str, list[Timed]] = {label: [] for label in labels}
+        failed: set[str] = set()
+        for turn in (turn for number in range(_PROBE_TURNS // 2) for turn in interleave(labels, number)):
+            if turn.label in failed:
+                continue
+            try:
+                timed = bench.time(bench.runs[turn.label], queries, first=0, count=_PROBE_COUNT, limit_s=limit_s)
+            except RuntimeError:
+                if batch == 1:
+                    raise
+                failed.add(turn.label)
+                continue
+            taken[turn.label].append(timed)
+            bench.progress.step(turn.label, bench.clock_ns())
+        kept = {label: judge_probe(taken[label], batch, self.slo_ms) for label in labels if label not in failed}
+        self.probes |= {(label, batch): probe for label, probe in kept.items()}
+        return {label: kept.get(label) for label in labels}
 
     def measure(self, chosen: Mapping[str, int], found: Found | None) -> dict[str, int]:
         """Measures the batches and returns them; after a search, those that prove too slow are first stepped down."""
         settled = dict(chosen)
         start = len(self.bench.blocks)
-        for trial in range(_TRIALS if found else 0):
-            self._take_rounds(settled, 0, max(1, self._rounds(settled) // 4))
-            lower = self._too_slow(settled, self.bench.blocks[start:])
-            smaller = step_down(found.probes, lower) if found else {}
-            if not smaller or trial == _TRIALS - 1:
+        while found:
+            self._take_rounds(settled, 0, self.profile.throughput_s / 4, certify=False)
+            smaller = step_down(found.probes, self._too_slow(settled, self.bench.blocks[start:]))
+            if not smaller:
                 break
             del self.bench.blocks[start:]
             settled |= smaller
         begun = len(self.bench.blocks[start:]) // (2 * len(self.labels))
-        self._take_rounds(settled, begun, max(1, self._rounds(settled) - begun))
+        share = 0.75 if begun else 1.0
+        self._take_rounds(settled, begun, self.profile.throughput_s * share, certify=True)
         return settled
 
     def block_s(self) -> float:
         """Seconds of one throughput block: longer where a slow energy counter must tick within it."""
         return self.profile.energy_block_s if isinstance(self.bench.meter, TickMeter) else self.profile.block_s
 
-    def _take_rounds(self, chosen: Mapping[str, int], first_round: int, rounds: int) -> None:
+    def _take_rounds(self, chosen: Mapping[str, int], number: int, seconds: float, *, certify: bool) -> None:
+        """Rounds for `seconds` per engine; to certify, longer where the limit needs more queries and time allows it."""
         counts = self._counts(chosen)
-        per_round = 2 * len(self.labels)
-        for turn in interleave(self.labels, first_round + rounds)[first_round * per_round :]:
-            batch, count = chosen[turn.label], counts[turn.label]
-            limit_s = max(4 * self.block_s(), 3 * count * self._query_s(turn.label, batch))
-            self.bench.take(THROUGHPUT, turn, batch=batch, count=count, limit_s=limit_s)
+        begun_ns = self.bench.clock_ns()
+        enough = 0 if not certify or self._is_hopeless(chosen) else self._queries_needed()
+        last = number
+        while last == number or self._goes_on(begun_ns, seconds, enough > 2 * last * min(counts.values())):
+            for turn in interleave(self.labels, last):
+                batch, count = chosen[turn.label], counts[turn.label]
+                limit_s = _PATIENCE * count * self._query_s(turn.label, batch)
+                self.bench.take(THROUGHPUT, turn, batch=batch, count=count, limit_s=limit_s)
+            last += 1
+
+    def _goes_on(self, begun_ns: int, seconds: float, needs_more: bool) -> bool:
+        spent_s = (self.bench.clock_ns() - begun_ns) * 1e-9 / len(self.labels)
+        return spent_s < (self.profile.certify_limit_s if needs_more else seconds)
 
     def _too_slow(self, chosen: Mapping[str, int], blocks: Sequence[Block]) -> dict[str, int]:
-        """Engines whose p99 is clearly over the limit, and those at the same batch that are not certified there."""
+        """Engines that will hardly be certified, and those at the same batch that are not certified there yet.
+
+        Hardly: at least two queries and more than 0.5 % of them are over the limit.
+        """
         limit_ns = self.slo_ms * 1e6
         seen = {
             label: [latency for b in blocks if b.label == label for latency in b.timed.latencies_ns] for label in chosen
         }
         over = {label: sum(1 for latency_ns in seen[label] if latency_ns > limit_ns) for label in chosen}
-        slow = {label for label in chosen if is_clearly_over(len(seen[label]), over[label])}
+        slow = {label for label in chosen if over[label] >= 2 and over[label] > _DOUBTFUL * len(seen[label])}
         shared = {chosen[label] for label in slow}
         slow |= {label for label in chosen if chosen[label] in shared and not passes(len(seen[label]), over[label])}
         return {label: chosen[label] for label in slow}
 
     def _query_s(self, label: str, batch: int) -> float:
         """Median seconds of one query at that batch, probed on first use, which also warms that batch up."""
-        known = self.probes.get((label, batch)) or self.probe(label, batch)
+        known = self.probes.get((label, batch)) or self.probe([label], batch)[label]
         return known.batch / known.rate_per_s if known else self.block_s()
 
     def _counts(self, chosen: Mapping[str, int]) -> dict[str, int]:
@@ -99,22 +121,13 @@ class Sustained:
         seconds = {label: self._query_s(label, batch) for label, batch in chosen.items()}
         if len(set(chosen.values())) == 1:
             mean_s = sum(seconds.values()) / len(seconds)
-            return dict.fromkeys(chosen, bounded_count(self.block_s() / mean_s))
-        return {label: bounded_count(self.block_s() / query_s) for label, query_s in seconds.items()}
+            return dict.fromkeys(chosen, block_count(self.block_s(), mean_s))
+        return {label: block_count(self.block_s(), query_s) for label, query_s in seconds.items()}
 
-    def _rounds(self, chosen: Mapping[str, int]) -> int:
-        """Rounds for the profile's seconds, more where certifying the limit needs them and time allows it."""
-        counts = self._counts(chosen)
-        seconds = {label: counts[label] * self._query_s(label, batch) for label, batch in chosen.items()}
-        per_round_s = 2 * sum(seconds.values()) / len(seconds)
-        rounds = max(1, round(self.profile.throughput_s / per_round_s))
-        if any(self._is_over(label, batch) for label, batch in chosen.items()):
-            return rounds
-        needed = math.ceil(_SPARE * fewest_to_pass(0) / self.profile.processes)
-        wanted = max(math.ceil(needed / (2 * count)) for count in counts.values())
-        affordable = max(1, int(self.profile.certify_limit_s / per_round_s))
-        return max(rounds, min(wanted, affordable))
+    def _queries_needed(self) -> int:
+        """This process's part of the queries that certify the limit, with some to spare."""
+        return math.ceil(_SPARE * fewest_to_pass(0) / self.profile.processes)
 
-    def _is_over(self, label: str, batch: int) -> bool:
-        known = self.probes.get((label, batch))
-        return known is not None and known.fit is Fit.OVER
+    def _is_hopeless(self, chosen: Mapping[str, int]) -> bool:
+        probes = [self.probes.get((label, batch)) for label, batch in chosen.items()]
+        return any(probe is not None and probe.fit is Fit.OVER for probe in probes)

@@ -38,6 +38,7 @@ def _headline(evidence: Evidence, blocks: Sequence[MeasuredBlock]) -> Row:
     batch = blocks[0].batch
     if not passes(queries, over):
         reason = _why_not(evidence, queries, over, percentile(list(ordered), 0.99) * 1e-6, batch)
+        reason = "; ".join([reason, *evidence.notes()[:1]])
         return Unmeasured(metric=m.SLO_SAMPLES_PER_S, reason=reason, status=Status.FAILED)
     value, interval = total_ratio(blocks, lambda b: float(b.samples), lambda b: b.window_s)
     status, reason_text = evidence.trust()

@@ -93,11 +93,11 @@ def no_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
-def interleave(labels: Sequence[str], rounds: int) -> list[Turn]:
-    """A B B A per round for two labels, A B C C B A for three, so that a steady drift cancels."""
-    turns: list[Turn] = []
-    for number in range(rounds):
-        for half, order in enumerate((list(labels), list(reversed(labels)))):
-            for label in order:
-                turns.append(Turn(label=label, index=2 * number + half, position=len(turns)))
-    return turns
+def interleave(labels: Sequence[str], number: int) -> list[Turn]:
+    """Round `number`: A B B A for two labels, A B C C B A for three, so that a steady drift cancels over the round."""
+    order = [*labels, *reversed(labels)]
+    half = len(labels)
+    return [
+        Turn(label=label, index=2 * number + place // half, position=number * len(order) + place)
+        for place, label in enumerate(order)
+    ]

@@ -1,5 +1,6 @@
 """Taking turns: runs one block of one engine, keeps what it measured, and tells the parent how far it is."""
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,9 @@ SINGLE, THROUGHPUT, EAGER = "single", "throughput", "eager"
 """Kinds of blocks; `EAGER` is also the label of the eager engine that is measured beside the others."""
 
 _MAX_COUNT = 100_000
+_BLOCK_QUERIES = 10
+_LONGEST = 10
+_EMIT_EVERY_S = 0.1
 
 
 class Inputs(Protocol):
@@ -41,17 +45,30 @@ def ignore_event(event: Mapping[str, Any]) -> None:
 
 @dataclass(slots=True)
 class Progress:
-    """Counts blocks; `total` is what is planned and never less than what is done."""
+    """Tells how many of the planned seconds are spent: `done` and `total` of the event are seconds."""
 
     emit: Callable[[Mapping[str, Any]], None] = ignore_event
-    total: int = 0
-    done: int = field(default=0, init=False)
+    total_s: float = 0.0
+    began_ns: int = field(default=0, init=False)
+    told_s: float = field(default=-math.inf, init=False)
 
-    def step(self, label: str) -> None:
-        """One more block of that engine is done."""
-        self.done += 1
-        self.total = max(self.total, self.done)
-        self.emit({"event": "measure", "done": self.done, "total": self.total, "label": label})
+    def begin(self, total_s: float, now_ns: int) -> None:
+        """Starts the clock of a plan of `total_s`."""
+        self.total_s, self.began_ns, self.told_s = total_s, now_ns, -math.inf
+
+    def step(self, label: str, now_ns: int) -> None:
+        """That engine's turn is over; told at most ten times a second."""
+        spent_s = (now_ns - self.began_ns) * 1e-9
+        if spent_s - self.told_s >= _EMIT_EVERY_S:
+            self.told_s = spent_s
+            self._tell(min(spent_s, self.total_s), label)
+
+    def finish(self, label: str) -> None:
+        """Everything is measured."""
+        self._tell(self.total_s, label)
+
+    def _tell(self, done_s: float, label: str) -> None:
+        self.emit({"event": "measure", "done": round(done_s, 1), "total": round(self.total_s, 1), "label": label})
 
 
 @dataclass(slots=True)
@@ -85,7 +102,7 @@ class Bench:
                 energy=energy,
             )
         )
-        self.progress.step(turn.label)
+        self.progress.step(turn.label, self.clock_ns())
 
     def time(self, run: RunQuery, queries: Sequence[Query], *, first: int, count: int, limit_s: float) -> Timed:
         """Times queries on this bench's clocks without keeping them."""
@@ -98,6 +115,14 @@ class Bench:
             clock_ns=self.clock_ns,
             cpu_s=self.cpu_s,
         )
+
+
+def block_count(block_s: float, query_s: float) -> int:
+    """Queries of one block: `block_s` long, stretched up to tenfold so that it holds ten queries of a slow engine.
+
+    Short blocks put the two engines close together in time: on a busy machine that is worth more than anything else.
+    """
+    return bounded_count(min(max(block_s, _BLOCK_QUERIES * query_s), _LONGEST * block_s) / query_s)
 
 
 def bounded_count(count: float) -> int:

@@ -78,11 +78,16 @@ def check_metrics(metrics: Mapping[str, Any]) -> None:
             raise RecordRefused(
                 f"metric {key} = {value!r} is no finite number", "leave the key out and say why in a tag"
             )
-        if len(key) > MAX_KEY_CHARACTERS or not _KEY.match(key) or posixpath.normpath(key) != key or key[0] in "/.":
+        if not _is_key(key):
             raise RecordRefused(f"{key!r} is not a metric key MLflow takes", "use letters, digits and _ - . / only")
     clash = find_clash(metrics)
     if clash:
         raise RecordRefused(f"metric {clash} is also a folder of other metrics", "rename one of them")
+
+
+def _is_key(key: str) -> bool:
+    fits = len(key) <= MAX_KEY_CHARACTERS and _KEY.match(key) is not None and posixpath.normpath(key) == key
+    return fits and key != "." and not key.startswith(("/", ".."))
 
 
 def find_clash(keys: Iterable[str]) -> str | None:
@@ -100,20 +105,21 @@ def clean_key(text: str) -> str:
     """The text as a key: forbidden characters become `_`, empty and dotted path parts go, too long ends in a digest."""
     parts = [part for part in re.sub(r"[^/\w.\- ]", "_", text).split("/") if part.strip(". ")]
     key = "/".join(parts) or "unnamed"
-    return key if len(key) <= MAX_KEY_CHARACTERS else f"{key[: MAX_KEY_CHARACTERS - 9]}~{_digest(text)}"
+    return key if len(key) <= MAX_KEY_CHARACTERS else _marked(key, text)
 
 
 def clean_curve_keys(keys: Iterable[str]) -> dict[str, str]:
-    """For each of the user's own keys the one it is logged under; distinct stay distinct, folders end in `.value`."""
+    """For each of the user's own keys the one it is logged under: distinct, and none a folder of another."""
     cleaned: dict[str, str] = {}
-    taken: set[str] = set()
     for key in dict.fromkeys(keys):
         clean = clean_key(key)
-        cleaned[key] = clean if clean not in taken else f"{clean[: MAX_KEY_CHARACTERS - 9]}~{_digest(key)}"
-        taken.add(cleaned[key])
-    folders = {name.rpartition("/")[0] for name in cleaned.values()}
-    folders |= {"/".join(f.split("/")[:depth]) for f in folders for depth in range(1, f.count("/") + 1)}
-    return {key: f"{name}.value" if name in folders else name for key, name in cleaned.items()}
+        cleaned[key] = _marked(clean, key) if clean in cleaned.values() else clean
+    while (clash := find_clash(cleaned.values())) is not None:
+        key = next(key for key, clean in cleaned.items() if clean == clash)
+        plain = f"{clash}.value"
+        usable = plain not in cleaned.values() and len(plain) <= MAX_KEY_CHARACTERS
+        cleaned[key] = plain if usable else _marked(clash, key)
+    return cleaned
 
 
 def cut(text: str, limit: int) -> str:
@@ -154,6 +160,10 @@ def quoted(text: str) -> str:
     if '"' not in text:
         return f'"{text}"'
     raise RecordRefused(f"{text!r} holds both kinds of quotes", "rename the pipeline")
+
+
+def _marked(key: str, text: str) -> str:
+    return f"{key[: MAX_KEY_CHARACTERS - 9].rstrip('/')}-{_digest(text)}"
 
 
 def _digest(text: str) -> str:

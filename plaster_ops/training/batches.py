@@ -1,5 +1,6 @@
 """How many samples a batch holds, and whether a loss is still a number. Runs in workers only."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -38,12 +39,14 @@ def loss_of(outputs: Any) -> torch.Tensor | None:
 
 
 class LossWatch:
-    """Notices the first loss that is NaN or infinite, at every batch, without waiting for a GPU at every batch.
+    """Notices the first loss that is NaN or infinite, at every batch.
 
-    On a GPU the step of the first bad loss is kept on the device and read by `check`; on a CPU `see` raises at once.
+    `deferred` is for a GPU: the first bad loss and its step are kept on the device, and only `check` waits for it.
+    Else `see` raises at once.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, deferred: bool) -> None:
+        self._deferred = deferred
         self._first_bad: torch.Tensor | None = None
         self._last: tuple[int, torch.Tensor] | None = None
 
@@ -51,25 +54,25 @@ class LossWatch:
         """Takes the loss of one batch into account."""
         if loss is None:
             return
-        self._last = (epoch, loss)
-        bad = ~torch.isfinite(loss).all()
-        if loss.device.type == "cpu":
-            if bool(bad):
-                raise _not_finite(float(loss.sum()), epoch, step)
-            return
-        if self._first_bad is None:
-            self._first_bad = torch.full((), -1, dtype=torch.long, device=loss.device)
-        self._first_bad = torch.where(bad & (self._first_bad < 0), step, self._first_bad)
+        value = loss.double().mean()
+        self._last = (epoch, value)
+        now = torch.stack([value, torch.full_like(value, step)])
+        if self._first_bad is None or not self._deferred:
+            self._first_bad = now
+        else:
+            self._first_bad = torch.where(torch.isfinite(self._first_bad[0]), now, self._first_bad)
+        if not self._deferred:
+            self.check()
 
     def check(self) -> float | None:
-        """The last loss, for which a GPU is waited for. Raises `TrainingFailed` where one was not finite."""
-        if self._last is None:
+        """The last loss, None before any. Raises `TrainingFailed` where one since the start was not finite."""
+        if self._last is None or self._first_bad is None:
             return None
-        epoch, loss = self._last
-        value = float(loss.float().mean())
-        if self._first_bad is not None and int(self._first_bad) >= 0:
-            raise _not_finite(value, epoch, int(self._first_bad))
-        return value
+        epoch, last = self._last
+        value, step = self._first_bad.tolist()
+        if not math.isfinite(value):
+            raise _not_finite(value, epoch, int(step))
+        return float(last)
 
 
 def _not_finite(value: float, epoch: int, step: int) -> TrainingFailed:

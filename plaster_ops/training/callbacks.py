@@ -39,7 +39,7 @@ class BatchWatch:
         super().__init__()
         self._log = log
         self._emit = emit
-        self._loss = LossWatch()
+        self._loss = LossWatch(deferred=False)
         self._progress = Throttle(_PROGRESS_EVERY_S)
         self._alive = Throttle(_ALIVE_EVERY_S)
 
@@ -50,6 +50,7 @@ class BatchWatch:
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """All ranks are up: the clock starts."""
         _give_sigterm_back()
+        self._loss = LossWatch(deferred=pl_module.device.type != "cpu")
         _wait_for_gpu(pl_module)
         self._log.start()
         self._emit({"event": "fit_started", "max_epochs": trainer.max_epochs, "epoch": trainer.current_epoch})

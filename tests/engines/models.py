@@ -134,3 +134,7 @@ class Recurrent(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         hidden = self.lstm(x)[0][:, -1]
         return self.second(torch.relu(self.first(hidden))) @ self.mix
+
+
+def series(n: int) -> Tensor:
+    return torch.randn(n, 7, 6)

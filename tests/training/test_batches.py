@@ -39,8 +39,17 @@ def test_the_loss_is_found_in_what_lightning_hands_over() -> None:
 
 
 def test_an_infinite_loss_stops_at_its_step() -> None:
-    watch = LossWatch()
+    watch = LossWatch(deferred=False)
     watch.see(torch.tensor(1.5), epoch=0, step=1)
     assert watch.check() == 1.5
     with pytest.raises(TrainingFailed, match="the loss is inf at epoch 2, step 9"):
         watch.see(torch.tensor(float("inf")), epoch=2, step=9)
+
+
+def test_a_deferred_watch_names_the_first_bad_step_at_the_next_check() -> None:
+    watch = LossWatch(deferred=True)
+    assert watch.check() is None
+    for step, loss in enumerate([1.0, float("nan"), float("inf"), 0.5]):
+        watch.see(torch.tensor(loss), epoch=3, step=step)
+    with pytest.raises(TrainingFailed, match="the loss is nan at epoch 3, step 1"):
+        watch.check()

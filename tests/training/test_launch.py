@@ -1,6 +1,5 @@
-"""Real gangs of real Lightning: the parent starts them, loses ranks, and goes on. Each start costs seconds; few tests."""
+"""Real gangs of real Lightning: the parent starts them, loses ranks, and goes on. Each start costs seconds."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from plaster_ops.errors import Interrupted, TimedOut, TrainingFailed, UsageError
+from plaster_ops.errors import Interrupted, TrainingFailed, UsageError
 from plaster_ops.processes.gang import Limits
 from plaster_ops.training.launch import fit
 from plaster_ops.training.messages import FitOutcome
@@ -46,9 +45,7 @@ def test_a_gang_that_loses_a_rank_goes_on_from_its_checkpoint_and_finishes(
     assert {event["rank"] for event in _named(events, "progress")} == {0}
 
 
-def test_a_fit_whose_parent_was_stopped_is_continued_and_ends_as_if_it_had_not_been(
-    tmp_path: Path, make_spec: SpecMaker
-) -> None:
+def test_a_fit_whose_parent_was_stopped_is_continued_from_where_it_was(tmp_path: Path, make_spec: SpecMaker) -> None:
     def stop_after_two_epochs(event: Any) -> None:
         if event["event"] == "checkpoint" and event["epoch"] == 2:
             raise Interrupted(15)
@@ -62,23 +59,6 @@ def test_a_fit_whose_parent_was_stopped_is_continued_and_ends_as_if_it_had_not_b
     assert resumed.result.samples_seen == 5 * 101
     assert resumed.launch_s > 0
     assert sorted(path.name for path in (tmp_path / "fit").glob("attempt-*")) == ["attempt-1", "attempt-2"]
-    again = fit(spec, folder=tmp_path / "fit", limits=PATIENT, on_event=lambda _event: None)
-    assert again.result.weights_digest == resumed.result.weights_digest
-    assert (again.result.resumed_from_epoch, again.result.fit_s) == (5, resumed.result.fit_s)
-
-
-def test_a_rank_that_hangs_is_stopped_by_the_watchdog(tmp_path: Path, make_spec: SpecMaker) -> None:
-    events: list[Any] = []
-
-    def hear(event: Any) -> None:
-        events.append(event)
-
-    spec = make_spec(reference="tiny:pl_hang")
-    with pytest.raises(TimedOut, match="watchdog"):
-        fit(spec, folder=tmp_path / "fit", limits=Limits(timeout_s=240, idle_s=20, grace_s=1.0), on_event=hear)
-    assert _named(events, "fit_started")
-    with pytest.raises(ProcessLookupError):
-        os.kill(_named(events, "started")[0]["pid"], 0)
 
 
 def test_a_bug_in_the_users_step_is_reported_and_not_tried_again(tmp_path: Path, make_spec: SpecMaker) -> None:
@@ -95,6 +75,6 @@ def test_more_than_one_node_is_refused(tmp_path: Path, make_spec: SpecMaker) -> 
 
 
 def test_the_parent_of_a_fit_loads_no_torch() -> None:
-    code = "import sys, plaster_ops.training.launch; print([m for m in ('torch', 'numpy', 'lightning') if m in sys.modules])"
+    code = "import sys, plaster_ops.training.launch; print(sorted({'torch', 'numpy', 'lightning'} & set(sys.modules)))"
     heavy = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert heavy.stdout.strip() == "[]"

@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,20 @@ def test_weights_that_do_not_fit_are_named_with_both_shapes(tiny: Any, make_spec
     with pytest.raises(TrainingFailed, match=r"layer\.weight \(stored \[2, 4\], model \[3, 4\]\)") as caught:
         train(tiny(PL, width=3), spec, tmp_path / "warm")
     assert caught.value.next_step == "retrain with --scratch"
+
+
+def test_a_fit_that_was_complete_but_for_its_weights_only_writes_them(
+    tiny: Any, make_spec: SpecMaker, tmp_path: Path
+) -> None:
+    spec = make_spec(max_epochs=2)
+    first = train(tiny(PL), spec, tmp_path / "first")
+    newest = newest_complete(Path(spec.checkpoint_folder), spec.fit_id())
+    assert newest is not None
+    again = train(tiny(PL), replace(spec, resume_from=str(newest.path)), tmp_path / "again")
+    assert again["weights_digest"] == first["weights_digest"]
+    assert (again["resumed_from_epoch"], again["epochs"], again["samples_seen"]) == (2, 2, 202)
+    assert again["fit_s"] == newest.fit_s
+    assert again["rank_time_s"] == 0.0
 
 
 def test_training_stops_at_the_target_and_says_when(tiny: Any, make_spec: SpecMaker, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from plaster_ops.plaster.collect import Collected, Setup, collect
+from plaster_ops.plaster.evidence import RAW, write_raw
 from plaster_ops.plaster.load import Samples, load_samples
 from plaster_ops.plaster.machine import peak_host_bytes, process_age_s
 from plaster_ops.plaster.meter import meter_for
@@ -18,11 +19,10 @@ from plaster_ops.plaster.preflight import cpu_times, disturbance, gpu_trouble
 from plaster_ops.plaster.profiles import Profile, find_profile
 from plaster_ops.plaster.search import Found
 from plaster_ops.plaster.timing import process_cpu_s
-from plaster_ops.plaster.turns import EAGER, Bench, Block, Progress
+from plaster_ops.plaster.turns import EAGER, Bench, Progress
 from plaster_ops.ports import Engine, EventSink
 
 SCHEMA = 1
-RAW = "raw.npz"
 
 
 def run(spec: Mapping[str, Any], folder: Path, emit: EventSink) -> dict[str, Any]:
@@ -52,14 +52,13 @@ def run(spec: Mapping[str, Any], folder: Path, emit: EventSink) -> dict[str, Any
         counter.close()
         for engine in engines.values():
             engine.close()
-    _write_raw(folder / RAW, collected.blocks)
+    write_raw(folder / RAW, collected.blocks)
     return {
         "schema": SCHEMA,
         **{field: spec[field] for field in ("process", "profile", "slo_ms", "device", "threads")},
         "input_shapes": list(samples.shapes),
         "samples_count": samples.count,
         "engines": {label: row | _warmth(collected, label) for label, row in loading.items()},
-        "blocks": _block_rows(collected.blocks),
         "search": _search_rows(collected.found),
         "chosen_batches": dict(collected.chosen_batches),
         "energy": {"source": counter.source, "scope": counter.scope, "reason": counter.reason},
@@ -121,25 +120,6 @@ def _warmth(collected: Collected, label: str) -> dict[str, Any]:
     return {"warmup": {"queries": warmth.queries, "seconds": warmth.seconds, "is_steady": warmth.is_steady}}
 
 
-def _block_rows(blocks: tuple[Block, ...]) -> list[dict[str, Any]]:
-    origin_ns = blocks[0].timed.start_ns if blocks else 0
-    return [
-        {
-            "kind": block.kind,
-            "label": block.label,
-            "index": block.index,
-            "position": block.position,
-            "batch": block.batch,
-            "queries": len(block.timed.latencies_ns),
-            "start_s": (block.timed.start_ns - origin_ns) * 1e-9,
-            "window_s": block.timed.window_ns * 1e-9,
-            "cpu_s": block.timed.cpu_s,
-            "energy": asdict(block.energy) if block.energy else None,
-        }
-        for block in blocks
-    ]
-
-
 def _search_rows(found: Found | None) -> dict[str, Any] | None:
     if found is None:
         return None
@@ -147,11 +127,3 @@ def _search_rows(found: Found | None) -> dict[str, Any] | None:
         label: {"ended": found.ended[label], "probes": [asdict(probe) for probe in probes]}
         for label, probes in found.probes.items()
     }
-
-
-def _write_raw(path: Path, blocks: tuple[Block, ...]) -> None:
-    """All latencies laid end to end in the order of the result's blocks; `queries` there says where one ends."""
-    import numpy as np
-
-    laid = [latency_ns for block in blocks for latency_ns in block.timed.latencies_ns]
-    np.savez_compressed(path, latencies_ns=np.asarray(laid, dtype=np.int64))

@@ -17,50 +17,48 @@ def _points(count: int) -> TensorDataset:
     return TensorDataset(x, (x[:, 0] > 0).long())
 
 
-def _model(package: Any, how: str, width: int) -> Any:
-    class Tiny(package.LightningModule):
-        def __init__(self) -> None:
-            super().__init__()
-            self.layer = torch.nn.Linear(4, width)
-            self.automatic_optimization = how != "by_hand"
+class Steps:
+    """What a LightningModule of either package does here."""
 
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return self.layer(x)
+    def __init__(self, package: Any, how: str, width: int) -> None:
+        super().__init__()
+        self.package, self.how = package, how
+        self.layer = torch.nn.Linear(4, width)
+        self.automatic_optimization = how != "by_hand"
 
-        def training_step(self, batch: Any, _index: int) -> Any:
-            x, y = batch
-            loss = functional.cross_entropy(self(x), y)
-            self._misbehave()
-            if how == "by_hand":
-                optimizer = self.optimizers()
-                optimizer.zero_grad()
-                self.manual_backward(loss)
-                optimizer.step()
-                return None
-            return loss * float("nan") if how == "nan" and self.current_epoch == 1 else loss
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layer(x)
 
-        def _misbehave(self) -> None:
-            last = self.global_rank == self.trainer.world_size - 1
-            if how == "killed" and last and self.current_epoch == 2 and not Path("killed").exists():
-                Path("killed").touch()
-                os.kill(os.getpid(), signal.SIGKILL)
-            if how == "bug":
-                raise ZeroDivisionError("in the user's own step")
-            if how == "hang" and last and self.current_epoch == 1:
-                signal.pause()
+    def training_step(self, batch: Any, _index: int) -> Any:
+        x, y = batch
+        loss = functional.cross_entropy(self(x), y)
+        self._misbehave()
+        if self.how == "by_hand":
+            optimizer = self.optimizers()
+            optimizer.zero_grad()
+            self.manual_backward(loss)
+            optimizer.step()
+            return None
+        return loss * float("nan") if self.how == "nan" and self.current_epoch == 1 else loss
 
-        def validation_step(self, batch: Any, _index: int) -> None:
-            x, y = batch
-            self.log("val_score", (self(x).argmax(1) == y).float().mean(), sync_dist=True)
+    def _misbehave(self) -> None:
+        last = self.global_rank == self.trainer.world_size - 1
+        if self.how == "killed" and last and self.current_epoch == 2 and not Path("killed").exists():
+            Path("killed").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.how == "bug":
+            raise ZeroDivisionError("in the user's own step")
 
-        def configure_optimizers(self) -> Any:
-            optimizer = torch.optim.Adam(self.parameters(), 0.1)
-            return [optimizer], [torch.optim.lr_scheduler.StepLR(optimizer, 1, 0.7)]
+    def validation_step(self, batch: Any, _index: int) -> None:
+        x, y = batch
+        self.log("val_score", (self(x).argmax(1) == y).float().mean(), sync_dist=True)
 
-        def configure_callbacks(self) -> Any:
-            return [package.callbacks.ModelCheckpoint(monitor="val_score")] if how == "own_checkpoint" else []
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.Adam(self.parameters(), 0.1)
+        return [optimizer], [torch.optim.lr_scheduler.StepLR(optimizer, 1, 0.7)]
 
-    return Tiny()
+    def configure_callbacks(self) -> Any:
+        return [self.package.callbacks.ModelCheckpoint(monitor="val_score")] if self.how == "own_checkpoint" else []
 
 
 def _data(package: Any, count: int) -> Any:
@@ -84,7 +82,8 @@ class Tiny:
         self._data_package = data_package or package
 
     def model(self) -> Any:
-        return _model(importlib.import_module(self._package), self._how, self._width)
+        package = importlib.import_module(self._package)
+        return type("TinyModel", (Steps, package.LightningModule), {})(package, self._how, self._width)
 
     def data(self, _window: Any) -> Any:
         return _data(importlib.import_module(self._data_package), self._count)
@@ -96,5 +95,4 @@ class Tiny:
 pl_plain = Tiny("pytorch_lightning")
 pl_killed = Tiny("pytorch_lightning", "killed")
 pl_bug = Tiny("pytorch_lightning", "bug")
-pl_hang = Tiny("pytorch_lightning", "hang")
 li_plain = Tiny("lightning.pytorch")

@@ -1,0 +1,113 @@
+"""What two retrains on newly arriving data say of themselves: on stdout, in the journal, in MLflow."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import Ended, run_command
+
+pytestmark = pytest.mark.e2e
+Retrained = tuple[Path, Ended, Ended]
+
+
+def test_the_first_retrain_is_the_baseline_and_the_second_is_compared_with_it(retrained: Retrained) -> None:
+    _, first, second = retrained
+    assert first.code == 0, first.err
+    assert second.code == 0, second.err
+    assert first.payload["verdict"] == "baseline"
+    assert second.payload["verdict"] == "promoted"
+    assert second.payload["baseline"] == {
+        "index": 1,
+        "id": first.payload["run"]["uid"],
+        "which": "last",
+        "how": "remeasured",
+    }
+
+
+def test_seven_headlines_are_measured_or_say_why_not(retrained: Retrained) -> None:
+    card = retrained[2].payload["card"]
+    heads = [row for row in card if row["headline"]]
+    assert [row["letter"] for row in heads] == list("PLASTER")
+    for row in heads:
+        if row["status"] == "not_measured":
+            assert row["value"] is None
+            assert row["reason"]
+        else:
+            assert isinstance(row["value"], float | int)
+    measured = {row["key"]: row for row in heads}
+    for key in ("latency/e2e_p50_ms", "accuracy/engine_score", "throughput/slo_samples_per_s"):
+        low, high = measured[key]["ci95"]
+        assert low <= measured[key]["value"] <= high
+        assert measured[key]["n"] > 0
+
+
+def test_phases_sum_to_the_cycle_and_leave_at_most_one_per_cent_unnamed(retrained: Retrained) -> None:
+    phases = dict(retrained[2].payload["phases"])
+    cycle_s = phases.pop("cycle_s")
+    assert sum(phases.values()) == pytest.approx(cycle_s, rel=0.001)
+    assert phases["other_s"] <= 0.01 * cycle_s
+    assert phases["fit_s"] > 0
+    assert phases["measure_s"] > 0
+
+
+def test_every_judged_row_has_a_verdict_of_the_five(retrained: Retrained) -> None:
+    rows = retrained[2].payload["comparison"]
+    assert {row["letter"] for row in rows} == set("PLASTER")
+    assert {row["verdict"] for row in rows} <= {"better", "worse", "same", "inconclusive", "not_comparable"}
+    assert all(row["reason"] for row in rows if row["verdict"] in ("inconclusive", "not_comparable"))
+
+
+def test_the_window_starts_where_the_champion_had_learned(retrained: Retrained) -> None:
+    _, first, second = retrained
+    assert first.payload["data"]["cut"] == 160
+    assert (second.payload["data"]["from"], second.payload["data"]["to"]) == (160, 360)
+    assert second.payload["data"]["new_samples"] == 200
+
+
+def test_a_retrain_without_new_data_is_a_recorded_skip(copy_of) -> None:  # type: ignore[no-untyped-def]
+    project = copy_of()
+    skipped = run_command(project, "retrain", "--json")
+    assert (skipped.code, skipped.payload["verdict"]) == (0, "skipped")
+    rows = json.loads(run_command(project, "history", "--json").out)["runs"]
+    assert [row["verdict"] for row in rows] == ["baseline", "promoted", "skipped"]
+    assert rows[-1]["index"] is None
+
+
+def test_mlflow_holds_parents_children_a_cadence_run_and_versions_with_aliases(retrained: Retrained) -> None:
+    from mlflow import MlflowClient
+
+    project, _, second = retrained
+    uri = f"sqlite:///{project}/mlruns/mlflow.db"
+    client = MlflowClient(uri, registry_uri=uri)
+    experiment = client.get_experiment_by_name("plaster/flowers")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id])
+    kinds = sorted(run.data.tags["plaster.kind"] for run in runs)
+    assert kinds.count("retrain") == 2
+    assert kinds.count("cadence") == 1
+    assert all(run.info.status == "FINISHED" for run in runs)
+    parent = client.get_run(second.payload["mlflow"]["run_id"])
+    assert parent.data.metrics["latency/e2e_p50_ms"] == pytest.approx(
+        next(r["value"] for r in second.payload["card"] if r["key"] == "latency/e2e_p50_ms")
+    )
+    assert {i.dataset.name for i in parent.inputs.dataset_inputs} == {"train", "rolling", "golden"}
+    cadence = next(run for run in runs if run.data.tags["plaster.kind"] == "cadence")
+    history = client.get_metric_history(cadence.info.run_id, "accuracy/engine_score")
+    assert [point.step for point in history] == [1, 2]
+    assert client.get_model_version_by_alias("flowers", "champion").version == 2
+    assert client.get_model_version_by_alias("flowers", "previous").version == 1
+
+
+def test_stderr_and_stdout_do_not_mix(retrained: Retrained) -> None:
+    second = retrained[2]
+    assert second.out.count("\n") == 1
+    assert "training" in second.err
+
+
+def test_the_table_names_the_champion_and_all_letters(retrained: Retrained) -> None:
+    shown = run_command(retrained[0], "compare", "2", "1", "--stored")
+    assert shown.code == 0, shown.err
+    assert "slo_samples_per_s" in shown.out
+    assert "\x1b[" not in shown.out
+    assert "│" not in shown.out

@@ -1,0 +1,107 @@
+"""Each kind of wrong input: its exit code, a message with the value and the next step, and the champion untouched."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import SETTINGS, let_arrive, make_project, run_command
+
+pytestmark = pytest.mark.e2e
+
+
+def champion_of(project: Path) -> int | None:
+    rows = json.loads(run_command(project, "history", "--json").out)["runs"]
+    return next((row["index"] for row in rows if row["champion"]), None)
+
+
+def test_an_unknown_pipeline_names_the_nearest_one(copy_of: Callable[[], Path]) -> None:
+    project = copy_of()
+    ended = run_command(project, "retrain", "flower")
+    assert ended.code == 2
+    assert "'flower'" in ended.err
+    assert "did you mean 'flowers'" in ended.err
+    assert "next:" in ended.err
+
+
+def test_a_misspelt_key_names_the_nearest_one(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "p", SETTINGS.replace("max_epochs", "max_epoch"))
+    ended = run_command(project, "retrain")
+    assert ended.code == 2
+    assert "pipelines.flowers.train.max_epoch" in ended.err
+    assert "'max_epochs'" in ended.err
+
+
+def test_a_module_that_does_not_import_is_named_with_its_reason(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "p")
+    (project / "broken.py").write_text("import no_such_package\n", encoding="utf-8")
+    ended = run_command(project, "retrain", "broken:pipeline", "--json")
+    assert ended.code == 2
+    assert "no_such_package" in ended.err
+    assert ended.payload["verdict"] == "failed"
+    assert ended.payload["exit_code"] == 2
+
+
+def test_a_loss_that_goes_nan_fails_the_training_and_keeps_the_champion(copy_of: Callable[[], Path]) -> None:
+    project = copy_of()
+    let_arrive(project, 480)
+    ended = run_command(project, "retrain", "--json", env={"PLASTER_TEST_NAN": "1"})
+    assert ended.code == 10, ended.err
+    assert "nan" in ended.err.lower()
+    assert ended.payload["verdict"] == "failed"
+    assert champion_of(project) == 2
+
+
+def test_a_model_that_cannot_be_exported_says_so_and_keeps_the_champion(copy_of: Callable[[], Path]) -> None:
+    project = copy_of()
+    let_arrive(project, 480)
+    ended = run_command(project, "retrain", env={"PLASTER_TEST_BRANCH": "1"})
+    assert ended.code == 11, ended.err
+    assert "export" in ended.err
+    assert champion_of(project) == 2
+
+
+def test_a_golden_set_without_rows_is_refused(copy_of: Callable[[], Path]) -> None:
+    project = copy_of()
+    let_arrive(project, 480)
+    ended = run_command(project, "retrain", env={"PLASTER_TEST_NO_GOLDEN": "1"})
+    assert ended.code == 2, ended.err
+    assert "golden set has 0 rows" in ended.err
+    assert champion_of(project) == 2
+
+
+def test_an_engine_file_that_was_changed_is_never_loaded(copy_of: Callable[[], Path]) -> None:
+    project = copy_of()
+    let_arrive(project, 480)
+    engines = sorted((project / "mlruns" / "runs" / "flowers").glob("00002-*/engine-*/*.bin"))
+    assert engines
+    spoilt = bytearray(engines[0].read_bytes())
+    spoilt[len(spoilt) // 2] ^= 0xFF
+    engines[0].write_bytes(bytes(spoilt))
+    ended = run_command(project, "retrain")
+    assert ended.code == 11, ended.err
+    assert engines[0].name in ended.err
+    assert "next:" in ended.err
+    assert champion_of(project) == 2
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere; a file stands in the way instead, below")
+def test_a_read_only_memory_is_told_before_anything_is_trained(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "p")
+    memory = project / "mlruns"
+    memory.mkdir()
+    memory.chmod(0o500)
+    ended = run_command(project, "retrain")
+    assert ended.code == 12
+    assert str(memory) in ended.err
+
+
+def test_a_memory_that_cannot_be_made_is_told_before_anything_is_trained(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "p")
+    (project / "mlruns").write_text("in the way", encoding="utf-8")
+    ended = run_command(project, "retrain")
+    assert ended.code == 12
+    assert "mlruns" in ended.err
+    assert "next:" in ended.err

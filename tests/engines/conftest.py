@@ -1,0 +1,65 @@
+"""Models exported once for all tests of this room."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from torch import Tensor, nn
+from torch.export import ExportedProgram
+
+from plaster_ops.engines.export import export_program, flatten_inputs, input_names, input_specs
+from plaster_ops.engines.registry import find_backend
+from plaster_ops.ports import Coverage, Engine, EngineSpec, TensorSpec
+from tests.engines import models
+
+MAX_BATCH = 8
+
+
+@dataclass(frozen=True)
+class Exported:
+    module: nn.Module
+    inputs: Callable[[int], Any]
+    specs: tuple[TensorSpec, ...]
+    program: ExportedProgram
+
+    def spec(self, backend: str, precision: str = "fp32", **options: Any) -> EngineSpec:
+        return EngineSpec(
+            backend=backend,
+            precision=precision,
+            device="cpu",
+            inputs=self.specs,
+            batch=(1, 4, MAX_BATCH),
+            options=tuple(sorted(options.items())),
+        )
+
+    def build(self, folder: Path, backend: str, precision: str = "fp32", **options: Any) -> tuple[Coverage, Engine]:
+        spec, found = self.spec(backend, precision, **options), find_backend(backend)
+        folder.mkdir(parents=True, exist_ok=True)
+        coverage = found.build(self.program, spec, folder)
+        return coverage, found.load(folder, spec)
+
+
+@cache
+def export_model(name: str) -> Exported:
+    makers: dict[str, tuple[Callable[[], nn.Module], Callable[[int], Any], list[tuple[Tensor, ...]]]] = {
+        "mlp": (models.mlp, models.mlp_inputs, []),
+        "conv": (models.ConvNet, models.images, []),
+        "two": (models.TwoByTwo, models.two_inputs, []),
+        "named": (models.TwoByTwo, models.named_inputs, []),
+        "sequence": (models.Sequence, models.sequences, [models.sequences(2, 4), models.sequences(2, 14)]),
+        "regression": (models.Regression, models.rows, []),
+        "other_regression": (models.OtherRegression, models.rows, []),
+        "recurrent": (models.Recurrent, models.series, []),
+    }
+    make, inputs, more = makers[name]
+    module, example = make().eval(), inputs(3)
+    specs = input_specs([flatten_inputs(example), *more], None, input_names(module, example))
+    return Exported(module, inputs, specs, export_program(module, example, specs, MAX_BATCH))
+
+
+@pytest.fixture
+def exported() -> Callable[[str], Exported]:
+    return export_model
