@@ -6,7 +6,7 @@ the working directory. Secrets never stand here, only the names of environment v
 
 import difflib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -211,7 +211,7 @@ class Settings(BaseModel):
             return wanted, self.pipelines[wanted]
         if ":" in wanted:
             known = next(((n, p) for n, p in self.pipelines.items() if p.ref == wanted), None)
-            return known or (_name_of(wanted), PipelineSettings(ref=wanted))
+            return known or (_name_of(wanted, self.pipelines), PipelineSettings(ref=wanted))
         known_names = ", ".join(self.pipelines) or "none"
         where = f" in {self.file.name}" if self.file else ""
         raise SettingsError(
@@ -304,7 +304,9 @@ def _nearest(word: str, known: Any = None) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
-def _name_of(reference: str) -> str:
+def _name_of(reference: str, taken: Container[str]) -> str:
+    """What a pipeline given by reference is called: after its module, in full where that name is a declared one's."""
     module, _, attribute = reference.partition(":")
     last = module.rpartition(".")[2]
-    return last if attribute == "pipeline" else f"{last}.{attribute}"
+    name = last if attribute == "pipeline" else f"{last}.{attribute}"
+    return f"{module}.{attribute}" if name in taken else name

@@ -35,13 +35,20 @@ def _split_mapping(batch: Mapping[str, Any], example: Any) -> tuple[Any, Any]:
             f"batches are dicts ({', '.join(batch)}) but sample_batch returns {type(example).__name__}",
             "let sample_batch return a dict of the inputs, or give the pipeline split(batch)",
         )
-    missing = [name for name in example if name not in batch]
+    inputs = _named_inputs(batch, example)
     targets = {name: value for name, value in batch.items() if name not in example}
-    if missing or not targets:
-        what = f"lacks {', '.join(missing)}" if missing else "holds no targets"
-        raise DataError(f"a batch with keys {', '.join(batch)} {what}", f"loaders yield {_BATCH_FORMS}")
-    inputs = {name: batch[name] for name in example}
+    if not targets:
+        raise DataError(f"a batch with keys {', '.join(batch)} holds no targets", f"loaders yield {_BATCH_FORMS}")
     return inputs, next(iter(targets.values())) if len(targets) == 1 else targets
+
+
+def _named_inputs(batch: Mapping[str, Any], example: Mapping[str, Any]) -> dict[str, Any]:
+    """The inputs of `example` out of `batch`, in the example's order."""
+    missing = [name for name in example if name not in batch]
+    if missing:
+        lacks = f"a batch with keys {', '.join(batch)} lacks {', '.join(missing)}"
+        raise DataError(lacks, f"loaders yield {_BATCH_FORMS}")
+    return {name: batch[name] for name in example}
 
 
 def _split_sequence(batch: Sequence[Any], example: Any) -> tuple[Any, Any]:
@@ -57,6 +64,8 @@ def _split_sequence(batch: Sequence[Any], example: Any) -> tuple[Any, Any]:
             and isinstance(example, Tensor)
         ):
             inputs = inputs[0]
+        if isinstance(inputs, Mapping) and isinstance(example, Mapping):
+            inputs = _named_inputs(inputs, example)
         return inputs, batch[1]
     if len(batch) > width:
         inputs = tuple(batch[:width]) if isinstance(example, (tuple, list)) else batch[0]
@@ -135,23 +144,37 @@ def batch_rows(inputs: Any) -> int:
 
 
 class SetDigest:
-    """SHA-256 over all tensors of a labelled set, in order, with shapes and types; equal sets have equal digests."""
+    """SHA-256 over all tensors of a labelled set, in order, with shapes and types.
+
+    Equal sets have equal digests, however they are cut into batches: each input and each target is a column of its
+    own, whose shape and type go in where they change.
+    """
 
     def __init__(self) -> None:
-        self._hash = hashlib.sha256()
+        self._columns: list[Any] = []
+        self._forms: list[str] = []
         self.samples = 0
 
     def add(self, inputs: Any, targets: Any) -> None:
         """Takes one batch in."""
         self.samples += batch_rows(inputs)
-        for leaf in (*pytree.tree_leaves(inputs), *pytree.tree_leaves(targets)):
-            tensor = torch.as_tensor(leaf).detach().cpu().contiguous()
-            self._hash.update(f"{tensor.dtype}{tuple(tensor.shape[1:])}".encode())
-            self._hash.update(tensor.view(torch.uint8).numpy().tobytes() if tensor.numel() else b"")
+        for position, leaf in enumerate((*pytree.tree_leaves(inputs), *pytree.tree_leaves(targets))):
+            if position == len(self._columns):
+                self._columns.append(hashlib.sha256())
+                self._forms.append("")
+            self._add_to_column(position, torch.as_tensor(leaf).detach().cpu())
+
+    def _add_to_column(self, position: int, tensor: Tensor) -> None:
+        form = f"{tensor.dtype}{tuple(tensor.shape[1:])}"
+        if form != self._forms[position]:
+            self._columns[position].update(form.encode())
+            self._forms[position] = form
+        if tensor.numel():
+            self._columns[position].update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
 
     def hexdigest(self) -> str:
         """The digest so far."""
-        return self._hash.hexdigest()
+        return hashlib.sha256(" ".join(column.hexdigest() for column in self._columns).encode()).hexdigest()
 
 
 def labelled_batches(loader: Iterable[Any], example: Any, pipeline: Any) -> Iterator[tuple[Any, Any]]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from plaster_ops.domain.card import Card, Reading, Row, Unmeasured
+from plaster_ops.domain.card import Card, Reading, Row, Status, Unmeasured
 from plaster_ops.domain.metrics import Better, Metric, Scale
 from plaster_ops.domain.sample import PairedDifference, PairedRatios
 
@@ -147,6 +147,8 @@ def _compare_row(
         return replace(base, reason=missing)
     assert isinstance(now, Reading)
     assert isinstance(then, Reading)
+    if Status.ESTIMATED in (now.status, then.status):
+        return replace(base, judgement=Judgement.INCONCLUSIVE, reason="estimated: an estimate decides nothing")
     if metric.scale is Scale.EXACT:
         return _exact(base, now.value, then.value)
     if metric.scale is Scale.DIFFERENCE:

@@ -1,11 +1,10 @@
-"""What MLflow shall hold of one retrain, as plain values: parent, at most three children, points of the cadence run.
+"""From a record to its plan: parent, at most three children, points of the cadence run, the model.
 
 Pure: the same record gives the same plan, with fixed names, steps and time stamps, so that a replay can be compared
 with what is already there. Nothing here knows MLflow's client.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -27,76 +26,18 @@ from plaster_ops.tracking.names import (
     is_number,
     sample_count_key,
 )
-
-UID = "plaster.uid"
-KIND = "plaster.kind"
-HOST = "plaster.host"
-CADENCE = "plaster.cadence"
-NOTE = "mlflow.note.content"
-PARENT = "mlflow.parentRunId"
-RETRAIN = "retrain"
-
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """One metric value at a step and an instant."""
-
-    key: str
-    value: float
-    step: int
-    timestamp_ms: int
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RunPlan:
-    """One MLflow run: `kind` is retrain, train, build, measure or cadence; `status` an MLflow run status."""
-
-    kind: str
-    name: str
-    start_ms: int
-    end_ms: int
-    status: str
-    tags: Mapping[str, str]
-    params: Mapping[str, str] = field(default_factory=dict)
-    points: tuple[Point, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DatasetPlan:
-    """One dataset input; `context` is training, eval or golden."""
-
-    name: str
-    context: str
-    digest: str
-    source: str
-    samples: int | None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ModelPlan:
-    """The engine as a logged model and a registered version; `folder` and `weights` are local paths."""
-
-    folder: Path
-    weights: Path | None
-    name: str
-    model_type: str
-    tags: Mapping[str, str]
-    linked: frozenset[str]
-    """Keys of the parent's points that are linked with the model too."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RecordPlan:
-    """Everything that MLflow shall hold of one retrain."""
-
-    uid: str
-    pipeline: str
-    parent: RunPlan
-    children: tuple[RunPlan, ...]
-    datasets: tuple[DatasetPlan, ...]
-    cadence: RunPlan | None
-    model: ModelPlan | None
-    artifacts: Path | None
+from plaster_ops.tracking.plans import (
+    CADENCE,
+    KIND,
+    NOTE,
+    RETRAIN,
+    UID,
+    DatasetPlan,
+    ModelPlan,
+    Point,
+    RecordPlan,
+    RunPlan,
+)
 
 
 def to_ms(instant: str) -> int:

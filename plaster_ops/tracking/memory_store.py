@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from plaster_ops.domain.run import RunRecord
 from plaster_ops.errors import TrackingUnavailable
 from plaster_ops.ports import Tracked
-from plaster_ops.tracking.layout import Point, RecordPlan, plan_record
+from plaster_ops.tracking.layout import plan_record
 from plaster_ops.tracking.mlflow_models import ALIASES
 from plaster_ops.tracking.names import experiment_name
+from plaster_ops.tracking.plans import Point, RecordPlan
 
 
 @dataclass(slots=True)

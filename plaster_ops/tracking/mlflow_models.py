@@ -8,8 +8,8 @@ from typing import Any
 
 from plaster_ops.tracking import notes
 from plaster_ops.tracking.connection import Location
-from plaster_ops.tracking.layout import UID, ModelPlan, RecordPlan
 from plaster_ops.tracking.names import logged_model_name, quoted, registered_name
+from plaster_ops.tracking.plans import UID, ModelPlan, RecordPlan
 
 log = logging.getLogger(__name__)
 

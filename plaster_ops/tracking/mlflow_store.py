@@ -16,7 +16,10 @@ from plaster_ops.errors import TrackingUnavailable
 from plaster_ops.ports import Tracked
 from plaster_ops.tracking import liveness, notes
 from plaster_ops.tracking.connection import Location, open_client, set_wal, shown, translated
-from plaster_ops.tracking.layout import (
+from plaster_ops.tracking.layout import plan_record
+from plaster_ops.tracking.mlflow_models import Registry
+from plaster_ops.tracking.names import MAX_METRICS_PER_BATCH, experiment_name
+from plaster_ops.tracking.plans import (
     CADENCE,
     HOST,
     KIND,
@@ -28,10 +31,7 @@ from plaster_ops.tracking.layout import (
     Point,
     RecordPlan,
     RunPlan,
-    plan_record,
 )
-from plaster_ops.tracking.mlflow_models import Registry
-from plaster_ops.tracking.names import MAX_METRICS_PER_BATCH, experiment_name
 
 log = logging.getLogger(__name__)
 

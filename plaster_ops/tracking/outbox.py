@@ -115,6 +115,7 @@ def _send(journal: "Journal", tracker: Tracker) -> tuple[list[str], TrackingUnav
 
 
 def _point(journal: "Journal", tracker: Tracker) -> TrackingUnavailable | None:
+    waiting = {record.uid for record in journal.pending()}
     for pipeline in journal.pipelines():
         wanted = journal.aliases(pipeline)
         if wanted == (journal.pointed(pipeline) or {}):
@@ -124,7 +125,8 @@ def _point(journal: "Journal", tracker: Tracker) -> TrackingUnavailable | None:
         except TrackingUnavailable as error:
             log.warning("the aliases of %s are not set yet: %s", pipeline, error.message)
             return error
-        journal.mark_pointed(pipeline, wanted)
+        if waiting.isdisjoint(wanted.values()):
+            journal.mark_pointed(pipeline, wanted)
     return None
 
 

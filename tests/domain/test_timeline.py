@@ -3,6 +3,7 @@
 import pytest
 
 from plaster_ops.domain.timeline import Phase, Timeline
+from plaster_ops.errors import BuildFailed
 from tests.conftest import SteppedClock
 
 
@@ -29,9 +30,14 @@ def test_time_before_the_first_line_of_python_counts(clock: SteppedClock) -> Non
 
 def test_a_phase_that_raises_is_charged_all_the_same(clock: SteppedClock) -> None:
     timeline = Timeline(clock.monotonic_s, clock.monotonic_s())
-    with pytest.raises(RuntimeError), timeline.phase(Phase.BUILD):
-        clock.step(3.0)
-        raise RuntimeError
+
+    def build() -> None:
+        with timeline.phase(Phase.BUILD):
+            clock.step(3.0)
+            raise BuildFailed("no engine")
+
+    with pytest.raises(BuildFailed):
+        build()
     assert timeline.spent_s(Phase.BUILD) == 3.0
 
 

@@ -40,7 +40,8 @@ def processes_of(project: Path) -> list[int]:
     for folder in Path("/proc").iterdir():
         if folder.name.isdecimal() and int(folder.name) != os.getpid():
             try:
-                cwd, state = os.readlink(folder / "cwd"), (folder / "stat").read_text().rpartition(")")[2].split()[0]
+                cwd = str((folder / "cwd").readlink())
+                state = (folder / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
             except OSError:
                 continue
             if cwd == str(project) and state != "Z":

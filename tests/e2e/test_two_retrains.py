@@ -74,6 +74,7 @@ def test_a_retrain_without_new_data_is_a_recorded_skip(copy_of) -> None:  # type
     assert rows[-1]["index"] is None
 
 
+@pytest.mark.filterwarnings("ignore")  # what MLflow says of its own libraries
 def test_mlflow_holds_parents_children_a_cadence_run_and_versions_with_aliases(retrained: Retrained) -> None:
     from mlflow import MlflowClient
 

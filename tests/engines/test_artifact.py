@@ -133,9 +133,14 @@ def test_the_digest_of_a_manifest_changes_with_any_of_its_facts(engine: Path) ->
 
 def test_a_build_that_raises_leaves_the_earlier_engine_and_nothing_else(engine: Path) -> None:
     before = verify(engine)
-    with pytest.raises(BuildFailed), appearing_whole(engine) as draft:
-        (draft / "half").write_bytes(b"x")
-        raise BuildFailed("out of tactics")
+
+    def build_half() -> None:
+        with appearing_whole(engine) as draft:
+            (draft / "half").write_bytes(b"x")
+            raise BuildFailed("out of tactics")
+
+    with pytest.raises(BuildFailed):
+        build_half()
     assert verify(engine) == before
     assert [path.name for path in engine.parent.iterdir()] == ["engine"]
 

@@ -1,4 +1,4 @@
-"""What an MLflow store holds of one record, counted from outside; two censuses are equal exactly where nothing doubled."""
+"""What an MLflow store holds of one record, counted from outside; equal censuses mean that nothing doubled."""
 
 from typing import Any
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from plaster_ops.domain.card import Card, Reading, Row, Status, Unmeasured
-from plaster_ops.domain.metrics import CATALOGUE, HEADLINES, Better, Letter
+from plaster_ops.domain.card import Card, Reading, Row, Unmeasured
+from plaster_ops.domain.metrics import CATALOGUE, Better, Letter
 from plaster_ops.domain.run import RunRecord
 from plaster_ops.tracking.journal import Journal
 from plaster_ops.tracking.journal_rows import RunRow

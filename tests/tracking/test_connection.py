@@ -31,7 +31,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(self.server.body)
 
-    do_POST = do_GET
+    do_POST = do_GET  # noqa: N815 - the name is the standard library's
 
     def log_message(self, format: str, *args: object) -> None:
         pass
@@ -65,9 +65,9 @@ def test_what_is_wrong_with_a_server_is_said_with_the_next_step(
     server: Answering, status: int, body: bytes, said: str, step: str
 ) -> None:
     server.status, server.body = status, body
-    with MlflowTracker.at(f"http://127.0.0.1:{server.server_port}") as tracker:
-        with pytest.raises(TrackingUnavailable, match=said) as caught:
-            tracker.record(make_record("a" * 32))
+    tracker = MlflowTracker.at(f"http://127.0.0.1:{server.server_port}")
+    with tracker, pytest.raises(TrackingUnavailable, match=said) as caught:
+        tracker.record(make_record("a" * 32))
     assert not isinstance(caught.value, RecordRefused)
     assert step in caught.value.next_step
     assert server.requests <= 2

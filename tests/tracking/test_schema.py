@@ -120,5 +120,5 @@ def test_a_backup_holds_what_is_still_in_the_write_ahead_log(database: Path) -> 
 
 def test_a_file_that_is_no_store_is_named(tmp_path: Path) -> None:
     (tmp_path / "mlflow.db").write_bytes(b"no database at all " * 100)
-    with pytest.raises(TrackingUnavailable, match="mlflow.db cannot be read"):
+    with pytest.raises(TrackingUnavailable, match=r"mlflow\.db cannot be read"):
         inspect_store(tmp_path / "mlflow.db")

@@ -1,0 +1,77 @@
+"""A recorded set arrives again, piece by piece, and remembers how far it came."""
+
+from pathlib import Path
+
+import pytest
+
+from plaster_ops.data.replay import ReplaySource
+from plaster_ops.errors import DataError
+from plaster_ops.ports import Source
+
+
+def source(folder: Path, **changed: object) -> ReplaySource:
+    given: dict[str, object] = {"name": "set", "pieces": [10, 20, 35], "holdout": 4, "project": folder}
+    return ReplaySource(**{**given, **changed})  # type: ignore[arg-type]
+
+
+def test_it_is_a_source(tmp_path: Path) -> None:
+    typed: Source = source(tmp_path)
+    assert typed.newest() == 10
+
+
+def test_looking_does_not_let_anything_arrive(tmp_path: Path) -> None:
+    there = source(tmp_path, initial=2)
+    assert [there.newest() for _ in range(3)] == [20] * 3
+    assert there.arrived_at(20) is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_piece_that_arrived_is_there_for_the_next_process(tmp_path: Path) -> None:
+    assert source(tmp_path).advance() == (10, 20)
+    again = source(tmp_path)
+    assert again.newest() == 20
+    at = again.arrived_at(20)
+    assert at is not None
+    assert at > 1_700_000_000
+    assert again.arrived_at(10) is None
+
+
+def test_several_pieces_arrive_at_once_and_the_set_ends(tmp_path: Path) -> None:
+    there = source(tmp_path)
+    assert there.advance(5) == (10, 35)
+    assert there.advance() == (35, 35)
+
+
+def test_the_newest_rows_are_held_out_but_learned_ones_are_not_unlearned(tmp_path: Path) -> None:
+    there = source(tmp_path)
+    assert there.cut(None, 20) == 16
+    assert there.cut(18, 20) == 18
+    assert there.cut(None, None) == 0
+    assert there.count(10, 20) == 10
+    assert there.count(20, 10) == 0
+    assert there.count(None, None) == 0
+
+
+def test_the_project_is_found_by_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PLASTER_PROJECT", str(tmp_path))
+    source(tmp_path, project=None).advance()
+    assert source(tmp_path).newest() == 20
+
+
+@pytest.mark.parametrize(
+    "changed", [{"pieces": []}, {"pieces": [5, 5]}, {"pieces": [5, 4]}, {"initial": 0}, {"initial": 4}]
+)
+def test_what_is_no_order_of_arrival_is_refused(tmp_path: Path, changed: dict[str, object]) -> None:
+    with pytest.raises(DataError, match="no order of arrival"):
+        source(tmp_path, **changed)
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"arrived": 5}', '{"arrived": "many", "at": 1}'])
+def test_a_spoilt_state_file_is_named_with_the_way_out(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "mlruns" / "replay" / "set.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(DataError) as caught:
+        source(tmp_path).newest()
+    assert str(file) in caught.value.message
+    assert "remove it" in caught.value.next_step

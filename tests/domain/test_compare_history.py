@@ -1,0 +1,88 @@
+"""A value that one retrain measures once is judged against the retrains before it."""
+
+import math
+
+import pytest
+
+from plaster_ops.domain.card import Unmeasured
+from plaster_ops.domain.compare import Comparison, Judgement
+from plaster_ops.domain.metrics import TRAIN_TO_ENGINE_S
+from tests.domain.cards import judge, reading
+
+EIGHT = [100.0, 103.0, 98.0, 101.0, 99.0, 102.0, 97.0, 100.0]
+TWELVE = [*EIGHT, 101.0, 99.0, 100.0, 102.0]
+
+
+def against(now: float, earlier: list[float]) -> Comparison:
+    return judge(
+        reading(TRAIN_TO_ENGINE_S, now), reading(TRAIN_TO_ENGINE_S, 100.0), history={TRAIN_TO_ENGINE_S.key: earlier}
+    )
+
+
+def half_width(row: Comparison) -> float:
+    assert row.ci95 is not None
+    return (math.log1p(row.ci95[1]) - math.log1p(row.ci95[0])) / 2
+
+
+def test_without_an_earlier_retrain_nothing_can_be_said() -> None:
+    row = against(100.0, [])
+    assert row.judgement is Judgement.INCONCLUSIVE
+    assert row.reason == "no_history: no earlier retrain has this value"
+    assert row.p_value is None
+
+
+def test_one_earlier_retrain_gives_an_interval_and_claims_no_certainty() -> None:
+    row = against(115.0, [100.0])
+    assert row.judgement is Judgement.INCONCLUSIVE
+    assert half_width(row) == pytest.approx(2.776 * math.log(1.1) / 2 * math.sqrt(2), rel=1e-3)
+    assert "(against 1 earlier retrain)" in str(row.reason)
+    assert against(150.0, [100.0]).judgement is Judgement.WORSE
+
+
+@pytest.mark.parametrize("earlier", [EIGHT, TWELVE])
+def test_with_a_history_twenty_per_cent_is_told_and_two_are_the_same(earlier: list[float]) -> None:
+    assert against(120.0, earlier).judgement is Judgement.WORSE
+    assert against(80.0, earlier).judgement is Judgement.BETTER
+    same = against(102.0, earlier)
+    assert same.judgement is Judgement.SAME
+    assert same.reason == f"(against {len(earlier)} earlier retrains)"
+    assert same.how == "history"
+
+
+def test_from_ten_retrains_on_the_history_speaks_for_itself() -> None:
+    """The prior of half the margin widens the interval of a quiet history of nine, and not that of ten."""
+    quiet = [100.0, 100.1] * 5
+    assert half_width(against(100.0, quiet[:9])) > 5 * half_width(against(100.0, quiet))
+
+
+def test_a_history_without_any_spread_judges_by_the_margin_alone() -> None:
+    still = [100.0] * 12
+    assert against(100.0, still).judgement is Judgement.SAME
+    assert against(109.0, still).judgement is Judgement.SAME
+    row = against(111.0, still)
+    assert row.judgement is Judgement.WORSE
+    assert half_width(row) == pytest.approx(0.0, abs=1e-9)
+
+
+def test_only_the_newest_twenty_count() -> None:
+    old = [10.0] * 40
+    assert against(120.0, [*old, *TWELVE, *EIGHT]).judgement is Judgement.WORSE
+    assert against(100.0, [*old, *TWELVE, *EIGHT]).change == pytest.approx(0.0, abs=0.01)
+
+
+def test_the_named_run_is_shown_but_the_interval_is_against_the_history() -> None:
+    row = against(120.0, EIGHT)
+    assert (row.now, row.then) == (120.0, 100.0)
+    slow = [2 * value for value in EIGHT]
+    assert against(120.0, slow).judgement is Judgement.BETTER
+
+
+def test_a_value_that_was_not_measured_is_not_comparable() -> None:
+    gap = Unmeasured(metric=TRAIN_TO_ENGINE_S, reason="the build failed")
+    row = judge(gap, reading(TRAIN_TO_ENGINE_S), history={TRAIN_TO_ENGINE_S.key: EIGHT})
+    assert row.judgement is Judgement.NOT_COMPARABLE
+    assert str(row.reason).startswith("not measured now")
+
+
+def test_values_that_have_no_logarithm_are_left_out_of_the_history() -> None:
+    assert against(100.0, [0.0, *EIGHT, -1.0]).reason == "(against 8 earlier retrains)"

@@ -1,0 +1,120 @@
+"""A gate answers in one sentence: passed, failed, waived or undecided."""
+
+import pytest
+
+from plaster_ops.domain.compare import Comparison, Judgement
+from plaster_ops.domain.gates import GATE_METRICS, Gate, GateOutcome, GateState, apply_gates, describe_change
+from plaster_ops.domain.metrics import (
+    E2E_P50_MS,
+    ENGINE_BYTES,
+    INFERENCES_PER_J,
+    ROLLING_SCORE,
+    SLO_SAMPLES_PER_S,
+    Better,
+    Letter,
+    Metric,
+)
+
+LATENCY = Gate(name="latency", metric=E2E_P50_MS, limit=0.05)
+ACCURACY = Gate(name="accuracy", metric=ROLLING_SCORE, limit=0.01)
+
+
+def compared(
+    metric: Metric,
+    judgement: Judgement,
+    change: float | None = None,
+    half95: float | None = 0.01,
+    *,
+    p_adjusted: float | None = 0.001,
+    reason: str | None = None,
+) -> Comparison:
+    interval = None if change is None or half95 is None else (change - half95, change + half95)
+    better = Better.HIGHER if metric.better is Better.DECLARED else metric.better
+    return Comparison(
+        metric=metric,
+        judgement=judgement,
+        now=1.0,
+        then=1.0,
+        change=change,
+        ci95=interval,
+        p_adjusted=p_adjusted,
+        reason=reason,
+        better=better,
+    )
+
+
+def answer(gate: Gate, *rows: Comparison) -> GateOutcome:
+    (outcome,) = apply_gates([gate], rows)
+    return outcome
+
+
+def test_slower_than_allowed_fails_with_the_figures_in_words() -> None:
+    outcome = answer(LATENCY, compared(E2E_P50_MS, Judgement.WORSE, 0.09, 0.03))
+    assert outcome.state is GateState.FAILED
+    assert outcome.sentence == (
+        "latency gate failed: latency/e2e_p50_ms +9.0 % (95 % CI +6.0 % to +12.0 %), allowed 5 %"
+    )
+
+
+@pytest.mark.parametrize("change", [-0.5, 0.0, 0.04])
+def test_faster_or_hardly_slower_passes(change: float) -> None:
+    assert answer(LATENCY, compared(E2E_P50_MS, Judgement.SAME, change)).state is GateState.PASSED
+
+
+def test_a_gate_knows_which_way_is_better() -> None:
+    gate = Gate(name="throughput", metric=SLO_SAMPLES_PER_S, limit=0.05)
+    assert answer(gate, compared(SLO_SAMPLES_PER_S, Judgement.WORSE, -0.2)).state is GateState.FAILED
+    assert answer(gate, compared(SLO_SAMPLES_PER_S, Judgement.BETTER, +0.2)).state is GateState.PASSED
+
+
+def test_a_score_is_held_by_its_difference_and_shown_as_one() -> None:
+    outcome = answer(ACCURACY, compared(ROLLING_SCORE, Judgement.WORSE, -0.03, 0.01))
+    assert outcome.state is GateState.FAILED
+    assert outcome.sentence == (
+        "accuracy gate failed: accuracy/rolling_score -0.0300 (95 % CI -0.0400 to -0.0200), allowed 0.01"
+    )
+
+
+def test_what_is_counted_fails_without_an_interval() -> None:
+    gate = Gate(name="size", metric=ENGINE_BYTES, limit=0.01)
+    row = compared(ENGINE_BYTES, Judgement.WORSE, 0.2, None, p_adjusted=None)
+    assert answer(gate, row).state is GateState.FAILED
+
+
+@pytest.mark.parametrize(
+    ("half95", "p_adjusted"), [(0.2, 0.001), (0.01, 0.2), (0.01, None)], ids=["over zero", "by chance", "untested"]
+)
+def test_a_loss_that_may_be_chance_does_not_fail_but_is_undecided(half95: float, p_adjusted: float | None) -> None:
+    row = compared(E2E_P50_MS, Judgement.INCONCLUSIVE, 0.09, half95, p_adjusted=p_adjusted, reason="too_noisy: so")
+    outcome = answer(LATENCY, row)
+    assert outcome.state is GateState.UNDECIDED
+    assert outcome.sentence == "latency gate undecided: too_noisy: so"
+
+
+def test_an_undecided_change_whose_worst_case_is_allowed_passes() -> None:
+    row = compared(E2E_P50_MS, Judgement.INCONCLUSIVE, 0.02, 0.02, reason="beyond_zero_within_margin")
+    assert answer(LATENCY, row).state is GateState.PASSED
+
+
+def test_a_letter_that_could_not_be_measured_waives_its_gate_and_says_why() -> None:
+    gate = Gate(name="energy", metric=INFERENCES_PER_J, limit=0.05)
+    row = compared(INFERENCES_PER_J, Judgement.NOT_COMPARABLE, reason="not measured now: no NVML, no RAPL")
+    outcome = answer(gate, row)
+    assert outcome.state is GateState.WAIVED
+    assert outcome.sentence == "energy gate waived: not measured now: no NVML, no RAPL"
+    assert answer(gate).sentence == "energy gate waived: not measured"
+
+
+def test_a_required_gate_says_that_it_was_required() -> None:
+    gate = Gate(name="energy", metric=INFERENCES_PER_J, limit=0.05, required=True)
+    assert answer(gate).sentence == "energy gate required, but not measured"
+    assert answer(gate).to_json()["required"] is True
+
+
+def test_there_is_a_gate_for_each_letter() -> None:
+    assert {metric.letter for metric in GATE_METRICS.values()} == set(Letter)
+    assert GATE_METRICS["accuracy"] is ROLLING_SCORE
+
+
+def test_a_row_without_a_change_is_described_by_its_verdict() -> None:
+    assert describe_change(compared(E2E_P50_MS, Judgement.INCONCLUSIVE)) == "latency/e2e_p50_ms inconclusive"

@@ -1,0 +1,157 @@
+"""What the machine is, and whether it was left alone."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from plaster_ops.plaster import machine, preflight
+from plaster_ops.plaster.preflight import CpuTimes, cpu_times, disturbance, gpu_trouble, what_can_be_measured
+from tests.plaster.test_power import FalseNvml
+
+
+def write(root: Path, name: str, text: str) -> None:
+    path = root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+class NamedNvml(FalseNvml):
+    """NVML that also knows names, processes and throttling."""
+
+    nvmlClocksThrottleReasonHwSlowdown = 8  # noqa: N815
+    nvmlClocksThrottleReasonSwThermalSlowdown = 32  # noqa: N815
+    processes: tuple[str, ...] = ("me",)
+    reasons = 0
+
+    def nvmlDeviceGetName(self, _handle: str) -> str:  # noqa: N802
+        return "NVIDIA Something"
+
+    def nvmlSystemGetDriverVersion(self) -> str:  # noqa: N802
+        return "580.65"
+
+    def nvmlDeviceGetUUID(self, _handle: str) -> str:  # noqa: N802
+        return "GPU-1"
+
+    def nvmlDeviceGetEnforcedPowerLimit(self, _handle: str) -> int:  # noqa: N802
+        return 350_000
+
+    def nvmlDeviceGetComputeRunningProcesses(self, _handle: str) -> tuple[str, ...]:  # noqa: N802
+        return self.processes
+
+    def nvmlDeviceGetCurrentClocksThrottleReasons(self, _handle: str) -> int:  # noqa: N802
+        return self.reasons
+
+
+def test_a_fingerprint_names_the_cpu_and_keeps_the_rest_as_environment(tmp_path: Path) -> None:
+    write(tmp_path, "proc/cpuinfo", "processor : 0\nmodel name\t: Some CPU 3000\n")
+    write(tmp_path, "sys/fs/cgroup/cpu.max", "150000 100000\n")
+    write(tmp_path, "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", "performance\n")
+    found = machine.fingerprint("cpu", 2, ("1x8x8",), environment={"backend": "openvino"}, root=tmp_path)
+    assert (found.device, found.device_count, found.threads, found.input_shapes) == ("Some CPU 3000", 1, 2, ("1x8x8",))
+    environment = dict(found.environment)
+    assert environment["cpu_quota"] == "1.5"
+    assert environment["governor"] == "performance"
+    assert environment["backend"] == "openvino"
+    assert environment["torch"]
+    assert environment["affinity"] == ",".join(map(str, sorted(os.sched_getaffinity(0))))
+
+
+def test_a_fingerprint_of_a_gpu_names_the_gpu_and_its_driver() -> None:
+    found = machine.fingerprint("cuda:0", 1, nvml=NamedNvml())
+    assert found.device == "NVIDIA Something"
+    assert dict(found.environment)["driver"] == "580.65"
+    assert dict(found.environment)["power_limit_w"] == "350"
+
+
+def test_a_gpu_that_nvml_does_not_know_is_unknown_not_guessed() -> None:
+    assert machine.gpu_model("cuda:0", nvml=NamedNvml(init_error="none")) == ("unknown GPU", {})
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "quota"),
+    [
+        ("sys/fs/cgroup/cpu.max", "max 100000\n", "none"),
+        ("sys/fs/cgroup/cpu/cpu.cfs_quota_us", "-1\n", "none"),
+        ("sys/fs/cgroup/cpu/cpu.cfs_quota_us", "200000\n", "2"),
+        ("elsewhere", "", "unknown"),
+    ],
+)
+def test_the_cpu_quota_is_read_from_either_kind_of_cgroup(tmp_path: Path, name: str, text: str, quota: str) -> None:
+    write(tmp_path, "sys/fs/cgroup/cpu/cpu.cfs_period_us", "100000\n")
+    write(tmp_path, name, text)
+    assert machine.cpu_quota(tmp_path) == quota
+
+
+def test_absent_packages_are_left_out() -> None:
+    assert machine.package_versions(["numpy", "no-such-package-anywhere"]).keys() == {"numpy"}
+
+
+def test_cpu_times_split_busy_idle_and_stolen(tmp_path: Path) -> None:
+    hz = os.sysconf("SC_CLK_TCK")
+    fields = [100, 0, 50, 700, 50, 0, 0, 100]
+    write(tmp_path, "proc/stat", "cpu  " + " ".join(str(f * hz) for f in fields) + " 0 0\ncpu0 1 2\n")
+    assert cpu_times(tmp_path) == CpuTimes(busy_s=150, steal_s=100, total_s=1000)
+    assert cpu_times(tmp_path / "nothing") is None
+
+
+def times(busy_s: float, steal_s: float, total_s: float) -> CpuTimes:
+    return CpuTimes(busy_s=busy_s, steal_s=steal_s, total_s=total_s)
+
+
+def test_a_quiet_machine_has_nothing_to_note() -> None:
+    quiet = disturbance(times(10, 0, 100), times(20, 0.05, 200), own_cpu_s=9.9)
+    assert quiet.notes == ()
+    assert quiet.suspect == ""
+    assert quiet.other_load_ratio == pytest.approx(0.001)
+
+
+def test_foreign_load_is_noted_and_much_steal_is_suspect() -> None:
+    loaded = disturbance(times(0, 0, 0), times(60, 2, 100), own_cpu_s=20)
+    assert loaded.notes == ("the host took 2.0% of the CPU time (steal)", "other processes used 40% of the machine")
+    assert loaded.suspect == ""
+    robbed = disturbance(times(0, 0, 0), times(20, 30, 100), own_cpu_s=20)
+    assert "30.0%" in robbed.suspect
+
+
+def test_without_proc_nothing_is_known_of_the_load() -> None:
+    quiet = disturbance(None, None, 1.0, gpu_trouble="hot")
+    assert quiet.steal_ratio is None
+    assert quiet.suspect == "hot"
+
+
+def test_trouble_of_a_gpu_is_foreign_processes_or_throttling() -> None:
+    nvml: Any = NamedNvml()
+    assert gpu_trouble("cuda:0", nvml=nvml) == ""
+    nvml.reasons = 32
+    assert "throttled" in gpu_trouble("cuda:0", nvml=nvml)
+    nvml.processes = ("me", "you")
+    assert "2 processes" in gpu_trouble("cuda:0", nvml=nvml)
+    assert gpu_trouble("cuda:0", nvml=NamedNvml(init_error="none")) == ""
+    assert gpu_trouble("cpu", nvml=nvml) == ""
+
+
+def test_this_process_has_a_peak_and_an_age() -> None:
+    peak = machine.peak_host_bytes()
+    assert peak is not None
+    assert peak > 10_000_000
+    assert machine.process_age_s() > 0.0
+
+
+def test_where_proc_is_missing_peak_and_age_are_unknown(tmp_path: Path) -> None:
+    assert machine.peak_host_bytes(tmp_path) is None
+    assert machine.process_age_s(tmp_path) == 0.0
+
+
+def test_doctor_gets_a_reason_for_everything_that_cannot_be_measured(tmp_path: Path) -> None:
+    rows = what_can_be_measured(root=tmp_path, nvml=NamedNvml(init_error="Driver Not Loaded"))
+    found = {thing: (ok, reason) for thing, ok, reason in rows}
+    assert found["GPU energy (NVML)"] == (False, "no NVML (driver not loaded)")
+    assert found["CPU energy (RAPL)"][0] is False
+    assert found["CPU time"][0] is True
+    assert all(reason for _, reason in found.values())
+    write(tmp_path, "proc/sys/kernel/perf_event_paranoid", "1\n")
+    rows = what_can_be_measured(root=tmp_path, nvml=NamedNvml())
+    assert dict((thing, ok) for thing, ok, _ in rows)["performance counters (perf)"] is True
+    assert preflight.what_can_be_measured()
