@@ -11,8 +11,6 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-import numpy as np
-
 from plaster_ops.domain.card import Card, Reading, Row, Status, Unmeasured
 from plaster_ops.domain.metrics import Better, Metric, Scale
 from plaster_ops.domain.sample import PairedDifference, PairedRatios
@@ -229,6 +227,7 @@ def interval_of_processes(paired: PairedRatios, limit: float) -> _Interval:
     S^2 = (d0 s0^2 + (m-1) s^2) / (d0 + m - 1), df = d0 + m - 1, with prior s0 = the larger of a quarter of the margin
     and the typical within-process standard error. The unit of evidence is the process, not the request.
     """
+    import numpy as np
     from scipy.stats import t as student
 
     values = np.asarray(paired.per_process, dtype=float)
@@ -257,6 +256,7 @@ def _t_interval(estimate: float, standard_error: float, df: int, student: Any) -
 
 def _against_history(base: Comparison, earlier: Sequence[float]) -> Comparison:
     """One value against those of earlier retrains: moderated t on the logs, prior sd half the margin."""
+    import numpy as np
     from scipy.stats import t as student
 
     past = [value for value in earlier if value > 0][-20:]
@@ -321,6 +321,7 @@ def _correct_for_family(rows: Iterable[Comparison]) -> tuple[Comparison, ...]:
 
 def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
     """Adjusted p-values in the given order (scipy.stats.false_discovery_control)."""
+    import numpy as np
     from scipy.stats import false_discovery_control
 
     return [float(p) for p in false_discovery_control(np.clip(p_values, 0.0, 1.0))] if p_values else []

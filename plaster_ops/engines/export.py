@@ -20,6 +20,7 @@ from plaster_ops.engines.facts import graph_facts
 from plaster_ops.engines.graph import graph_digest, user_inputs, user_outputs, weights_digest
 from plaster_ops.engines.inputs import (
     as_inputs,
+    axis_ranges,
     flatten_inputs,
     input_names,
     input_specs,
@@ -82,6 +83,7 @@ def export_program(module: nn.Module, example: Any, specs: Sequence[TensorSpec],
             )
         except Exception as error:
             raise _refused(error) from error
+    _check_ranges(program, specs, max_batch)
     _check_outputs(program)
     return program
 
@@ -223,6 +225,28 @@ def _user_line(text: str) -> str:
         return ""
     file, _, where = lines[0].removeprefix("File ").partition(", line ")
     return f" ({Path(file.strip(chr(34))).name}:{where.partition(',')[0]}: {lines[1]})"
+
+
+def _check_ranges(program: ExportedProgram, specs: Sequence[TensorSpec], max_batch: int) -> None:
+    """torch may tie the batch to another axis, or narrow a range, without a word."""
+    values = [node.meta["val"] for node in user_inputs(program)]
+    batch = str(values[0].shape[0])
+    if any(str(v.shape[0]) != batch for v in values) or any(str(n) == batch for v in values for n in v.shape[1:]):
+        raise BuildFailed(
+            f"the model ties its batch size to another axis: {', '.join(_shape_text(v) for v in values)}",
+            "let forward compare no other axis with the batch",
+        )
+    ranges = {str(symbol): bounds for symbol, bounds in program.range_constraints.items()}
+    for spec, value in zip(specs, values, strict=True):
+        for axis, (size, (low, high)) in enumerate(zip(value.shape, axis_ranges(spec, max_batch), strict=True)):
+            found = ranges.get(str(size))
+            # torch writes 2 for a free axis from 1 on, and traces it the same.
+            if found is not None and not (found.lower <= max(2, low) and high <= found.upper):
+                raise BuildFailed(
+                    f"the model takes axis {axis} of input {spec.name!r} from {found.lower} to {found.upper} only, "
+                    f"not from {low} to {high}",
+                    "declare the range that it takes as dynamic_axes of the pipeline",
+                )
 
 
 def _check_outputs(program: ExportedProgram) -> None:

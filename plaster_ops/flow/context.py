@@ -44,10 +44,18 @@ class Context:
             env |= {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
         return env
 
-    def once(self, stage: str, phase: Phase, work: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
+    def once(
+        self,
+        stage: str,
+        phase: Phase,
+        work: Callable[[], Mapping[str, Any]],
+        *,
+        within: tuple[Phase, str] | None = None,
+    ) -> dict[str, Any]:
         """The result of a stage: from the journal where this run finished it before, else by doing it now.
 
-        Seconds go to `phase`; the result and the seconds so far are in the journal before this returns.
+        Seconds go to `phase`, but for those that the result gives under the key of `within`: they belong to that
+        phase. The result and the seconds so far are in the journal before this returns.
         """
         done = self.journal.stages(self.uid).get(stage) if self.uid else None
         if done is not None:
@@ -57,6 +65,8 @@ class Context:
         began_s = self.clock.monotonic_s()
         with self.timeline.phase(phase):
             result = dict(work())
+        if within is not None:
+            self.timeline.move(phase, within[0], float(result.get(within[1], 0.0)))
         seconds = self.clock.monotonic_s() - began_s
         if self.uid:
             self.journal.stage_done(self.uid, stage, result, seconds)

@@ -111,10 +111,11 @@ def rebuild(ctx: Context, baseline: Baseline, prepared: Mapping[str, Any]) -> Op
         {"event": "note", "text": f"engine of run {baseline.record.index} is gone: rebuilding it from its weights"}
     )
     try:
-        exported = export(ctx, weights, prepared, folder=f"{name}-export")
-        folder = ctx.folder / name
-        spec = _build_spec(ctx, engine["backend"], engine["precision"], exported, folder)
-        ctx.child("build", spec, folder=f"{name}-build", timeout_s=ctx.pipeline.engine.timeout_s)
+        with ctx.timeline.phase(Phase.BUILD):
+            exported = export(ctx, weights, prepared, folder=f"{name}-export")
+            folder = ctx.folder / name
+            spec = _build_spec(ctx, engine["backend"], engine["precision"], exported, folder)
+            ctx.child("build", spec, folder=f"{name}-build", timeout_s=ctx.pipeline.engine.timeout_s)
     except (BuildFailed, ChildFailed, TimedOut, UsageError, KeyError) as error:
         ctx.tell({"event": "note", "text": f"run {baseline.record.index} cannot be rebuilt: {error}"})
         return None
@@ -178,8 +179,8 @@ def _try_candidate(
             engines=[Opponent(label="now", folder=folder), *opponents],
             folder=f"evaluate-{rung}",
         ),
+        within=(Phase.PARITY, "parity_s"),
     )
-    ctx.timeline.move(Phase.EVAL, Phase.PARITY, float(evaluation.get("parity_s", 0.0)))
     if not evaluation["accepted"]:
         raise BuildFailed(evaluation["reason"])
     return manifest, evaluation, folder

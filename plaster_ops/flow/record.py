@@ -89,7 +89,7 @@ def failed(ctx: Context, row: RunRow, error: PlasterError) -> RunRecord:
         reasons=(error.message,),
         phases=ctx.timeline.to_json(),
         data=data_section(prepared),
-        tags={"error": type(error).__name__, "version": __version__},
+        tags={"plaster.error": type(error).__name__, "plaster.version": __version__},
     )
 
 
@@ -161,14 +161,14 @@ def _params(ctx: Context, told: Measured) -> dict[str, str]:
 def _tags(told: Measured) -> dict[str, str]:
     built, result = told.built, told.trained.result
     return {
-        "graph_digest": built.manifest["graph_digest"],
-        "weights_digest": built.manifest["weights_digest"],
-        "eval_digest": told.prepared["eval_digest"],
-        "golden_digest": told.prepared["golden_digest"] or "",
-        "lightning": result.lightning,
-        "warm_from": str(told.trained.warm_from or ""),
-        "gates": "; ".join(outcome.sentence for outcome in told.decision.gates),
-        "version": __version__,
+        "plaster.graph_digest": built.manifest["graph_digest"],
+        "plaster.weights_digest": built.manifest["weights_digest"],
+        "plaster.eval_digest": told.prepared["eval_digest"],
+        "plaster.golden_digest": told.prepared["golden_digest"] or "",
+        "plaster.lightning": result.lightning,
+        "plaster.warm_from": str(told.trained.warm_from or ""),
+        "plaster.gates": "; ".join(outcome.sentence for outcome in told.decision.gates),
+        "plaster.version": __version__,
     }
 
 

@@ -54,7 +54,7 @@ def run_retrain(
         except PlasterError as error:
             _record_failure(ctx, row, error)
             if not isinstance(error, Interrupted):
-                tracked = publish(ctx, ports)
+                tracked = publish(ctx, ports) if ports.journal.record(ctx.uid) is not None else None
                 error.payload = _failed_payload(ctx, error, tracked)
             raise
         return _finish(ctx, ports, outcome, request)

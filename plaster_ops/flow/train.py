@@ -54,8 +54,7 @@ def train(ctx: Context, prepared: Mapping[str, Any], champion: Baseline | None) 
         target_higher_is_better=prepared["better"] != "lower",
         trainer=settings.trainer,
     )
-    done = ctx.once("fit", Phase.LAUNCH, lambda: _fit(ctx, spec))
-    ctx.timeline.move(Phase.LAUNCH, Phase.FIT, float(done["gained_s"]))
+    done = ctx.once("fit", Phase.LAUNCH, lambda: _fit(ctx, spec), within=(Phase.FIT, "gained_s"))
     return Trained(
         result=FitResult.from_json(done["result"]),
         start=spec.start,

@@ -38,7 +38,7 @@ def judge_set(
     *,
     which: str,
     reference: Sequence[Answers] | None = None,
-    budget_s: float = 4.0,
+    budget_s: float = 1.5,
 ) -> dict[str, Any]:
     """Scores every engine (the first is the new one) and the eager reference on one set; a section of the evaluation.
 

@@ -74,7 +74,7 @@ def evaluate_set(
     parts: Sequence[Answers],
     *,
     like: SetScore | None = None,
-    budget_s: float = 4.0,
+    budget_s: float = 1.5,
     monotonic_s: Callable[[], float] = time.monotonic,
 ) -> SetScore:
     """The score on all parts together with a 95 % interval; `like` makes it resample as that score did.

@@ -13,6 +13,7 @@ from plaster_ops.plaster.timing import Timed
 _GAIN = 1.05
 _HEADROOM = 0.8
 _NEAR_BEST = 0.95
+_NEAR_ENOUGH = 0.85
 
 
 class Fit(StrEnum):
@@ -73,44 +74,48 @@ def search_batches(
     probe: Callable[[Sequence[str], int], Mapping[str, Probe | None]],
     is_time_up: Callable[[], bool],
 ) -> Found:
-    """Tries batches upwards, all engines side by side; an engine leaves after two gains below 5 % in a row.
+    """Tries batches upwards, all engines side by side, until all have gained below 5 % twice in a row.
 
-    `probe` gives None for an engine that cannot run that batch. Smaller batches come first, so whatever time allows is
-    a complete picture up to some batch.
+    `probe` gives None for an engine that cannot run that batch; that one leaves. Smaller batches come first, so
+    whatever time allows is a complete picture up to some batch.
     """
     probes: dict[str, list[Probe]] = {label: [] for label in labels}
-    ended: dict[str, str] = {}
+    failed: set[str] = set()
+    flat: set[str] = set()
     for number, batch in enumerate(sorted(set(batches))):
-        if len(ended) == len(labels) or (number and is_time_up()):
+        if flat | failed == set(labels) or (number and is_time_up()):
             break
-        for label, tried in probe([label for label in labels if label not in ended], batch).items():
+        for label, tried in probe([label for label in labels if label not in failed], batch).items():
             if tried is None:
-                ended[label] = "failed"
+                failed.add(label)
                 continue
             probes[label].append(tried)
             if _has_flattened([p.rate_per_s for p in probes[label]]):
-                ended[label] = "gain"
+                flat.add(label)
+    ended = {}
     for label in labels:
         reached = probes[label][-1].batch if probes[label] else 0
-        ended.setdefault(label, "batches" if reached == max(batches) else "time")
+        complete = "batches" if reached == max(batches) else "time"
+        ended[label] = "failed" if label in failed else "gain" if label in flat else complete
     return Found(probes={k: tuple(v) for k, v in probes.items()}, chosen=choose_batches(probes), ended=ended)
 
 
 def choose_batches(probes: Mapping[str, Sequence[Probe]]) -> dict[str, int]:
-    """The smallest batch within 5 % of everybody's best, else for each engine the smallest within 5 % of its own.
+    """The smallest batch that is near everybody's best, else for each engine the smallest within 5 % of its own.
 
-    A common batch keeps equal engines equal: near a flat top, chance would otherwise give them different batches. A
-    batch that is `EDGE` for one engine is used by none, for the same reason. Without any batch inside the limit the
-    smallest is chosen, so that what can be measured there still is.
+    Near is within 5 %, or within 15 % where there is no such batch: a common batch keeps equal engines equal, where
+    chance would otherwise give them different ones. A batch that is `EDGE` for one engine is used by none, for the
+    same reason. Without any batch inside the limit the smallest is chosen, so that what can be measured there still is.
     """
     edges = {p.batch for tried in probes.values() for p in tried if p.fit is Fit.EDGE}
     shares = {
         label: _shares_of_best([p for p in tried if p.fit is Fit.INSIDE and p.batch not in edges])
         for label, tried in probes.items()
     }
-    common = set.intersection(*[{b for b, share in own.items() if share >= _NEAR_BEST} for own in shares.values()])
-    if common:
-        return dict.fromkeys(probes, min(common))
+    for near in (_NEAR_BEST, _NEAR_ENOUGH):
+        common = set.intersection(*[{b for b, share in own.items() if share >= near} for own in shares.values()])
+        if common:
+            return dict.fromkeys(probes, min(common))
     return {
         label: min(b for b, share in own.items() if share >= _NEAR_BEST)
         if own

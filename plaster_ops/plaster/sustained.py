@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from plaster_ops.plaster.meter import TickMeter
-from plaster_ops.plaster.percentiles import fewest_to_pass, passes
+from plaster_ops.plaster.percentiles import fewest_to_pass, is_clearly_over, passes
 from plaster_ops.plaster.profiles import Profile
 from plaster_ops.plaster.search import Fit, Found, Probe, judge_probe, search_batches, step_down
 from plaster_ops.plaster.timing import Timed, interleave
@@ -15,7 +15,7 @@ _PATIENCE = 10
 _SPARE = 1.15
 _PROBE_COUNT = 4096
 _PROBE_TURNS = 4
-_DOUBTFUL = 0.005
+_DOUBTFUL = 0.003
 
 
 @dataclass(slots=True)
@@ -97,9 +97,10 @@ class Sustained:
         return spent_s < (self.profile.certify_limit_s if needs_more else seconds)
 
     def _too_slow(self, chosen: Mapping[str, int], blocks: Sequence[Block]) -> dict[str, int]:
-        """Engines that will hardly be certified, and those at the same batch that are not certified there yet.
+        """Engines that will hardly be certified: at least two queries and more than 0.3 % of them over the limit.
 
-        Hardly: at least two queries and more than 0.5 % of them are over the limit.
+        One that shares its batch with such an engine goes with it, so that equal engines stay together, unless it is
+        certified while the other is clearly over.
         """
         limit_ns = self.slo_ms * 1e6
         seen = {
@@ -107,8 +108,12 @@ class Sustained:
         }
         over = {label: sum(1 for latency_ns in seen[label] if latency_ns > limit_ns) for label in chosen}
         slow = {label for label in chosen if over[label] >= 2 and over[label] > _DOUBTFUL * len(seen[label])}
-        shared = {chosen[label] for label in slow}
-        slow |= {label for label in chosen if chosen[label] in shared and not passes(len(seen[label]), over[label])}
+        leaves_alone = {chosen[label] for label in slow if is_clearly_over(len(seen[label]), over[label])}
+        takes_along = {chosen[label] for label in slow} - leaves_alone
+        for label, batch in chosen.items():
+            is_certified = passes(len(seen[label]), over[label])
+            if batch in takes_along or (batch in leaves_alone and not is_certified):
+                slow.add(label)
         return {label: chosen[label] for label in slow}
 
     def _query_s(self, label: str, batch: int) -> float:

@@ -39,7 +39,8 @@ def _headline(evidence: Evidence, blocks: Sequence[MeasuredBlock]) -> Row:
     if not passes(queries, over):
         reason = _why_not(evidence, queries, over, percentile(list(ordered), 0.99) * 1e-6, batch)
         reason = "; ".join([reason, *evidence.notes()[:1]])
-        return Unmeasured(metric=m.SLO_SAMPLES_PER_S, reason=reason, status=Status.FAILED)
+        status = Status.FAILED if is_clearly_over(queries, over) else Status.NOT_MEASURED
+        return Unmeasured(metric=m.SLO_SAMPLES_PER_S, reason=reason, status=status)
     value, interval = total_ratio(blocks, lambda b: float(b.samples), lambda b: b.window_s)
     status, reason_text = evidence.trust()
     return Reading(metric=m.SLO_SAMPLES_PER_S, value=value, ci95=interval, n=queries, status=status, reason=reason_text)

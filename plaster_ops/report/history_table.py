@@ -19,7 +19,7 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
         for m in HEADLINES
     ]
     index = "" if row["index"] is None else f"{row['index']}{'*' if row['champion'] else ''}"
-    why = (row["reasons"] or [""])[0]
+    why = " ".join((row["reasons"] or [""])[0].split())
     return [index, row["started_at"][:16].replace("T", " "), str(row["verdict"] or row["state"]), *shown, why]
 
 
@@ -36,10 +36,7 @@ def history_plain(rows: Sequence[Mapping[str, Any]]) -> str:
 def history_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     """A GitHub Markdown table."""
     table = [list(_HEAD), ["-"] * len(_HEAD), *(_cells(row) for row in rows)]
-    return (
-        "\n".join("| " + " | ".join(c.replace("|", "\\|").replace("\n", " ") for c in line) + " |" for line in table)
-        + "\n"
-    )
+    return "\n".join("| " + " | ".join(c.replace("|", "\\|") for c in line) + " |" for line in table) + "\n"
 
 
 def history_view(rows: Sequence[Mapping[str, Any]]) -> "Table":

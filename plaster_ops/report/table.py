@@ -98,7 +98,7 @@ def _line(row: Mapping[str, Any], compared: Mapping[str, Any] | None) -> _Line:
         )
     word = compared["verdict"]
     change = compared["change_ratio"] if compared["change_ratio"] is not None else compared["change_difference"]
-    if word == "inconclusive" and compared["reason"]:
+    if compared["reason"] and (word == "inconclusive" or (word == "not_comparable" and not note)):
         note = str(compared["reason"])
     return _Line(
         letter=row["letter"],

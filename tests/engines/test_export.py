@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_leaves
 
+from plaster_ops.engines import export
 from plaster_ops.engines.eager import flat_module
 from plaster_ops.engines.export import (
     export_program,
@@ -126,11 +127,32 @@ def test_no_output_at_all_is_refused() -> None:
     assert "returns no tensor" in refusal(Silent()).message
 
 
-def test_the_trace_takes_no_size_for_the_batch_that_another_axis_has() -> None:
-    class Square(nn.Module):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return x @ torch.ones(2, 2)
+class ComparesAxes(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * 2 if x.shape[0] == x.shape[1] else x + x
 
-    value = torch.randn(3, 2)
-    program = export_program(Square(), value, input_specs([(value,)]), MAX_BATCH)
-    assert flat_module(program)(torch.ones(8, 2))[0].shape == (8, 2)
+
+def test_the_batch_is_traced_with_a_size_that_no_other_axis_has() -> None:
+    batches = [(torch.randn(4, 2),), (torch.randn(4, 3),)]
+    program = export_program(ComparesAxes(), batches[0][0], input_specs(batches), MAX_BATCH)
+    assert flat_module(program)(torch.ones(8, 3))[0].shape == (8, 3)
+
+
+def test_a_batch_that_torch_tied_to_another_axis_in_silence_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def as_given(flat: tuple[torch.Tensor, ...], *_: object) -> tuple[torch.Tensor, ...]:
+        return flat
+
+    monkeypatch.setattr(export, "_trace_inputs", as_given)
+    batches = [(torch.randn(3, 3),), (torch.randn(4, 9),)]
+    with pytest.raises(BuildFailed, match="ties its batch size to another axis"):
+        export_program(ComparesAxes(), batches[0][0], input_specs(batches), MAX_BATCH)
+
+
+def test_an_axis_down_to_length_one_is_free_too() -> None:
+    exported = export_model("sequence")
+    specs = input_specs(
+        [models.sequences(2, 5), models.sequences(2, 9)], {0: {1: (1, 9)}, 1: {1: (1, 9)}}, ("tokens", "padding")
+    )
+    graph = flat_module(export_program(exported.module, models.sequences(2), specs, MAX_BATCH))
+    value = (torch.ones(2, 1, dtype=torch.int64), torch.zeros(2, 1, dtype=torch.bool))
+    torch.testing.assert_close(graph(*value)[0], run_eager(exported.module, value)[0])

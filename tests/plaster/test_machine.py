@@ -153,5 +153,5 @@ def test_doctor_gets_a_reason_for_everything_that_cannot_be_measured(tmp_path: P
     assert all(reason for _, reason in found.values())
     write(tmp_path, "proc/sys/kernel/perf_event_paranoid", "1\n")
     rows = what_can_be_measured(root=tmp_path, nvml=NamedNvml())
-    assert dict((thing, ok) for thing, ok, _ in rows)["performance counters (perf)"] is True
+    assert {thing: ok for thing, ok, _ in rows}["performance counters (perf)"] is True
     assert preflight.what_can_be_measured()

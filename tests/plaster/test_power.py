@@ -1,6 +1,7 @@
 """Energy counters: RAPL over a false sysfs, NVML over a false library, and the windows read from them."""
 
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -201,10 +202,8 @@ class SteppedCounter:
 def test_a_tick_meter_polls_while_a_block_runs_and_then_stops() -> None:
     counter = SteppedCounter()
     meter = TickMeter(counter, period_s=0.001)
-    import time
-
-    meter.begin()
     start_ns = time.perf_counter_ns()
+    meter.begin()
     assert counter.enough.wait(20)
     spent_ns = time.perf_counter_ns() - start_ns
     window = meter.end(timed(start_ns, spent_ns), batch=1)

@@ -1,5 +1,7 @@
 """Which batch is chosen."""
 
+from collections.abc import Sequence
+
 import pytest
 
 from plaster_ops.plaster.search import Fit, Probe, choose_batches, judge_probe, search_batches, step_down
@@ -7,9 +9,7 @@ from plaster_ops.plaster.timing import Timed
 
 
 def probe(batch: int, rate: float, fit: Fit = Fit.INSIDE) -> Probe:
-    return Probe(
-        batch=batch, rate_per_s=rate, total_per_s=rate, p90_ms=1.0, queries=20, over_limit=0, fit=fit
-    )
+    return Probe(batch=batch, rate_per_s=rate, total_per_s=rate, p90_ms=1.0, queries=20, over_limit=0, fit=fit)
 
 
 def timed(*latencies_ms: float) -> Timed:
@@ -21,6 +21,21 @@ def test_equal_engines_get_the_same_batch_though_chance_favours_another_for_each
     now = [probe(8, 90), probe(16, 100), probe(32, 101)]
     then = [probe(8, 91), probe(16, 102), probe(32, 98)]
     assert choose_batches({"now": now, "then": then}) == {"now": 16, "then": 16}
+
+
+def test_equal_engines_with_noisy_probes_still_share_a_batch() -> None:
+    now = [probe(32, 93), probe(64, 100)]
+    then = [probe(32, 100), probe(64, 92)]
+    assert choose_batches({"now": now, "then": then}) == {"now": 32, "then": 32}
+
+
+def test_an_engine_that_seems_flat_is_probed_on_until_the_other_is() -> None:
+    def run(labels: Sequence[str], batch: int) -> dict[str, Probe | None]:
+        rates = {"now": {1: 100.0, 2: 101.0, 4: 102.0}.get(batch, 50.0 * batch), "then": 50.0 * batch}
+        return {label: probe(batch, rates[label]) for label in labels}
+
+    found = search_batches(["now", "then"], [1, 2, 4, 8, 16], run, lambda: False)
+    assert found.chosen == {"now": 16, "then": 16}
 
 
 def test_engines_that_truly_differ_get_their_own_batch() -> None:
@@ -54,7 +69,7 @@ def test_the_search_ends_after_two_gains_below_5_percent() -> None:
     rates = {1: 100.0, 2: 150.0, 4: 152.0, 8: 153.0, 16: 400.0}
     tried: list[int] = []
 
-    def run(labels: list[str], batch: int) -> dict[str, Probe | None]:
+    def run(labels: Sequence[str], batch: int) -> dict[str, Probe | None]:
         tried.append(batch)
         return {label: probe(batch, rates[batch]) for label in labels}
 
@@ -65,7 +80,7 @@ def test_the_search_ends_after_two_gains_below_5_percent() -> None:
 
 
 def test_an_engine_that_cannot_run_a_batch_leaves_and_the_other_goes_on() -> None:
-    def run(labels: list[str], batch: int) -> dict[str, Probe | None]:
+    def run(labels: Sequence[str], batch: int) -> dict[str, Probe | None]:
         return {label: None if label == "now" and batch > 1 else probe(batch, 100.0 * batch) for label in labels}
 
     found = search_batches(["now", "then"], [1, 2, 4], run, lambda: False)
@@ -85,7 +100,7 @@ def test_time_may_run_out_but_never_before_the_first_batch() -> None:
         ([1.0] * 10, Fit.INSIDE),
         ([8.0] * 10, Fit.OVER),
         ([1.0] * 8 + [6.5] * 2, Fit.EDGE),
-        ([1.0] * 37 + [30.0] * 3, Fit.EDGE),
+        ([1.0] * 45 + [30.0] * 5, Fit.EDGE),
         ([1.0] * 39 + [30.0], Fit.INSIDE),
     ],
 )

@@ -24,9 +24,7 @@ def test_equal_indices_are_as_many_turns_from_the_middle_of_their_round() -> Non
     assert [turn.position for turn in turns] == list(range(18))
     for label in "ABC":
         assert [turn.index for turn in turns if turn.label == label] == [0, 1, 2, 3, 4, 5]
-    mean_position = {
-        label: sum(turn.position for turn in turns if turn.label == label) / 6 for label in "ABC"
-    }
+    mean_position = {label: sum(turn.position for turn in turns if turn.label == label) / 6 for label in "ABC"}
     assert set(mean_position.values()) == {8.5}
 
 

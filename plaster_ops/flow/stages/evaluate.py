@@ -91,11 +91,13 @@ class _Examiner:
 
     def check_batches(self, groups: Sequence[tuple[Tensor, ...]]) -> None:
         """Parity at batch 1, a middle batch and the largest, for every shape among the kept samples."""
+        began_s = time.monotonic()
         for group in groups:
             n = int(group[0].shape[0])
             for size in sorted({1, min(n, max(1, self._max_batch // 2)), min(n, self._max_batch)}):
                 inputs = tuple(tensor[:size] for tensor in group)
                 self._compare(self._ask_eager(self._structured(inputs)), self._first.engine.run(*inputs))
+        self.parity_s += time.monotonic() - began_s
 
     def answers(self, batches: Iterator[tuple[Any, Any]]) -> dict[str, list[Answers]]:
         """Answers of every engine (and `reference`) to all batches; batches that fit together are joined."""
@@ -146,10 +148,8 @@ class _Examiner:
         return tuple(leaf.clone() for leaf in pytree.tree_leaves(out))
 
     def _compare(self, eager: Sequence[Tensor], answer: Sequence[Tensor]) -> None:
-        began_s = time.monotonic()
         manifest = self._first.manifest
         self._reports.append(compare_outputs(eager, answer, manifest.outputs, manifest.spec.precision))
-        self.parity_s += time.monotonic() - began_s
 
 
 def _eager(pipeline: Any, weights: str | None) -> Any:

@@ -1,0 +1,40 @@
+"""Models of other people, by module:attribute alone, in a folder without settings: seven letters, all outputs checked.
+
+The pairs left out here (the other Lightning for each model) run with BYO_ALL=1.
+"""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import run_command
+
+pytestmark = pytest.mark.e2e
+OUTPUTS = {"regression": ["output"], "two_by_two": ["0", "1"], "reader": ["output"]}
+USUAL = [("regression", "pytorch_lightning"), ("two_by_two", "lightning"), ("reader", "lightning")]
+OTHERS = [("regression", "lightning"), ("two_by_two", "pytorch_lightning"), ("reader", "pytorch_lightning")]
+
+
+@pytest.mark.parametrize(("attribute", "package"), USUAL + (OTHERS if os.environ.get("BYO_ALL") else []))
+def test_a_model_brought_along_gets_seven_letters_and_parity_on_every_output(
+    tmp_path: Path, attribute: str, package: str
+) -> None:
+    shutil.copyfile(Path(__file__).with_name("byo_module.py"), tmp_path / "byo_module.py")
+    ended = run_command(
+        tmp_path, "retrain", f"byo_module:{attribute}", "--profile", "smoke", "--json", env={"BYO_PACKAGE": package}
+    )
+    assert ended.code == 0, ended.err
+    payload = ended.payload
+    heads = {row["letter"]: row for row in payload["card"] if row["headline"]}
+    assert list(heads) == list("PLASTER")
+    assert all(row["status"] == "measured" for letter, row in heads.items() if letter != "E")
+    assert payload["engine"]["backend"] != "eager"
+    folder = next((tmp_path / "mlruns" / "runs").glob("*/00001-*/artifacts"))
+    parity = json.loads((folder / "parity.json").read_text(encoding="utf-8"))
+    assert parity["ok"]
+    assert [output["name"] for output in parity["outputs"]] == OUTPUTS[attribute]
+    evaluation = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
+    assert evaluation["sets"]["rolling"]["n"] == payload["data"]["eval_samples"]

@@ -1,0 +1,62 @@
+"""One retrain of a pipeline at a time, and the kernel lets go when its holder dies."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from plaster_ops.errors import Busy, NotRecorded
+from plaster_ops.flow.context import slug
+from plaster_ops.flow.lock import pipeline_lock
+
+
+def test_who_holds_the_lock_is_named_to_the_next_one(tmp_path: Path) -> None:
+    with pipeline_lock(tmp_path, "digits", "digits"):
+        with pytest.raises(Busy) as caught, pipeline_lock(tmp_path, "digits", "digits"):
+            raise AssertionError("the lock was given twice")
+        assert f"process {os.getpid()} on {os.uname().nodename}" in caught.value.message
+        assert int(caught.value.exit_code) == 75
+
+
+def test_another_pipeline_is_not_held_up(tmp_path: Path) -> None:
+    with pipeline_lock(tmp_path, "digits", "digits"), pipeline_lock(tmp_path, "power", "power"):
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["digits.lock", "power.lock"]
+
+
+def test_the_lock_is_free_again_after_the_block_however_it_ended(tmp_path: Path) -> None:
+    def fail() -> None:
+        with pipeline_lock(tmp_path, "digits", "digits"):
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    with pipeline_lock(tmp_path, "digits", "digits"):
+        pass
+
+
+def test_a_lock_file_that_a_dead_process_left_does_not_lock(tmp_path: Path) -> None:
+    (tmp_path / "digits.lock").write_text('{"pid": 1, "host": "gone", "and": "a longer text than the next holder"}')
+    with pipeline_lock(tmp_path, "digits", "digits"):
+        assert json.loads((tmp_path / "digits.lock").read_text())["pid"] == os.getpid()
+
+
+def test_a_holder_that_cannot_be_read_is_not_guessed(tmp_path: Path) -> None:
+    with pipeline_lock(tmp_path, "digits", "digits"):
+        (tmp_path / "digits.lock").write_text("")
+        with pytest.raises(Busy, match="its process is not known"), pipeline_lock(tmp_path, "digits", "digits"):
+            pass
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "locks").write_text("a file where a folder should be")
+    with pytest.raises(NotRecorded) as caught, pipeline_lock(tmp_path / "locks", "digits", "digits"):
+        pass
+    assert str(tmp_path / "locks" / "digits.lock") in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("name", "file"), [("digits", "digits"), ("a b/c:d", "a_b_c_d"), ("..", "_"), ("../x", "_x"), ("näme", "näme")]
+)
+def test_a_name_becomes_a_file_name_that_stays_in_its_folder(name: str, file: str) -> None:
+    assert slug(name) == file

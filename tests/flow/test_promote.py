@@ -1,0 +1,117 @@
+"""What becomes of a new engine: promoted, held or baseline, with the reasons and the exit code."""
+
+import pytest
+
+from plaster_ops.domain.compare import Comparison, Judgement
+from plaster_ops.domain.metrics import E2E_P50_MS, E2E_P90_MS, INFERENCES_PER_J, ROLLING_SCORE, Better, Metric
+from plaster_ops.domain.run import Verdict
+from plaster_ops.errors import ExitCode
+from plaster_ops.flow.promote import Decision, decide, narrowed_exit_code, overtaken, promotion_of
+from plaster_ops.settings import PipelineSettings
+
+GATES = {
+    "accuracy": {"max_drop": 0.01},
+    "latency": {"max_rise_ratio": 0.05},
+    "energy": {"max_drop_ratio": 0.05},
+}
+
+
+def pipeline(**changed: object) -> PipelineSettings:
+    return PipelineSettings.model_validate({"ref": "m:p", "gates": GATES} | changed)
+
+
+def row(metric: Metric, judgement: Judgement, change: float | None = None, reason: str | None = None) -> Comparison:
+    interval = None if change is None else (change - 0.001, change + 0.001)
+    better = Better.HIGHER if metric.better is Better.DECLARED else metric.better
+    return Comparison(
+        metric=metric, judgement=judgement, now=1.0, then=1.0, change=change, ci95=interval, p_adjusted=0.001,
+        reason=reason, better=better,
+    )  # fmt: skip
+
+
+FINE = (row(ROLLING_SCORE, Judgement.SAME, 0.0), row(E2E_P50_MS, Judgement.SAME, 0.001))
+NO_JOULES = row(INFERENCES_PER_J, Judgement.NOT_COMPARABLE, reason="not measured now: no RAPL")
+SLOW = row(E2E_P50_MS, Judgement.WORSE, 0.2)
+OPEN = row(E2E_P50_MS, Judgement.INCONCLUSIVE, None, "stored: not measured side by side")
+
+
+def test_the_first_engine_is_the_baseline_and_may_be_champion() -> None:
+    decision = decide(pipeline(), None)
+    assert (decision.verdict, decision.exit_code, decision.promotes) == (Verdict.BASELINE, ExitCode.DONE, True)
+
+
+def test_an_engine_that_no_gate_stops_is_promoted_and_waived_gates_are_told() -> None:
+    decision = decide(pipeline(), [*FINE, NO_JOULES])
+    assert (decision.verdict, decision.exit_code) == (Verdict.PROMOTED, ExitCode.DONE)
+    assert decision.reasons == ("no gate failed", "energy gate waived: not measured now: no RAPL")
+    assert len(decision.gates) == 3
+
+
+def test_one_failed_gate_holds_and_only_what_failed_is_the_reason() -> None:
+    decision = decide(pipeline(), [FINE[0], SLOW, NO_JOULES])
+    assert (decision.verdict, decision.exit_code, decision.promotes) == (Verdict.HELD, ExitCode.HELD, False)
+    assert [reason.split()[0] for reason in decision.reasons] == ["latency"]
+
+
+def test_a_failed_gate_weighs_more_than_one_that_was_not_measured() -> None:
+    strict = pipeline(gates={**GATES, "energy": {"max_drop_ratio": 0.05, "required": True}})
+    assert decide(strict, [FINE[0], SLOW, NO_JOULES]).exit_code is ExitCode.HELD
+    assert decide(strict, [*FINE, NO_JOULES]).exit_code is ExitCode.NOT_MEASURED
+
+
+@pytest.mark.parametrize(("setting", "verdict"), [("promote", Verdict.PROMOTED), ("hold", Verdict.HELD)])
+def test_what_is_undecided_goes_as_the_settings_say_and_is_no_failure(setting: str, verdict: Verdict) -> None:
+    decision = decide(pipeline(inconclusive=setting), [FINE[0], OPEN, NO_JOULES])
+    assert (decision.verdict, decision.exit_code) == (verdict, ExitCode.DONE)
+    assert "latency gate undecided: stored: not measured side by side" in decision.reasons
+
+
+def test_no_promote_holds_what_would_have_passed_and_keeps_its_exit_code() -> None:
+    decision = decide(pipeline(), FINE, allowed=False)
+    assert (decision.verdict, decision.exit_code) == (Verdict.HELD, ExitCode.DONE)
+    assert decision.reasons[0] == "held by --no-promote"
+    assert decide(pipeline(), [FINE[0], SLOW], allowed=False).reasons[0].startswith("latency gate failed")
+
+
+def test_a_pipeline_without_gates_says_so() -> None:
+    assert decide(pipeline(gates={}), [SLOW]).reasons == ("no gates are declared",)
+
+
+def test_the_swap_expects_the_champion_it_was_measured_against() -> None:
+    decision = decide(pipeline(), FINE)
+    swap = promotion_of(decision, "uid-of-champion")
+    assert swap is not None
+    assert (swap.expected, swap.forced) == ("uid-of-champion", False)
+    assert swap.reason.startswith("no gate failed")
+    assert swap.by
+    assert promotion_of(decide(pipeline(), [FINE[0], SLOW]), "uid-of-champion") is None
+
+
+def test_an_overtaken_run_is_held_whatever_its_gates_said() -> None:
+    decision = overtaken(decide(pipeline(), FINE))
+    assert (decision.verdict, decision.exit_code, decision.promotes) == (Verdict.HELD, ExitCode.HELD, False)
+    assert len(decision.gates) == 3
+
+
+@pytest.mark.parametrize(
+    ("judgement", "fail_on", "code"),
+    [
+        (Judgement.WORSE, "worse", ExitCode.HELD),
+        (Judgement.NOT_COMPARABLE, "not_comparable", ExitCode.NOT_COMPARABLE),
+        (Judgement.INCONCLUSIVE, "inconclusive", ExitCode.INCONCLUSIVE),
+        (Judgement.WORSE, "inconclusive", ExitCode.DONE),
+        (Judgement.SAME, "worse", ExitCode.DONE),
+        (Judgement.INCONCLUSIVE, "", ExitCode.DONE),
+    ],
+)
+def test_fail_on_names_what_counts_as_failure(judgement: Judgement, fail_on: str, code: ExitCode) -> None:
+    passed = Decision(verdict=Verdict.PROMOTED, reasons=(), exit_code=ExitCode.DONE)
+    assert narrowed_exit_code(passed, [row(E2E_P50_MS, judgement)], frozenset({fail_on} - {""})) is code
+
+
+def test_fail_on_looks_at_headlines_only_and_never_hides_a_failed_gate() -> None:
+    passed = Decision(verdict=Verdict.PROMOTED, reasons=(), exit_code=ExitCode.DONE)
+    beside = [row(E2E_P90_MS, Judgement.WORSE, 0.5)]
+    assert narrowed_exit_code(passed, beside, frozenset({"worse"})) is ExitCode.DONE
+    held = decide(pipeline(), [FINE[0], SLOW])
+    assert narrowed_exit_code(held, [OPEN], frozenset({"inconclusive"})) is ExitCode.HELD

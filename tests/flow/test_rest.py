@@ -1,0 +1,161 @@
+"""The plan of a dry run, the record's small sections, the doctor's rows, and the command of the UI."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from plaster_ops.errors import UsageError
+from plaster_ops.flow import doctor, plan, ui
+from plaster_ops.flow.history import history_rows
+from plaster_ops.flow.record import data_section, history_values, input_shapes
+from plaster_ops.flow.retrain import Request
+from plaster_ops.flow.wiring import open_ports
+from plaster_ops.settings import PipelineSettings, Settings
+from plaster_ops.tracking.journal import Journal
+from tests.flow.conftest import Retrain
+from tests.flow.walk import Walk
+from tests.tracking.samples import finish
+
+
+# ---- plan ----------------------------------------------------------------------------------------------------------
+@pytest.fixture
+def planned(walk: Walk, monkeypatch: pytest.MonkeyPatch) -> Walk:
+    monkeypatch.setattr(plan, "run_stage", walk.run_stage)
+    return walk
+
+
+def test_a_plan_says_what_would_be_done(planned: Walk, settings: Settings) -> None:
+    text = plan.describe_plan(settings, None, Request(devices=2))
+    for part in ("window None -> 8, held out up to 10", "scratch", "2 x 1 node", "int8", "no earlier run: a baseline"):
+        assert part in text
+    assert "gate       accuracy: accuracy/rolling_score may get worse by 0.01" in text
+    assert planned.calls == {"prepare": 1}
+
+
+def test_a_plan_knows_what_came_before(planned: Walk, retrain: Retrain, settings: Settings) -> None:
+    retrain()
+    assert "would skip: nothing new arrived since 10" in plan.describe_plan(settings, None, Request())
+    planned.arrived = 14
+    text = plan.describe_plan(settings, None, Request(compare="champion", measure=False))
+    assert "warm from #1" in text
+    assert "champion = #1" in text
+    assert "nothing (--no-measure)" in text
+
+
+def test_a_plan_leaves_no_run_and_no_files(planned: Walk, settings: Settings) -> None:
+    del planned
+    plan.describe_plan(settings, None, Request())
+    with Journal.open(settings.memory) as journal:
+        assert journal.history() == []
+    assert list((settings.memory / "work").iterdir()) == []
+    assert not (settings.memory / "runs").exists()
+
+
+# ---- record --------------------------------------------------------------------------------------------------------
+def test_input_shapes_leave_the_batch_out_and_mark_what_is_dynamic() -> None:
+    inputs = [
+        {"dtype": "int64", "shape": [None]},
+        {"dtype": "float32", "shape": [1, 8, None]},
+        {"dtype": "bool", "shape": []},
+    ]
+    assert input_shapes({"inputs": inputs}) == ("int64[?]", "float32[1, 8, ?]", "bool[]")
+
+
+def test_the_data_of_a_run_that_never_saw_any_is_unknown_not_zero() -> None:
+    assert set(data_section({}).values()) == {None}
+
+
+def test_the_history_of_a_run_is_what_came_before_it(journal: Journal) -> None:
+    for _ in range(3):
+        finish(journal)
+    key = "learning/train_to_engine_s"
+    assert history_values(journal, "digits") == {key: pytest.approx([1.01, 1.02, 1.03])}
+    assert history_values(journal, "digits", before=2) == {key: pytest.approx([1.01])}
+    assert history_values(journal, "power") == {key: []}
+
+
+def test_the_history_marks_the_champion_and_what_the_tracker_has(
+    retrain: Retrain, walk: Walk, settings: Settings
+) -> None:
+    assert history_rows(settings, None, 5) == []
+    retrain()
+    walk.arrived, walk.score_drop = 14, 0.05
+    retrain()
+    first, second = history_rows(settings, "digits", 5)
+    assert (first["champion"], second["champion"]) == (True, False)
+    assert (first["verdict"], second["verdict"], second["exit_code"]) == ("baseline", "held", 3)
+    assert first["in_mlflow"] is True
+    assert first["headlines"]["size/engine_bytes"] == 1000
+    assert first["headlines"]["latency/e2e_p50_ms"] is None
+
+
+# ---- doctor --------------------------------------------------------------------------------------------------------
+def findings(settings: Settings) -> dict[str, doctor.Finding]:
+    return {finding.what: finding for finding in doctor.examine(settings, fix=False)}
+
+
+def with_ref(settings: Settings, ref: str) -> Settings:
+    return settings.model_copy(update={"pipelines": {"digits": PipelineSettings(ref=ref)}})
+
+
+def test_the_doctor_says_of_each_thing_whether_it_is_there(settings: Settings, root: Path) -> None:
+    found = findings(with_ref(settings, "tests.flow.walk:Backend").model_copy(update={"project": root.parent / "none"}))
+    assert found["python"].ok is True
+    assert {"torch", "mlflow", "openvino", "eager", "inductor"} <= found.keys()
+    assert found["tensorrt"].ok is None
+    assert all(finding.next_step for finding in found.values() if finding.ok is False)
+
+
+def test_a_pipeline_whose_module_is_nowhere_is_bad_and_names_its_setting(settings: Settings) -> None:
+    bad = findings(with_ref(settings, "nowhere_to_be_found.x:pipeline"))["pipeline digits"]
+    assert bad.ok is False
+    assert "mend ref of [pipelines.digits]" in bad.next_step
+    (settings.project / "mine.py").write_text("")
+    assert findings(with_ref(settings, "mine:pipeline"))["pipeline digits"].ok is True
+
+
+def test_records_that_wait_are_bad_and_sync_is_the_next_step(settings: Settings) -> None:
+    with Journal.open(settings.memory) as journal:
+        finish(journal)
+    waiting = findings(settings)["records for MLflow"]
+    assert (waiting.ok, waiting.next_step) == (False, "plaster-ops sync")
+    assert waiting.detail.startswith("1 records wait")
+
+
+def test_a_memory_that_cannot_be_written_is_bad_and_not_the_end_of_the_doctor(settings: Settings) -> None:
+    settings.memory.write_text("a file where a folder should be")
+    found = findings(settings)
+    assert found["journal"].ok is False
+    assert found["python"].ok is True
+
+
+# ---- ui ------------------------------------------------------------------------------------------------------------
+def with_uri(settings: Settings, uri: str) -> Settings:
+    return settings.model_copy(update={"tracking_uri": uri})
+
+
+def test_the_ui_is_one_worker_on_the_projects_own_store(settings: Settings) -> None:
+    with open_ports(with_uri(settings, "sqlite:///mlruns/mlflow.db")) as ports:
+        command = ui.ui_command(ports, host="127.0.0.1", port=5001)
+    options = dict(zip(command[4::2], command[5::2], strict=True))
+    assert options["--workers"] == "1"
+    assert options["--backend-store-uri"] == f"sqlite:///{settings.memory / 'mlflow.db'}"
+    assert str(settings.memory / "artifacts") in options["--artifacts-destination"]
+    assert (options["--host"], options["--port"]) == ("127.0.0.1", "5001")
+
+
+def test_the_ui_replaces_this_process_with_job_execution_off(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[Any] = []
+    monkeypatch.setattr(ui.os, "execve", lambda *given: started.append(given))
+    ui.serve_ui(with_uri(settings, "sqlite:///mlruns/mlflow.db"), host="127.0.0.1", port=5001)
+    ((program, command, env),) = started
+    assert program == command[0]
+    assert env["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] == "false"
+
+
+def test_a_store_that_is_a_server_has_a_ui_of_its_own(settings: Settings) -> None:
+    with pytest.raises(UsageError, match="the store is a server already: http://mlflow:5000"):
+        ui.serve_ui(with_uri(settings, "http://mlflow:5000"), host="127.0.0.1", port=5000)

@@ -1,0 +1,157 @@
+"""The first stage: what arrived, counted and digested, with real inputs put aside; or why there is nothing to do."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+from plaster_ops.data.samples import load_groups
+from plaster_ops.domain.window import Window
+from plaster_ops.errors import DataError, PipelineError
+from plaster_ops.flow.stages import prepare
+from tests.data.doubles import CountedSource
+
+ROWS = TensorDataset(torch.arange(20.0).reshape(10, 2), torch.arange(10.0))
+
+
+class Data:
+    """A data module of few words: rows up to the cut for training, the others held out."""
+
+    def __init__(self, window: Window, rows: TensorDataset = ROWS) -> None:
+        cut, end = int(window.cut or 0), int(window.end or len(rows))
+        self._train, self._test = TensorDataset(*rows[:cut]), TensorDataset(*rows[cut:end])
+
+    def setup(self, stage: str) -> None:
+        assert stage in ("fit", "test")
+
+    def train_dataloader(self) -> Any:
+        return DataLoader(self._train, batch_size=4)
+
+    def test_dataloader(self) -> Any:
+        return DataLoader(self._test, batch_size=4)
+
+
+class Brought:
+    """A regression on numbered rows, with a source and a golden set."""
+
+    higher_is_better = False
+    source: Any = CountedSource(10, holdout=3)
+
+    @staticmethod
+    def score(outputs: Any, targets: Any) -> float:
+        return float((outputs - targets).abs().mean())
+
+    def model(self) -> Any:
+        raise AssertionError("no model is needed to look at the data")
+
+    def data(self, window: Window) -> Any:
+        return Data(window)
+
+    def golden(self) -> Any:
+        return TensorDataset(*ROWS[:2])
+
+    def sample_batch(self, n: int) -> Any:
+        return ROWS.tensors[0][:n]
+
+
+class EmptyGolden(Brought):
+    def golden(self) -> Any:
+        return TensorDataset(*ROWS[:0])
+
+
+class EmptyGoldenPair(Brought):
+    def golden(self) -> Any:
+        return ROWS[:0]
+
+
+class NoGolden(Brought):
+    golden = None  # type: ignore[assignment]
+
+
+class NoSource(Brought):
+    source = None
+
+
+class NothingHeldOut(Brought):
+    source = CountedSource(10, holdout=0)
+
+
+class NothingToTrainOn(Brought):
+    source = CountedSource(3, holdout=3)
+
+
+class OneRowSample(Brought):
+    def sample_batch(self, n: int) -> Any:
+        del n
+        return ROWS.tensors[0][:1]
+
+
+def run(tmp_path: Path, name: str = "Brought", **changed: Any) -> dict[str, Any]:
+    project = str(Path(__file__).parents[2])
+    spec = {"reference": f"{__name__}:{name}", "project": project, "seen": None, "learned": None, "needed": 1}
+    return prepare.run(spec | changed, tmp_path, lambda _event: None)
+
+
+def test_a_first_look_counts_every_set(tmp_path: Path) -> None:
+    found = run(tmp_path)
+    assert found["window"] == {"learned": None, "seen": None, "cut": 7, "end": 10}
+    counts = [found[f"{name}_samples"] for name in ("new", "train", "eval", "golden")]
+    assert counts == [10, 7, 3, 2]
+    assert (found["better"], found["skip"], found["source"]) == ("lower", "", "CountedSource")
+
+
+def test_real_inputs_are_put_aside_without_their_targets(tmp_path: Path) -> None:
+    found = run(tmp_path)
+    ((inputs,),) = load_groups(Path(found["samples"]))
+    assert torch.equal(inputs, ROWS.tensors[0][7:])
+    assert found["samples_kept"] == 3
+
+
+def test_the_same_data_has_the_same_digests_and_other_data_others(tmp_path: Path) -> None:
+    first, again = run(tmp_path), run(tmp_path)
+    later = run(tmp_path, "NothingHeldOut" if False else "Brought", learned=8)
+    for name in ("train_digest", "eval_digest", "golden_digest"):
+        assert first[name] == again[name]
+    assert later["eval_digest"] != first["eval_digest"]
+    assert later["train_digest"] != first["train_digest"]
+    assert later["golden_digest"] == first["golden_digest"]
+
+
+def test_nothing_new_is_a_skip_before_any_data_is_read(tmp_path: Path) -> None:
+    found = run(tmp_path, seen=10, learned=7)
+    assert found["skip"] == "nothing new arrived since 10"
+    assert "samples" not in found
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_pipeline_without_a_golden_set_has_none(tmp_path: Path) -> None:
+    found = run(tmp_path, "NoGolden")
+    assert (found["golden_samples"], found["golden_digest"]) == (None, None)
+
+
+def test_a_pipeline_without_a_source_counts_what_its_module_gives(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="the training window has 0 rows"):
+        run(tmp_path, "NoSource")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("EmptyGolden", "the golden set has 0 rows"),
+        ("EmptyGoldenPair", "the golden set has 0 rows"),
+        ("NothingHeldOut", "the rolling evaluation set has 0 rows"),
+        ("NothingToTrainOn", "the training window has 0 rows"),
+    ],
+)
+def test_a_set_without_rows_is_named_with_the_next_step(tmp_path: Path, name: str, words: str) -> None:
+    with pytest.raises(DataError, match=words) as caught:
+        run(tmp_path, name)
+    assert int(caught.value.exit_code) == 2
+    assert caught.value.next_step
+
+
+def test_a_sample_of_the_wrong_size_is_named(tmp_path: Path) -> None:
+    with pytest.raises(PipelineError, match=r"sample_batch\(2\) returned 1 samples"):
+        run(tmp_path, "OneRowSample")

@@ -1,0 +1,246 @@
+"""The stages of a retrain without a process: they answer at once with what real ones answer, and step the clock.
+
+`Walk` stands in the place of `run_stage` and of `fit`; `Store` in that of the tracker.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from plaster_ops.engines.artifact import Manifest, hash_files, spec_from_json, write_manifest
+from plaster_ops.plaster.evidence import write_raw
+from plaster_ops.plaster.timing import Timed
+from plaster_ops.plaster.turns import SINGLE, THROUGHPUT, Block
+from plaster_ops.ports import Availability, Coverage
+from plaster_ops.tracking.memory_store import MemoryTracker
+from plaster_ops.training.messages import FitOutcome, FitResult, FitSpec
+from tests.conftest import SteppedClock
+
+BACKEND = "tests.flow.walk:Backend"
+SECONDS = {"prepare": 1.0, "export": 2.0, "build": 4.0, "evaluate": 1.5, "measure": 5.0}
+FIT_S, LAUNCH_S, PARITY_S = 10.0, 3.0, 0.5
+SHAPE = ("float32[1, 8, 8]",)
+INPUTS = [{"name": "images", "dtype": "float32", "shape": [1, 8, 8], "ranges": []}]
+
+
+class Backend:
+    """A backend that is always there and builds what it is asked for; it is never loaded."""
+
+    name = BACKEND
+
+    def probe(self) -> Availability:
+        return Availability(ok=True)
+
+    def precisions(self) -> tuple[str, ...]:
+        return ("fp32", "int8")
+
+    def build(self, *_: Any) -> Coverage:
+        raise AssertionError("the build stage is doubled")
+
+    def load(self, *_: Any) -> Any:
+        raise AssertionError("the measure stage is doubled")
+
+
+class Store(MemoryTracker):
+    """A tracker in memory that has no runs of dead processes to close."""
+
+    def sweep_stale(self, *_: Any) -> list[str]:
+        return []
+
+
+@dataclass
+class Walk:
+    """What arrives and how good it turns out. `errors` maps a stage to what it raises.
+
+    `score_drop` is what the new engine loses against each earlier one, `slower` how much its latency grows,
+    `refused` the precisions that fail parity.
+    """
+
+    clock: SteppedClock
+    arrived: int = 10
+    holdout: int = 2
+    score_drop: float = 0.0
+    slower: float = 0.0
+    refused: tuple[str, ...] = ()
+    errors: dict[str, BaseException] = field(default_factory=dict)
+    calls: Counter[str] = field(default_factory=Counter)
+    specs: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    before: dict[str, Any] = field(default_factory=dict)
+    """Called before a stage of that name works."""
+
+    def run_stage(self, stage: str, spec: Mapping[str, Any], *, folder: Path, **more: Any) -> dict[str, Any]:
+        self._enter(stage, spec)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.clock.step(SECONDS[stage])
+        more["on_event"]({"event": "note", "text": f"{stage} works"})
+        found: dict[str, Any] = getattr(self, f"_{stage}")(spec, folder)
+        return found
+
+    def fit(self, spec: FitSpec, *, folder: Path, **_: Any) -> FitOutcome:
+        self._enter("fit", spec.to_json())
+        folder.mkdir(parents=True, exist_ok=True)
+        weights = folder / "weights.safetensors"
+        weights.write_bytes(b"weights of this fit")
+        self.clock.step(FIT_S + LAUNCH_S)
+        result = FitResult(
+            weights_file=str(weights),
+            weights_digest="w" * 64,
+            weights_bytes=19,
+            epochs=3,
+            steps=30,
+            fit_s=FIT_S,
+            samples_seen=240,
+            train_samples_per_s=24.0,
+            last_loss=0.1,
+            time_to_target_s=None,
+            reached_target=None,
+            resumed_from_epoch=None,
+            world_size=1,
+            accelerator="cpu",
+            lightning="pytorch_lightning",
+            rank_times_s=(FIT_S,),
+        )
+        return FitOutcome(result=result, wall_s=FIT_S + LAUNCH_S, launch_s=LAUNCH_S, attempts=1, restarts=0)
+
+    def _enter(self, stage: str, spec: Mapping[str, Any]) -> None:
+        self.calls[stage] += 1
+        self.specs[stage] = spec
+        if stage in self.before:
+            self.before[stage]()
+        if stage in self.errors:
+            raise self.errors[stage]
+
+    def _prepare(self, spec: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+        seen, learned = spec["seen"], spec["learned"]
+        cut = max(learned or 0, self.arrived - self.holdout)
+        found: dict[str, Any] = {
+            "window": {"learned": learned, "seen": seen, "cut": cut, "end": self.arrived},
+            "source": "counted",
+            "arrived_at": self.clock.epoch - 60.0,
+            "fresh_samples": self.arrived - (seen or 0),
+            "new_samples": self.arrived - (learned or 0),
+            "skip": f"nothing new arrived since {seen}" if seen == self.arrived else "",
+        }
+        if found["skip"]:
+            return found
+        (folder / "samples.safetensors").write_bytes(b"samples")
+        digests = {f"{name}_digest": name[0] * 64 for name in ("train", "eval", "golden")}
+        counts = {"train_samples": cut, "eval_samples": self.arrived - cut, "golden_samples": 5, "samples_kept": 2}
+        return found | digests | counts | {"better": "higher", "samples": str(folder / "samples.safetensors")}
+
+    def _export(self, spec: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+        assert Path(spec["weights"]).is_file()
+        facts = {"params_count": 100, "weights_bytes": 400, "layers_count": 2, "flops_uncounted_ops": []}
+        return {
+            "program": str(folder / "program.pt2"),
+            "graph_digest": "g" * 64,
+            "weights_digest": "w" * 64,
+            "inputs": INPUTS,
+            "outputs": ["output"],
+            "structure": "",
+            "facts": facts,
+            "torch": "2",
+        }
+
+    def _build(self, spec: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+        del folder
+        return make_engine(Path(spec["out"]), spec["spec"])
+
+    def _evaluate(self, spec: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+        labels = [row["label"] for row in spec["engines"]]
+        ok = not any(Path(row["folder"]).name.endswith(self.refused) for row in spec["engines"][:1] if self.refused)
+        del folder
+        return {
+            "better": "higher",
+            "sets": {
+                "rolling": self._scored(labels, "accuracy/rolling_score"),
+                "golden": self._scored(labels, "accuracy/engine_score"),
+            },
+            "parity": {"ok": ok, "cosine_min": 0.9999, "abs_err_max": 1e-6},
+            "parity_s": PARITY_S,
+            "accepted": ok,
+            "reason": "" if ok else "parity with eager failed: output is off",
+        }
+
+    def _scored(self, labels: list[str], key: str) -> dict[str, Any]:
+        score = {"value": 0.9, "ci95": [0.88, 0.92], "n": 500, "method": "proportion"}
+        drop = self.score_drop
+        paired = {
+            "key": key,
+            "delta": -drop,
+            "ci95": [-drop - 0.002, -drop + 0.002],
+            "ci90": [-drop - 0.0015, -drop + 0.0015],
+            "p_value": 1e-6 if drop else 1.0,
+            "method": "mcnemar_midp",
+            "n": 500,
+            "gained": 0,
+            "lost": round(500 * drop),
+        }
+        now = score | {"value": 0.9 - drop}
+        return {
+            "n": 500,
+            "engines": {label: now if i == 0 else score for i, label in enumerate(labels)},
+            "reference": now,
+            "agreement": None,
+            "paired": dict.fromkeys(labels[1:], paired),
+            "changed": dict.fromkeys(labels[1:]),
+        }
+
+    def _measure(self, spec: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+        labels = [row["label"] for row in spec["engines"]]
+        blocks = [block for i, label in enumerate(labels) for block in self._blocks(label, is_new=i == 0)]
+        write_raw(folder / "raw.npz", blocks)
+        result = {
+            "schema": 1,
+            **{name: spec[name] for name in ("process", "profile", "slo_ms", "device", "threads")},
+            "engines": {
+                row["label"]: {"folder": row["folder"], "load_s": 0.1, "first_inference_ms": 2.0}
+                for row in spec["engines"]
+            },
+            "search": None,
+            "chosen_batches": dict.fromkeys(labels, 8),
+            "energy": {"source": "none", "scope": "", "reason": "no NVML, no RAPL"},
+            "machine": {"notes": [], "suspect": None},
+            "peak_host_bytes": 1_000_000,
+        }
+        import json
+
+        (folder / "result.json").write_text(json.dumps(result), encoding="utf-8")
+        return result
+
+    def _blocks(self, label: str, *, is_new: bool) -> list[Block]:
+        factor = 1.0 + self.slower * is_new
+        blocks = []
+        for kind, batch, queries in ((SINGLE, 1, 200), (THROUGHPUT, 8, 200)):
+            for index in range(4):
+                latencies = [int(1_000_000 * factor) + 10 * (query % 7) for query in range(queries)]
+                timed = Timed(
+                    latencies_ns=latencies,
+                    start_ns=index * 10**9,
+                    window_ns=sum(latencies),
+                    cpu_s=sum(latencies) * 1e-9,
+                )
+                blocks.append(Block(kind=kind, label=label, index=index, position=index, batch=batch, timed=timed))
+        return blocks
+
+
+def make_engine(folder: Path, spec: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """An engine folder whose manifest is true; what the build stage would say of it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "model.bin").write_bytes(b"\x01" * 1000)
+    usual = {"backend": BACKEND, "precision": "fp32", "device": "cpu", "inputs": INPUTS, "batch": [1, 8, 64]}
+    manifest = Manifest(
+        spec=spec_from_json(spec or usual),
+        files=hash_files(folder),
+        versions=(("test", "1"),),
+        build_s=4.0,
+        coverage=Coverage(ops_total=10, ops_in_engine=10, flops_ratio=1.0, engines=1, graph_breaks=0),
+        effective_precision="fp32",
+        weights_digest="w" * 64,
+        graph_digest="g" * 64,
+        outputs=("output",),
+    )
+    write_manifest(folder, manifest)
+    return manifest.to_json() | {"folder": str(folder), "digest": manifest.digest}

@@ -1,0 +1,131 @@
+"""The measure stage with real torch engines in place of the registry's, and its evidence read back."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from plaster_ops.domain import metrics as m
+from plaster_ops.domain.card import Card, Status
+from plaster_ops.engines import registry
+from plaster_ops.flow.stages import measure
+from plaster_ops.plaster import energy, latency, profiles, throughput
+from plaster_ops.plaster.evidence import Evidence, load_evidence
+
+QUICK = profiles.Profile(
+    name="quick",
+    processes=2,
+    total_s=1000.0,
+    warmup_s=0.01,
+    warmup_limit_s=0.05,
+    single_s=0.1,
+    block_s=0.002,
+    probe_s=0.01,
+    search_limit_s=0.1,
+    throughput_s=0.1,
+    certify_limit_s=0.3,
+    energy_block_s=0.05,
+    eager_s=0.02,
+)
+
+
+class TorchEngine:
+    """A real model that runs in this process."""
+
+    opened: list[str] = []  # noqa: RUF012
+    closed: list[str] = []  # noqa: RUF012
+
+    def __init__(self, folder: Path) -> None:
+        self.name = folder.name
+        self.model = torch.nn.Linear(6, 3).eval()
+        self.opened.append(self.name)
+
+    def run(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        with torch.inference_mode():
+            return (self.model(inputs[0]),)
+
+    def effective_precision(self) -> str:
+        return "fp32"
+
+    def close(self) -> None:
+        self.closed.append(self.name)
+
+
+@pytest.fixture
+def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Evidence, list[dict[str, Any]], list[Any]]:
+    monkeypatch.setitem(profiles.PROFILES, "quick", QUICK)
+    monkeypatch.setattr(registry, "load_engine", TorchEngine)
+    TorchEngine.opened.clear()
+    TorchEngine.closed.clear()
+    samples = tmp_path / "samples.safetensors"
+    save_file({"g0/in0": torch.randn(20, 6)}, samples)
+    threads = torch.get_num_threads()
+    chosen, results, folders = None, [], []
+    events: list[Any] = []
+    for process in range(2):
+        folder = tmp_path / f"p{process}"
+        folder.mkdir()
+        spec = {
+            "engines": [{"label": label, "folder": str(tmp_path / label)} for label in ("now", "then")],
+            "samples": str(samples),
+            "profile": "quick",
+            "process": process,
+            "slo_ms": 1000.0,
+            "batches": [1, 2],
+            "threads": 1,
+            "device": "cpu",
+            "chosen_batches": chosen,
+            "eager": str(tmp_path / "eager"),
+        }
+        result = measure.run(spec, folder, events.append)
+        (folder / "result.json").write_text(json.dumps(result))
+        chosen = chosen or result["chosen_batches"]
+        results.append(result)
+        folders.append(folder)
+    torch.set_num_threads(threads)
+    return load_evidence(folders), results, events
+
+
+def test_two_processes_measure_all_engines_and_their_evidence_makes_a_card(
+    measured: tuple[Evidence, list[dict[str, Any]], list[Any]],
+) -> None:
+    evidence, results, events = measured
+    for label in ("now", "then"):
+        rows = [*latency.read(evidence, label), *throughput.read(evidence, label), *energy.read(evidence, label)]
+        card = Card.of(rows)
+        assert card.value(m.E2E_P50_MS) is not None
+        assert card.value(m.CPU_TIME_PER_INFERENCE_S) is not None
+        assert card.find(m.SLO_SAMPLES_PER_S) is not None
+    assert evidence.processes == 2
+    assert latency.p50_ms(evidence, "eager", "eager") is not None
+    p50, _ = latency.paired_ratios(evidence, "now", "then")
+    assert len(p50.per_process) == 2
+    assert (results[0]["search"] is None, results[1]["search"] is None) == (False, True)
+    assert results[0]["chosen_batches"] == results[1]["chosen_batches"]
+    assert events[-1]["done"] == events[-1]["total"]
+    assert results[0]["input_shapes"] == ["6"]
+
+
+def test_the_order_of_loading_alternates_and_every_engine_is_closed(
+    measured: tuple[Evidence, list[dict[str, Any]], list[Any]],
+) -> None:
+    assert TorchEngine.opened == ["now", "then", "eager", "eager", "then", "now"]
+    assert sorted(TorchEngine.closed) == sorted(TorchEngine.opened)
+    for result in measured[1]:
+        for row in result["engines"].values():
+            assert row["load_s"] >= 0.0
+            assert row["first_inference_ms"] > 0.0
+            assert row["effective_precision"] == "fp32"
+
+
+def test_a_machine_without_counters_gives_a_reason_instead_of_joules(
+    measured: tuple[Evidence, list[dict[str, Any]], list[Any]],
+) -> None:
+    row = energy.read(measured[0], "now")[0]
+    if row.status is Status.NOT_MEASURED:
+        assert "RAPL" in str(row.reason)
+    else:
+        assert str(row.reason).startswith("scope: cpu package")

@@ -1,0 +1,312 @@
+"""From blocks to rows: latency, throughput and energy, and the paired ratios that compare consumes."""
+
+import math
+
+import numpy as np
+import pytest
+
+from plaster_ops.domain import metrics as m
+from plaster_ops.domain.card import Card, Reading, Row, Status, Unmeasured
+from plaster_ops.domain.metrics import Metric
+from plaster_ops.domain.sample import PairedRatios
+from plaster_ops.plaster import energy, latency, throughput
+from plaster_ops.plaster.evidence import Evidence, MeasuredBlock
+from plaster_ops.plaster.meter import EnergyWindow
+from plaster_ops.plaster.pairing import trimmed_mean
+from tests.plaster.doubles import block, evidence
+
+MS = 1_000_000
+
+
+def row_of(rows: list[Row], metric: Metric) -> Row:
+    (found,) = [row for row in rows if row.metric.key == metric.key]
+    return found
+
+
+def value_of(rows: list[Row], metric: Metric) -> float:
+    row = row_of(rows, metric)
+    assert isinstance(row, Reading), row
+    return row.value
+
+
+def noisy(
+    label: str,
+    factor: float,
+    *,
+    processes: int = 2,
+    blocks: int = 30,
+    queries: int = 40,
+    kind: str = "single",
+    seed: int = 1,
+) -> list[MeasuredBlock]:
+    """Latencies around `factor` ms, with a machine that drifts by 30 % over each process and restarts 3 % apart."""
+    found = []
+    for process in range(processes):
+        machine = np.random.default_rng((seed, process))
+        own = np.random.default_rng((seed, process, len(label), ord(label[0])))
+        restart = math.exp(machine.normal(0, 0.03))
+        for index in range(blocks):
+            drift = 1 + 0.3 * index / blocks
+            taken = factor * restart * drift * np.exp(own.normal(0, 0.05, queries))
+            found.append(block(label, index, (taken * MS).astype(int), process=process, kind=kind))
+    return found
+
+
+# ---- latency ---------------------------------------------------------------------------------------------------------
+def test_latency_rows_are_the_pooled_nearest_rank_percentiles() -> None:
+    blocks = [block("now", i, range((100 * i + 1) * 1000, (100 * i + 101) * 1000, 1000)) for i in range(10)]
+    rows = latency.read(evidence(blocks), "now")
+    assert value_of(rows, m.E2E_P50_MS) == pytest.approx(0.5)
+    assert value_of(rows, m.E2E_P90_MS) == pytest.approx(0.9)
+    assert value_of(rows, m.E2E_P99_MS) == pytest.approx(0.99)
+    assert value_of(rows, m.E2E_P99_ES_MS) == pytest.approx(0.999)
+    assert value_of(rows, m.E2E_MAX_MS) == pytest.approx(1.0)
+    assert value_of(rows, m.E2E_MEAN_MS) == pytest.approx(0.5005)
+    assert value_of(rows, m.SAMPLES_COUNT) == 1000
+    assert value_of(rows, m.FIRST_INFERENCE_MS) == 3.0
+    assert value_of(rows, m.ENGINE_LOAD_S) == 0.5
+    Card.of(rows)
+
+
+def test_an_interval_reaches_as_far_as_the_processes_disagree() -> None:
+    blocks = [block("now", i, [MS] * 100, process=0) for i in range(5)]
+    blocks += [block("now", i, [round(1.2 * MS)] * 100, process=1) for i in range(5)]
+    row = row_of(latency.read(evidence(blocks), "now"), m.E2E_P50_MS)
+    assert isinstance(row, Reading)
+    assert row.ci95 == (pytest.approx(1.0), pytest.approx(1.2))
+    assert row.n == 1000
+
+
+@pytest.mark.parametrize(("queries", "p99", "estimate"), [(367, False, False), (368, True, False), (662, True, True)])
+def test_p99_needs_368_queries_and_its_upper_estimate_662(queries: int, p99: bool, estimate: bool) -> None:
+    rows = latency.read(evidence([block("now", 0, [MS] * queries)]), "now")
+    assert isinstance(row_of(rows, m.E2E_P99_MS), Reading) is p99
+    assert isinstance(row_of(rows, m.E2E_P99_ES_MS), Reading) is estimate
+    if not p99:
+        assert "needs 368" in str(row_of(rows, m.E2E_P99_MS).reason)
+
+
+def test_a_handful_of_queries_gives_a_median_and_says_what_the_rest_would_need() -> None:
+    rows = latency.read(evidence([block("now", i, [MS, 2 * MS]) for i in range(4)]), "now")
+    assert value_of(rows, m.E2E_P50_MS) == 1.0
+    assert row_of(rows, m.E2E_P90_MS).reason == "8 queries; this percentile needs 36"
+    assert isinstance(row_of(rows, m.AUTOCORR1_RATIO), Unmeasured)
+
+
+def test_latency_that_never_settles_is_unstable() -> None:
+    wild = [block("now", i, [round(MS * 1.3**i)] * 20) for i in range(12)]
+    row = row_of(latency.read(evidence(wild), "now"), m.E2E_P50_MS)
+    assert row.status is Status.UNSTABLE
+    calm = [block("now", i, [MS] * 20) for i in range(12)]
+    assert row_of(latency.read(evidence(calm), "now"), m.E2E_P50_MS).status is Status.MEASURED
+
+
+def test_a_suspect_machine_makes_suspect_rows() -> None:
+    spoiled = evidence([block("now", 0, [MS] * 50)], machine={"notes": [], "suspect": "steal"})
+    for rows, metric in ((latency.read(spoiled, "now"), m.E2E_P50_MS), (latency.read(spoiled, "now"), m.E2E_MEAN_MS)):
+        assert row_of(rows, metric).status is Status.SUSPECT
+
+
+def test_foreign_load_is_written_beside_the_value() -> None:
+    noted = evidence([block("now", 0, [MS] * 50)], machine={"notes": ["other processes used 40 %"], "suspect": ""})
+    row = row_of(latency.read(noted, "now"), m.E2E_P50_MS)
+    assert (row.status, row.reason) == (Status.MEASURED, "other processes used 40 %")
+
+
+def test_neighbouring_queries_that_resemble_each_other_show_in_the_autocorrelation() -> None:
+    generator = np.random.default_rng(5)
+    slow = np.repeat(generator.random(200) + 0.5, 10)
+    alone = generator.random(2000) + 0.5
+    correlated = latency.read(evidence([block("now", 0, (slow * MS).astype(int))]), "now")
+    independent = latency.read(evidence([block("now", 0, (alone * MS).astype(int))]), "now")
+    assert value_of(correlated, m.AUTOCORR1_RATIO) > 0.7
+    assert abs(value_of(independent, m.AUTOCORR1_RATIO)) < 0.1
+
+
+def test_an_engine_nobody_measured_has_a_reason_for_every_letter() -> None:
+    other = evidence([block("now", 0, [MS] * 50)])
+    for room, metric in (
+        (latency, m.E2E_P50_MS),
+        (throughput, m.SLO_SAMPLES_PER_S),
+        (energy, m.INFERENCES_PER_J),
+    ):
+        assert "'then' was not measured" in str(row_of(room.read(other, "then"), metric).reason)
+        assert room.paired_ratios(other, "now", "then") == ()
+    assert latency.p50_ms(other, "then") is None
+    assert latency.p50_ms(other, "now") == 1.0
+
+
+# ---- pairs -----------------------------------------------------------------------------------------------------------
+def test_paired_ratios_find_a_20_percent_change_under_a_drift_of_30_percent() -> None:
+    p50, p90 = latency.paired_ratios(evidence(noisy("now", 1.2) + noisy("then", 1.0)), "now", "then")
+    assert (p50.key, p90.key) == (m.E2E_P50_MS.key, m.E2E_P90_MS.key)
+    for process in range(2):
+        assert p50.per_process[process] == pytest.approx(math.log(1.2), abs=0.01)
+        assert p50.within_se[process] < 0.005
+    assert p50.pairs == (30, 30)
+
+
+def test_two_copies_of_one_engine_differ_by_no_more_than_their_error_says() -> None:
+    within = 0
+    for seed in range(40):
+        pair = evidence(noisy("now", 1.0, seed=seed, processes=1) + noisy("then", 1.0, seed=seed, processes=1))
+        (ratio, _) = latency.paired_ratios(pair, "now", "then")
+        within += abs(ratio.per_process[0]) <= 2.2 * ratio.within_se[0]
+    assert within >= 36
+
+
+def test_one_preempted_block_does_not_move_the_ratio() -> None:
+    blocks = noisy("now", 1.0, processes=1) + noisy("then", 1.0, processes=1)
+    spoiled = [block("now", b.index, b.latencies_ns * 50) if (b.label, b.index) == ("now", 7) else b for b in blocks]
+    (calm, _), (hit, _) = (latency.paired_ratios(evidence(found), "now", "then") for found in (blocks, spoiled))
+    assert hit.per_process[0] == pytest.approx(calm.per_process[0], abs=0.005)
+
+
+def test_a_process_with_one_pair_says_nothing() -> None:
+    blocks = [block(label, 0, [MS], process=0) for label in ("now", "then")]
+    assert latency.paired_ratios(evidence(blocks), "now", "then") == ()
+    blocks += [block(label, i, [MS], process=1) for label in ("now", "then") for i in range(3)]
+    assert latency.paired_ratios(evidence(blocks), "now", "then")[0].pairs == (3,)
+
+
+def test_blocks_without_a_partner_are_left_out() -> None:
+    blocks = [block("now", i, [2 * MS]) for i in range(5)] + [block("then", i, [MS]) for i in range(3)]
+    (ratio, _) = latency.paired_ratios(evidence(blocks), "now", "then")
+    assert ratio.pairs == (3,)
+    assert ratio.per_process == (pytest.approx(math.log(2)),)
+
+
+def test_the_trimmed_mean_and_its_error_are_those_of_yuen() -> None:
+    mean, error = trimmed_mean([1.0, 2.0, 3.0, 4.0, 100.0])
+    assert mean == 3.0
+    assert error == pytest.approx(math.sqrt((1 + 1 + 0 + 1 + 1) / (3 * 2)))
+    assert trimmed_mean([2.0, 4.0]) == (3.0, 1.0)
+
+
+def test_paired_ratios_survive_json_and_refuse_to_be_empty() -> None:
+    ratios = PairedRatios(key="latency/e2e_p50_ms", per_process=(0.1,), within_se=(0.01,), pairs=(4,))
+    assert PairedRatios.from_json(ratios.to_json()) == ratios
+    with pytest.raises(ValueError, match="no process"):
+        PairedRatios(key="k", per_process=(), within_se=(), pairs=())
+    with pytest.raises(ValueError, match="differ in length"):
+        PairedRatios(key="k", per_process=(1.0,), within_se=(), pairs=(1,))
+
+
+# ---- throughput ------------------------------------------------------------------------------------------------------
+def saturated(latency_ms: float, queries: int, *, slow: int = 0, slow_ms: float = 20.0, batch: int = 8) -> Evidence:
+    taken = [round(slow_ms * MS)] * slow + [round(latency_ms * MS)] * (queries - slow)
+    parts = [block("now", i, taken[i::8], kind="throughput", batch=batch) for i in range(8)]
+    return evidence([*parts, block("now", 0, [MS] * 100)], chosen_batches={"now": batch})
+
+
+def test_a_certified_batch_gives_samples_per_second() -> None:
+    rows = throughput.read(saturated(2.0, 800), "now")
+    assert value_of(rows, m.SLO_SAMPLES_PER_S) == pytest.approx(4000)
+    row = row_of(rows, m.SLO_SAMPLES_PER_S)
+    assert isinstance(row, Reading)
+    assert row.ci95 == (pytest.approx(4000), pytest.approx(4000))
+    assert row.n == 800
+    assert value_of(rows, m.SLO_BATCH_COUNT) == 8
+    assert value_of(rows, m.SLO_P99_AT_MAX_MS) == pytest.approx(2.0)
+    assert value_of(rows, m.GOODPUT_RATIO) == 1.0
+    assert value_of(rows, m.BATCH1_SAMPLES_PER_S) == pytest.approx(1000)
+    assert value_of(rows, m.SLO_LIMIT_MS) == 7.0
+
+
+def test_too_few_queries_are_not_certified() -> None:
+    row = row_of(throughput.read(saturated(2.0, 210), "now"), m.SLO_SAMPLES_PER_S)
+    assert row.status is Status.FAILED
+    assert row.reason == "not certified: 210 of 459 queries in the smoke profile"
+
+
+def test_slow_queries_raise_the_number_that_certifies() -> None:
+    row = row_of(throughput.read(saturated(2.0, 600, slow=1), "now"), m.SLO_SAMPLES_PER_S)
+    assert row.reason == "not certified: 600 of 662 queries with 1 above 7 ms in the smoke profile"
+
+
+def test_an_infeasible_limit_names_the_best_p99() -> None:
+    rows = throughput.read(saturated(12.3, 600, batch=1), "now")
+    row = row_of(rows, m.SLO_SAMPLES_PER_S)
+    assert isinstance(row, Unmeasured)
+    assert row.reason == "slo_infeasible: best p99 12.3 ms > 7 ms at batch 1"
+    assert value_of(rows, m.GOODPUT_RATIO) == 0.0
+
+
+def search(ended: str) -> dict[str, object]:
+    probes = [{"batch": b, "total_per_s": 1000.0 * b, "queries": 20} for b in (1, 2, 16)]
+    return {"now": {"ended": ended, "probes": probes}}
+
+
+def test_the_unbounded_maximum_comes_from_a_finished_search() -> None:
+    base = saturated(2.0, 800)
+    found = evidence(list(base.all_blocks), search=search("gain"), chosen_batches={"now": 8})
+    rows = throughput.read(found, "now")
+    assert value_of(rows, m.OFFLINE_SAMPLES_PER_S) == 16_000
+    assert value_of(rows, m.OFFLINE_BATCH_COUNT) == 16
+    assert value_of(rows, m.SLO_COST_RATIO) == pytest.approx(0.25)
+
+
+def test_a_search_that_ran_out_of_time_gives_no_maximum() -> None:
+    base = saturated(2.0, 800)
+    rows = throughput.read(evidence(list(base.all_blocks), search=search("time")), "now")
+    assert "ran out of time at batch 16" in str(row_of(rows, m.OFFLINE_SAMPLES_PER_S).reason)
+
+
+def test_throughput_pairs_compare_rates_at_each_engines_own_batch() -> None:
+    blocks = [block("now", i, [4 * MS] * 5, kind="throughput", batch=8) for i in range(6)]
+    blocks += [block("then", i, [MS] * 5, kind="throughput", batch=1) for i in range(6)]
+    (ratio,) = throughput.paired_ratios(evidence(blocks), "now", "then")
+    assert ratio.key == m.SLO_SAMPLES_PER_S.key
+    assert ratio.per_process == (pytest.approx(math.log(2)),)
+
+
+# ---- energy ----------------------------------------------------------------------------------------------------------
+def metered(label: str, joules: float, *, updates: int = 5, blocks: int = 6) -> list[MeasuredBlock]:
+    window = EnergyWindow(joules=joules, window_s=0.5, inferences=100, updates=updates)
+    return [block(label, i, [MS] * 25, kind="throughput", batch=4, cpu_s=0.05, energy=window) for i in range(blocks)]
+
+
+NVML = {"source": "nvml", "scope": "gpu", "reason": ""}
+
+
+def test_without_a_counter_there_is_no_joule_row_but_cpu_time_is_measured() -> None:
+    rows = energy.read(evidence(metered("now", 1.0)), "now")
+    assert [row.metric.key for row in rows] == [m.INFERENCES_PER_J.key, m.CPU_TIME_PER_INFERENCE_S.key]
+    assert row_of(rows, m.INFERENCES_PER_J).reason == "no counter here"
+    assert value_of(rows, m.CPU_TIME_PER_INFERENCE_S) == pytest.approx(0.0005)
+
+
+def test_a_counter_gives_inferences_per_joule_with_its_scope() -> None:
+    rows = energy.read(evidence(metered("now", 50.0), energy=NVML), "now")
+    row = row_of(rows, m.INFERENCES_PER_J)
+    assert isinstance(row, Reading)
+    assert (row.value, row.reason, row.n) == (2.0, "scope: gpu", 600)
+    assert value_of(rows, m.GPU_ENERGY_PER_INFERENCE_J) == 0.5
+    assert value_of(rows, m.ENERGY_WINDOW_S) == 3.0
+
+
+def test_rapl_joules_are_the_cpu_packages() -> None:
+    rows = energy.read(
+        evidence(metered("now", 50.0), energy={"source": "rapl", "scope": "cpu package", "reason": ""}), "now"
+    )
+    assert value_of(rows, m.CPU_ENERGY_PER_INFERENCE_J) == 0.5
+
+
+def test_few_steps_of_the_counter_are_suspect() -> None:
+    row = row_of(energy.read(evidence(metered("now", 50.0, updates=1), energy=NVML), "now"), m.INFERENCES_PER_J)
+    assert row.status is Status.SUSPECT
+    assert "only 6 steps" in str(row.reason)
+
+
+def test_a_counter_that_did_not_move_gives_no_joules() -> None:
+    still = [block("now", i, [MS] * 5, kind="throughput") for i in range(4)]
+    row = row_of(energy.read(evidence(still, energy=NVML), "now"), m.INFERENCES_PER_J)
+    assert isinstance(row, Unmeasured)
+    assert "did not move" in row.reason
+
+
+def test_energy_pairs_are_cpu_time_and_joules() -> None:
+    blocks = metered("now", 25.0) + metered("then", 50.0)
+    cpu, joules = energy.paired_ratios(evidence(blocks, energy=NVML), "now", "then")
+    assert (cpu.key, cpu.per_process) == (m.CPU_TIME_PER_INFERENCE_S.key, (0.0,))
+    assert (joules.key, joules.per_process) == (m.INFERENCES_PER_J.key, (pytest.approx(math.log(2)),))

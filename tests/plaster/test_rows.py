@@ -1,0 +1,244 @@
+"""Rows of accuracy, size, programmability and learning from plain mappings."""
+
+import json
+from typing import Any
+
+import pytest
+import torch
+from torchmetrics.classification import MulticlassAccuracy
+from torchmetrics.regression import R2Score
+
+from plaster_ops.domain import metrics as m
+from plaster_ops.domain.card import Card, Reading, Row, Unmeasured
+from plaster_ops.domain.metrics import Better, Metric
+from plaster_ops.plaster import accuracy, learning, programmability, size
+from plaster_ops.plaster.answers import Answers
+
+
+def value_of(rows: list[Row], metric: Metric) -> float | None:
+    (row,) = [row for row in rows if row.metric.key == metric.key]
+    return row.value if isinstance(row, Reading) else None
+
+
+def reason_of(rows: list[Row], metric: Metric) -> str | None:
+    (row,) = [row for row in rows if row.metric.key == metric.key]
+    return row.reason
+
+
+def keys(rows: list[Row]) -> set[str]:
+    return {row.metric.key for row in rows}
+
+
+def answers(wrong: int, n: int = 100) -> list[Answers]:
+    truth = torch.arange(n) % 3
+    said = truth.clone()
+    said[:wrong] += 1
+    return [Answers(outputs=torch.nn.functional.one_hot(said % 3, 3).float(), targets=truth, n=n)]
+
+
+@pytest.fixture
+def evaluation() -> dict[str, Any]:
+    metric = MulticlassAccuracy(num_classes=3, average="micro")
+    engines = {"now": answers(4), "then": answers(10)}
+    found = {
+        "better": "higher",
+        "sets": {
+            "rolling": accuracy.judge_set(metric, engines, which="rolling", reference=answers(5)),
+            "golden": accuracy.judge_set(metric, {"now": answers(1, 40), "then": answers(2, 40)}, which="golden"),
+        },
+        "parity": {"cosine_min": 0.999, "abs_err_max": 0.01},
+    }
+    return dict(json.loads(json.dumps(found)))
+
+
+def test_the_headline_is_the_golden_score_and_the_rolling_one_stands_beside_it(evaluation: dict[str, Any]) -> None:
+    rows = accuracy.read(evaluation, "now", baseline="then")
+    assert value_of(rows, m.ENGINE_SCORE) == pytest.approx(39 / 40)
+    assert value_of(rows, m.ROLLING_SCORE) == pytest.approx(0.96)
+    assert value_of(rows, m.REFERENCE_SCORE) == pytest.approx(0.95)
+    assert value_of(rows, m.RETAINED_RATIO) == pytest.approx(0.96 / 0.95)
+    assert value_of(rows, m.AGREEMENT_RATIO) == pytest.approx(0.99)
+    assert value_of(rows, m.CHURN_VS_LAST_RATIO) == pytest.approx(0.06)
+    assert value_of(rows, m.NEGATIVE_FLIPS_VS_LAST_RATIO) == 0.0
+    assert value_of(rows, m.MCNEMAR_PVALUE) == pytest.approx(2 * 0.5 / 2**6)
+    assert value_of(rows, m.OUTPUT_COSINE_MIN_RATIO) == 0.999
+    assert value_of(rows, m.EVAL_SAMPLES_COUNT) == 100
+    assert value_of(rows, m.GOLDEN_SAMPLES_COUNT) == 40
+    assert all(row.direction is Better.HIGHER for row in rows if row.metric is m.ENGINE_SCORE)
+    Card.of(rows)
+
+
+def test_the_baseline_has_its_own_scores_and_nothing_of_the_reference(evaluation: dict[str, Any]) -> None:
+    rows = accuracy.read(evaluation, "then")
+    assert value_of(rows, m.ENGINE_SCORE) == pytest.approx(38 / 40)
+    assert value_of(rows, m.ROLLING_SCORE) == pytest.approx(0.9)
+    assert m.REFERENCE_SCORE.key not in keys(rows)
+
+
+def test_without_a_golden_set_the_headline_is_the_rolling_score_and_says_so(evaluation: dict[str, Any]) -> None:
+    evaluation["sets"]["golden"] = None
+    rows = accuracy.read(evaluation)
+    assert value_of(rows, m.ENGINE_SCORE) == pytest.approx(0.96)
+    assert reason_of(rows, m.ENGINE_SCORE) == "rolling set: no golden set"
+    assert {p.key for p in accuracy.paired_differences(evaluation, "then")} == {m.ENGINE_SCORE.key, m.ROLLING_SCORE.key}
+
+
+def test_paired_differences_are_keyed_by_their_set(evaluation: dict[str, Any]) -> None:
+    golden, rolling = accuracy.paired_differences(evaluation, "then")
+    assert (golden.key, golden.n) == (m.ENGINE_SCORE.key, 40)
+    assert (rolling.key, rolling.n, rolling.delta) == (m.ROLLING_SCORE.key, 100, pytest.approx(0.06))
+    assert accuracy.paired_differences(evaluation, "nobody") == ()
+
+
+def test_an_engine_that_was_not_scored_has_a_reason(evaluation: dict[str, Any]) -> None:
+    assert "'nobody' was not scored" in str(reason_of(accuracy.read(evaluation, "nobody"), m.ENGINE_SCORE))
+
+
+def test_a_score_below_zero_is_lost_not_retained() -> None:
+    truth = torch.linspace(-1, 1, 50)
+    engines = {"now": [Answers(outputs=-truth, targets=truth, n=50)]}
+    reference = [Answers(outputs=truth * 0.9, targets=truth, n=50)]
+    section = accuracy.judge_set(R2Score(), engines, which="rolling", reference=reference, budget_s=0.2)
+    rows = accuracy.read({"better": "higher", "sets": {"rolling": section, "golden": None}})
+    assert m.RETAINED_RATIO.key not in keys(rows)
+    assert value_of(rows, m.LOST_SCORE) == pytest.approx(0.99 + 3.0, abs=0.01)
+    assert m.AGREEMENT_RATIO.key not in keys(rows)
+
+
+def test_retained_is_turned_round_where_lower_is_better() -> None:
+    scored = {"value": 2.0, "ci95": None, "n": 9, "method": "mean"}
+    section = {
+        "n": 9,
+        "engines": {"now": scored},
+        "reference": scored | {"value": 1.0},
+        "agreement": None,
+        "paired": {},
+        "changed": {},
+    }
+    rows = accuracy.read({"better": "lower", "sets": {"rolling": section, "golden": None}})
+    assert value_of(rows, m.RETAINED_RATIO) == 0.5
+    section["reference"] = None
+    rows = accuracy.read({"better": "lower", "sets": {"rolling": section, "golden": None}})
+    assert "no eager reference" in str(reason_of(rows, m.REFERENCE_SCORE))
+
+
+FACTS = {
+    "params_count": 100,
+    "params_trainable_count": 90,
+    "weights_bytes": 400,
+    "layers_count": 3,
+    "depth_count": 7,
+    "nodes_count": 20,
+    "sample_macs": 1000,
+    "flops_uncounted_ops": ["aten.erf"],
+    "connections_effective_count": 95,
+}
+MANIFEST = {
+    "files": [{"name": "a.xml", "bytes": 50}, {"name": "a.bin", "bytes": 150}],
+    "build_s": 1.5,
+    "coverage": {
+        "ops_total": 8,
+        "ops_in_engine": 6,
+        "flops_ratio": 0.9,
+        "engines": 2,
+        "graph_breaks": 1,
+        "fallback_ops": ["aten.sort", "aten.sort"],
+    },
+}
+
+
+def test_size_sums_the_engines_files_and_repeats_the_graphs_facts() -> None:
+    rows = size.read(FACTS, MANIFEST, 12345)
+    assert value_of(rows, m.ENGINE_BYTES) == 200
+    assert value_of(rows, m.COMPRESSION_RATIO) == 2.0
+    assert value_of(rows, m.SAMPLE_MACS) == 1000
+    assert value_of(rows, m.FLOPS_UNCOUNTED_OPS_COUNT) == 1
+    assert reason_of(rows, m.FLOPS_UNCOUNTED_OPS_COUNT) == "aten.erf"
+    assert value_of(rows, m.PEAK_HOST_BYTES) == 12345
+    Card.of(rows)
+
+
+def test_size_says_what_the_graph_does_not_tell() -> None:
+    rows = size.read({}, MANIFEST)
+    assert isinstance(next(row for row in rows if row.metric is m.DEPTH_COUNT), Unmeasured)
+    assert m.COMPRESSION_RATIO.key not in keys(rows)
+    assert "no engine was measured" in str(reason_of(rows, m.PEAK_HOST_BYTES))
+
+
+TRIED = [
+    {"backend": "tensorrt", "precision": "fp32", "ok": False, "reason": "no CUDA device"},
+    {"backend": "openvino", "precision": "fp32", "ok": True, "reason": None},
+]
+
+
+def test_programmability_counts_coverage_pieces_and_attempts() -> None:
+    rows = programmability.read(MANIFEST, TRIED, eager_p50_ms=3.0, p50_ms=1.5)
+    assert value_of(rows, m.ENGINE_FLOPS_RATIO) == 0.9
+    assert value_of(rows, m.ENGINE_OPS_RATIO) == 0.75
+    assert value_of(rows, m.ENGINES_COUNT) == 2
+    assert value_of(rows, m.UNSUPPORTED_OP_KINDS_COUNT) == 1
+    assert reason_of(rows, m.UNSUPPORTED_OP_KINDS_COUNT) == "aten.sort"
+    assert value_of(rows, m.PRECISIONS_TRIED_COUNT) == 2
+    assert value_of(rows, m.PRECISIONS_PASSED_COUNT) == 1
+    assert reason_of(rows, m.PRECISIONS_PASSED_COUNT) == "tensorrt fp32: no CUDA device"
+    assert value_of(rows, m.BUILD_COLD_S) == 1.5
+    assert value_of(rows, m.SPEEDUP_VS_EAGER_RATIO) == 2.0
+    Card.of(rows)
+
+
+def test_a_reused_engine_has_no_build_time_and_no_eager_means_no_speedup() -> None:
+    rows = programmability.read(MANIFEST, TRIED, decision="reuse")
+    assert "reuse" in str(reason_of(rows, m.BUILD_COLD_S))
+    assert "eager was not measured" in str(reason_of(rows, m.SPEEDUP_VS_EAGER_RATIO))
+
+
+def test_an_empty_graph_has_no_share_of_operators() -> None:
+    manifest = MANIFEST | {"coverage": MANIFEST["coverage"] | {"ops_total": 0}}  # type: ignore[operator]
+    assert reason_of(programmability.read(manifest, []), m.ENGINE_OPS_RATIO) == "the graph holds no operator"
+
+
+FIT = {
+    "train_samples_per_s": 500.0,
+    "epochs": 4,
+    "time_to_target_s": 2.5,
+    "reached_target": True,
+    "rank_times_s": (10.0, 12.5),
+}
+
+
+def test_learning_tells_the_way_from_the_datum_to_the_deployed_engine() -> None:
+    rows = learning.read(
+        train_to_engine_s=30.0,
+        cycle_s=90.0,
+        fit=FIT,
+        train_wall_s=12.0,
+        restarts=1,
+        new_samples=220,
+        arrived_at_s=1000.0,
+        deployed_at_s=1100.0,
+    )
+    assert value_of(rows, m.TRAIN_TO_ENGINE_S) == 30.0
+    assert value_of(rows, m.DATA_TO_DEPLOY_S) == 100.0
+    assert value_of(rows, m.TRAIN_SAMPLES_PER_S) == 500.0
+    assert value_of(rows, m.DDP_RANK_SKEW_RATIO) == 1.25
+    assert value_of(rows, m.TIME_TO_TARGET_S) == 2.5
+    assert value_of(rows, m.RESTARTS_COUNT) == 1
+    Card.of(rows)
+
+
+@pytest.mark.parametrize(
+    ("reached", "reason"), [(None, "no target score was set"), (False, "the target score was not reached")]
+)
+def test_a_target_that_was_not_reached_has_no_time(reached: bool | None, reason: str) -> None:
+    fit = FIT | {"time_to_target_s": None, "reached_target": reached}
+    rows = learning.read(train_to_engine_s=1.0, cycle_s=None, fit=fit)
+    assert reason_of(rows, m.TIME_TO_TARGET_S) == reason
+
+
+def test_what_learning_does_not_know_it_says() -> None:
+    rows = learning.read(train_to_engine_s=1.0, cycle_s=None, fit={}, arrived_at_s=5.0)
+    assert "not promoted" in str(reason_of(rows, m.DATA_TO_DEPLOY_S))
+    assert reason_of(rows, m.DDP_RANK_SKEW_RATIO) == "one rank"
+    assert reason_of(rows, m.CYCLE_S) == "the command has not ended"
+    rows = learning.read(train_to_engine_s=1.0, cycle_s=1.0, fit={})
+    assert "does not say when data arrived" in str(reason_of(rows, m.DATA_TO_DEPLOY_S))

@@ -1,0 +1,121 @@
+"""The answer of a retrain as a table: seven letters, marks that need no colour, every reason told."""
+
+import re
+
+import pytest
+
+from plaster_ops.report.table import MARKS, comparison_view, markdown, print_view
+from tests.report.payloads import COMPARED, payload
+
+
+def text_of(capsys: pytest.CaptureFixture[str], width: int = 160, plain: bool = True, **changed: object) -> str:
+    print_view(comparison_view(payload(**changed), width=width, plain=plain), plain=plain, width=width)
+    return capsys.readouterr().out
+
+
+def line_of(text: str, name: str) -> str:
+    return next(line for line in text.splitlines() if f"{name} " in line and f"{name}:" not in line)
+
+
+def test_the_seven_letters_stand_in_order(capsys: pytest.CaptureFixture[str]) -> None:
+    text = text_of(capsys)
+    letters = re.findall(r"^([PLASTER])  ", text, flags=re.MULTILINE)
+    assert "".join(letters) == "PLASTER"
+
+
+def test_a_row_says_now_then_change_interval_limit_and_verdict(capsys: pytest.CaptureFixture[str]) -> None:
+    line = line_of(text_of(capsys), "e2e_p50_ms")
+    assert line.split("  ")[0] == "L"
+    for part in ("1.234 ms", "1 ms", "+9.1 %", "[+4.2 %, +14.3 %]", "5 %", "- worse"):
+        assert part in line
+
+
+def test_every_verdict_has_a_mark_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    text = text_of(capsys)
+    assert len(set(MARKS.values())) == len(MARKS) == 5
+    for shown in ("- worse", "+ better", "= same", "~ inconclusive", "x not comparable"):
+        assert shown in text
+
+
+def test_why_something_was_not_decided_stands_below_the_table(capsys: pytest.CaptureFixture[str]) -> None:
+    text = text_of(capsys)
+    assert "slo_samples_per_s: too_noisy: this comparison can show 9 %" in text
+    assert "inferences_per_j: no NVML, no RAPL" in text
+    assert "cpu_time_per_inference_s: not comparable: threads: 1 against 2" in text
+
+
+def test_a_metric_that_was_not_measured_says_so_and_shows_no_number(capsys: pytest.CaptureFixture[str]) -> None:
+    line = line_of(text_of(capsys), "inferences_per_j")
+    assert "not_measured" in line
+    assert "0" not in line
+
+
+def test_only_the_chosen_rows_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "e2e_p95_ms" not in text_of(capsys)
+
+
+def test_a_narrow_terminal_keeps_the_verdict_and_drops_the_interval(capsys: pytest.CaptureFixture[str]) -> None:
+    text = text_of(capsys, width=90)
+    assert "- worse" in text
+    assert "+4.2 %" not in text
+    assert all(len(line) <= 90 for line in text.splitlines() if "e2e_p50" in line)
+
+
+def test_what_is_piped_has_neither_colour_nor_boxes(capsys: pytest.CaptureFixture[str]) -> None:
+    text = text_of(capsys)
+    assert "\x1b" not in text
+    assert text.isascii()
+
+
+def test_the_head_names_run_data_engine_and_baseline(capsys: pytest.CaptureFixture[str]) -> None:
+    text = text_of(capsys)
+    assert text.startswith("digits   run #2   cron\n")
+    assert "start -> 996   new 443   trained on 697   held out 221" in text
+    assert "openvino fp32   build   warm start" in text
+    assert "last = #1, measured again, interleaved with the new engine" in text
+    stored = text_of(capsys, baseline={"index": 1, "id": "d", "which": "best", "how": "stored"})
+    assert "best = #1, stored numbers" in stored
+
+
+def test_the_end_names_verdict_reasons_phases_and_where_to_look(capsys: pytest.CaptureFixture[str]) -> None:
+    text = text_of(capsys)
+    assert "HELD\n    latency gate failed" in text
+    assert "wait 0.5  fit 9.2  other 0.0   total 9.8" in text
+    assert "plaster/digits run abc, model version 2" in text
+    mlflow = {"experiment": "e", "run_id": None, "model_version": None, "spooled": "connection refused"}
+    assert "not reached (connection refused); kept in the journal: plaster-ops sync" in text_of(capsys, mlflow=mlflow)
+
+
+def test_a_first_run_has_no_column_to_compare_with(capsys: pytest.CaptureFixture[str]) -> None:
+    text = text_of(capsys, baseline=None, comparison=[], verdict="baseline")
+    assert "verdict" not in text
+    assert "1.234 ms" in text
+    assert "BASELINE" in text
+
+
+def test_a_skip_is_told_without_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    nothing = {"from": 5, "to": 5, "new_samples": 0, "train_samples": None, "eval_samples": None}
+    text = text_of(
+        capsys, run=None, baseline=None, card=[], comparison=[], engine=None, data=nothing, verdict="skipped",
+        reasons=["nothing new arrived since 5"],
+    )  # fmt: skip
+    assert "PLASTER" not in text
+    assert "SKIPPED\n    nothing new arrived since 5" in text
+
+
+def test_markdown_is_one_table_whose_cells_are_escaped() -> None:
+    text = markdown(payload())
+    table = [line for line in text.splitlines() if line.startswith("|")]
+    assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table}) == 1
+    assert text.startswith("**digits** run #2: **held**\n")
+    assert "| L | e2e_p50_ms | 1.234 ms | 1 ms | +9.1 % | [+4.2 %, +14.3 %] | - worse |" in text
+    assert "- latency gate failed: 9 % slower | allowed 5 %" in text
+
+
+def test_markdown_without_a_baseline_has_three_columns() -> None:
+    text = markdown(payload(baseline=None, comparison=[]))
+    assert "|  | metric | now |\n| - | - | - |" in text
+
+
+def test_every_verdict_of_the_rule_was_shown_here() -> None:
+    assert {row["verdict"] for row in COMPARED} == set(MARKS)
