@@ -68,7 +68,9 @@ def rounds(project: Path, pair: tuple[str, str], count: int) -> None:
         for key in KEYS:
             told[key][rows[key]["verdict"]] += 1
         row = rows[KEYS[0]]
-        print(f"  {pair}: {seconds[-1]:.1f} s  p50 {row['change_ratio']:+.3f} {row['ci95']} {row['verdict']}", flush=True)
+        print(
+            f"  {pair}: {seconds[-1]:.1f} s  p50 {row['change_ratio']:+.3f} {row['ci95']} {row['verdict']}", flush=True
+        )
     print(f"{pair[0]} against {pair[1]}, {count} comparisons, longest {max(seconds):.1f} s")
     for key in KEYS:
         print(f"  {key:32} {dict(told[key])}")

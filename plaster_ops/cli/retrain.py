@@ -19,35 +19,40 @@ plaster-ops retrain mymodule:pipeline --profile smoke
 
 plaster-ops retrain --resume
 
-Exit codes: 0 done or nothing new; 2 wrong use; 3 held by a gate; 4 and 5 only with --fail-on; 6 a required gate was
-not measured; 10 training failed; 11 no engine; 12 nothing could be recorded; 75 busy; 124 timed out; 130/143 interrupted."""
+Exit codes: 0 done or nothing new; 2 wrong use; 3 held by a gate; 4 and 5 only with --fail-on; 6 a required gate
+was not measured; 10 training failed; 11 no engine; 12 nothing could be recorded; 75 busy; 124 timed out;
+130/143 interrupted."""
+
+
+_Compare = Annotated[
+    str, typer.Option("--compare", help="Baseline to show: last, champion, best, or a run (number or id).")
+]
+_Resume = Annotated[
+    str | None, typer.Option("--resume", help="Continue an unfinished run (the newest, or RUN).", metavar="[RUN]")
+]
+_Scratch = Annotated[bool, typer.Option("--scratch", help="Start from new weights, not from the champion's.")]
+_Devices = Annotated[int | None, typer.Option("--devices", min=1, help="DDP ranks on this machine.")]
+_Nodes = Annotated[int | None, typer.Option("--nodes", min=1, help="Machines; above 1 needs a launcher.")]
+_NoMeasure = Annotated[bool, typer.Option("--no-measure", help="Train and build, but do not time anything.")]
+_NoPromote = Annotated[bool, typer.Option("--no-promote", help="Hold the new engine whatever the gates say.")]
+_FailOn = Annotated[
+    str | None, typer.Option("--fail-on", help=f"Comma-separated verdicts that fail too: {', '.join(FAIL_ON)}.")
+]
+_DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
 
 
 def command(
     name: Name = None,
-    compare: Annotated[
-        str, typer.Option("--compare", help="Baseline to show: last, champion, best, or a run (number or id).")
-    ] = "last",
-    resume: Annotated[
-        str | None,
-        typer.Option("--resume", help="Continue an unfinished run (the newest, or RUN).", metavar="[RUN]"),
-    ] = None,
-    scratch: Annotated[
-        bool, typer.Option("--scratch", help="Start from new weights, not from the champion's.")
-    ] = False,
-    devices: Annotated[int | None, typer.Option("--devices", min=1, help="DDP ranks on this machine.")] = None,
-    nodes: Annotated[int | None, typer.Option("--nodes", min=1, help="Machines; above 1 needs a launcher.")] = None,
+    compare: _Compare = "last",
+    resume: _Resume = None,
+    scratch: _Scratch = False,
+    devices: _Devices = None,
+    nodes: _Nodes = None,
     profile: ProfileOption = None,
-    no_measure: Annotated[
-        bool, typer.Option("--no-measure", help="Train and build, but do not time anything.")
-    ] = False,
-    no_promote: Annotated[
-        bool, typer.Option("--no-promote", help="Hold the new engine whatever the gates say.")
-    ] = False,
-    fail_on: Annotated[
-        str | None, typer.Option("--fail-on", help=f"Comma-separated verdicts that fail too: {', '.join(FAIL_ON)}.")
-    ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
+    no_measure: _NoMeasure = False,
+    no_promote: _NoPromote = False,
+    fail_on: _FailOn = None,
+    dry_run: _DryRun = False,
     trigger: Annotated[str, typer.Option("--trigger", hidden=True)] = "manual",
     slot: Annotated[str | None, typer.Option("--slot", hidden=True)] = None,
     project: Project = None,

@@ -61,6 +61,8 @@ def _preferred(probe: Callable[[str], Availability]) -> list[str]:
 
 
 def _why_not(backend: str, precision: str, probe: Callable[[str], Availability]) -> str:
+    if ":" in backend:
+        return ""  # code of the user's own: it is imported by the build, never by this process
     if backend in NOT_IN_THIS_RELEASE:
         return f"backend {backend} is not built into this release"
     found = find_backend(backend)

@@ -15,7 +15,7 @@ _PATIENCE = 10
 _SPARE = 1.15
 _PROBE_COUNT = 4096
 _PROBE_TURNS = 4
-_DOUBTFUL = 0.003
+_TRIAL_SHARE = 0.25
 
 
 @dataclass(slots=True)
@@ -64,14 +64,14 @@ class Sustained:
         settled = dict(chosen)
         start = len(self.bench.blocks)
         while found:
-            self._take_rounds(settled, 0, self.profile.throughput_s / 4, certify=False)
+            self._take_rounds(settled, 0, self.profile.throughput_s * _TRIAL_SHARE, certify=False)
             smaller = step_down(found.probes, self._too_slow(settled, self.bench.blocks[start:]))
             if not smaller:
                 break
             del self.bench.blocks[start:]
             settled |= smaller
         begun = len(self.bench.blocks[start:]) // (2 * len(self.labels))
-        share = 0.75 if begun else 1.0
+        share = 1.0 - _TRIAL_SHARE if begun else 1.0
         self._take_rounds(settled, begun, self.profile.throughput_s * share, certify=True)
         return settled
 
@@ -97,7 +97,7 @@ class Sustained:
         return spent_s < (self.profile.certify_limit_s if needs_more else seconds)
 
     def _too_slow(self, chosen: Mapping[str, int], blocks: Sequence[Block]) -> dict[str, int]:
-        """Engines that will hardly be certified: at least two queries and more than 0.3 % of them over the limit.
+        """Engines that will not be certified if all processes go on like this trial: two slow queries at the least.
 
         One that shares its batch with such an engine goes with it, so that equal engines stay together, unless it is
         certified while the other is clearly over.
@@ -107,7 +107,10 @@ class Sustained:
             label: [latency for b in blocks if b.label == label for latency in b.timed.latencies_ns] for label in chosen
         }
         over = {label: sum(1 for latency_ns in seen[label] if latency_ns > limit_ns) for label in chosen}
-        slow = {label for label in chosen if over[label] >= 2 and over[label] > _DOUBTFUL * len(seen[label])}
+        scale = round(self.profile.processes / _TRIAL_SHARE)
+        slow = {
+            label for label in chosen if over[label] >= 2 and not passes(scale * len(seen[label]), scale * over[label])
+        }
         leaves_alone = {chosen[label] for label in slow if is_clearly_over(len(seen[label]), over[label])}
         takes_along = {chosen[label] for label in slow} - leaves_alone
         for label, batch in chosen.items():

@@ -1,5 +1,6 @@
 """A project folder with settings, and the command line run in this process."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ from plaster_ops.cli import app
 TOML = (
     'default = "digits"\n[pipelines.digits]\nref = "m.digits:pipeline"\n[pipelines.power]\nref = "m.power:pipeline"\n'
 )
+
+_STYLE = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @dataclass(frozen=True)
@@ -35,13 +38,14 @@ def project(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def command(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Runs `plaster-ops <arguments>` in the project's folder."""
+    """Runs `plaster-ops <arguments>` in the project's folder; what it wrote comes without colours."""
     monkeypatch.chdir(project)
+    monkeypatch.setenv("COLUMNS", "120")
 
     def run(*arguments: str) -> Ended:
         capsys.readouterr()
         code = app.run(arguments)
         captured = capsys.readouterr()
-        return Ended(code=code, out=captured.out, err=captured.err)
+        return Ended(code=code, out=_STYLE.sub("", captured.out), err=_STYLE.sub("", captured.err))
 
     return run

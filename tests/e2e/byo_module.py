@@ -1,4 +1,5 @@
 """Three models of other people, each with what a new user writes. BYO_PACKAGE chooses the Lightning they use."""
+# ruff: noqa: ARG002
 
 import importlib
 import os
@@ -111,7 +112,7 @@ class TwoByTwoPipeline:
         return pairs.left[:n], pairs.right[:n]
 
 
-# ---- a transformer whose sequences have different lengths --------------------------------------------------------------
+# ---- a transformer whose sequences have different lengths ----------------------------------------------------------
 class Reader(Trained):
     def __init__(self) -> None:
         super().__init__()

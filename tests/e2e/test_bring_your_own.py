@@ -12,7 +12,7 @@ import pytest
 
 from tests.e2e.conftest import run_command
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 OUTPUTS = {"regression": ["output"], "two_by_two": ["0", "1"], "reader": ["output"]}
 USUAL = [("regression", "pytorch_lightning"), ("two_by_two", "lightning"), ("reader", "lightning")]
 OTHERS = [("regression", "lightning"), ("two_by_two", "pytorch_lightning"), ("reader", "pytorch_lightning")]

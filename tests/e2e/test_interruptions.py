@@ -13,7 +13,7 @@ import pytest
 
 from tests.e2e.conftest import command_line, environment, make_project, run_command
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 SLOW = {"PLASTER_TEST_STEP_S": "0.5"}
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import Ended, run_command
+from tests.e2e.conftest import Ended, let_arrive, run_command
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 Retrained = tuple[Path, Ended, Ended]
 
 
@@ -112,3 +112,18 @@ def test_the_table_names_the_champion_and_all_letters(retrained: Retrained) -> N
     assert "slo_samples_per_s" in shown.out
     assert "\x1b[" not in shown.out
     assert "│" not in shown.out
+
+
+def test_a_held_run_loses_no_data(copy_of) -> None:  # type: ignore[no-untyped-def]
+    project = copy_of()
+    let_arrive(project, 480)
+    held = run_command(project, "retrain", "--no-promote", "--no-measure", "--json")
+    assert (held.code, held.payload["verdict"]) == (0, "held"), held.err
+    assert run_command(project, "retrain", "--json").payload["verdict"] == "skipped"
+    let_arrive(project, 600)
+    promoted = run_command(project, "retrain", "--no-measure", "--json")
+    assert promoted.payload["verdict"] == "promoted", promoted.err
+    assert held.payload["data"]["from"] == 280
+    assert promoted.payload["data"]["from"] == 280
+    assert promoted.payload["data"]["new_samples"] == 320
+    assert promoted.payload["data"]["seen_before"] == 480

@@ -1,6 +1,7 @@
 """`python -m plaster_ops.flow.stages <stage> <folder>`: the entry of every child. docs/workers.md is its contract."""
 
 import importlib
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,9 @@ from plaster_ops.processes.child import serve
 def main(arguments: list[str]) -> NoReturn:
     """Runs the stage named first in the folder named second; leaves the process with its exit code."""
     stage, folder = arguments
+    project = os.environ.get("PLASTER_PROJECT")
+    if project:
+        sys.path.insert(0, project)  # pipelines and engine backends of the user's own; plaster_ops is imported already
 
     def run(spec: Mapping[str, Any], folder: Path, emit: EventSink) -> Mapping[str, Any]:
         if not stage.isidentifier():

@@ -19,7 +19,7 @@ from plaster_ops.data.samples import load_groups
 from plaster_ops.domain.metrics import Better
 from plaster_ops.domain.window import Window
 from plaster_ops.engines.artifact import Manifest, read_manifest
-from plaster_ops.engines.export import unflatten
+from plaster_ops.engines.export import run_eager, unflatten
 from plaster_ops.engines.parity import ParityReport, compare_outputs, merge_reports
 from plaster_ops.engines.registry import load_engine
 from plaster_ops.flow.loading import load_pipeline
@@ -137,15 +137,8 @@ class _Examiner:
             return dict(zip(self._example, flat, strict=True))
         return flat
 
-    @torch.inference_mode()
     def _ask_eager(self, inputs: Any) -> tuple[Tensor, ...]:
-        if isinstance(inputs, Mapping):
-            out = self._model(**inputs)
-        elif isinstance(inputs, (tuple, list)):
-            out = self._model(*inputs)
-        else:
-            out = self._model(inputs)
-        return tuple(leaf.clone() for leaf in pytree.tree_leaves(out))
+        return tuple(leaf.clone() for leaf in pytree.tree_leaves(run_eager(self._model, inputs)))
 
     def _compare(self, eager: Sequence[Tensor], answer: Sequence[Tensor]) -> None:
         manifest = self._first.manifest

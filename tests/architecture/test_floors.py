@@ -1,0 +1,83 @@
+"""Imports go down, the domain needs nothing but Python, and what is heavy is loaded only where it is used."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from importlinter.cli import lint_imports
+
+from tests.architecture.sources import ROOT, imported, modules, name_of
+
+HEAVY = {
+    "torch",
+    "lightning",
+    "pytorch_lightning",
+    "torchmetrics",
+    "mlflow",
+    "openvino",
+    "onnxruntime",
+    "scipy",
+    "sklearn",
+}
+MAY_BE_NUMERIC = {"plaster_ops/domain/compare.py", "plaster_ops/domain/drift.py"}
+LANDLORDS = {
+    "mlflow": ("plaster_ops/tracking/",),
+    "openvino": ("plaster_ops/engines/",),
+    "typer": ("plaster_ops/cli/",),
+    "pydantic": ("plaster_ops/settings.py",),
+    "apscheduler": ("scheduler/",),
+    "pynvml": ("plaster_ops/plaster/", "plaster_ops/training/devices.py"),
+}
+"""Where a package may be imported. NVML is asked for power in one room and for the GPUs to train on in another."""
+
+
+def test_the_import_contracts_hold(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(sys, "path", [str(ROOT), *sys.path])
+    failed = lint_imports(config_filename=str(ROOT / "pyproject.toml"), cache_dir=None)
+    out = capsys.readouterr().out
+    assert failed == 0, out
+    assert "0 broken" in out
+
+
+@pytest.mark.parametrize("file", [*modules("plaster_ops/domain"), ROOT / "plaster_ops/errors.py"], ids=name_of)
+def test_the_domain_is_standard_library_only(file: Path) -> None:
+    allowed = set(sys.stdlib_module_names) | {"plaster_ops"}
+    if name_of(file) in MAY_BE_NUMERIC:
+        allowed |= {"numpy", "scipy"}
+    assert imported(file, at_the_door=False) <= allowed
+
+
+@pytest.mark.parametrize(("package", "home"), LANDLORDS.items())
+def test_a_heavy_package_has_its_landlord(package: str, home: tuple[str, ...]) -> None:
+    elsewhere = [
+        name_of(file)
+        for file in modules()
+        if package in imported(file, at_the_door=False) and not name_of(file).startswith(home)
+    ]
+    assert elsewhere == []
+
+
+def test_nothing_the_parent_process_imports_loads_torch_at_the_door() -> None:
+    """Stages, training workers and the torch side of data and engines run in children of their own."""
+    light = [
+        *modules("plaster_ops/cli", "plaster_ops/report", "plaster_ops/processes", "plaster_ops/tracking"),
+        *(file for file in modules("plaster_ops/flow") if "stages" not in file.parts),
+        *(ROOT / "plaster_ops" / name for name in ("settings.py", "ports.py", "errors.py", "__main__.py")),
+    ]
+    heavy = {name_of(file): sorted(imported(file, at_the_door=True) & HEAVY) for file in light}
+    found = {name: packages for name, packages in heavy.items() if packages}
+    assert {name for name in found if not name.startswith("plaster_ops/tracking/mlflow")} == set()
+
+
+def test_relative_imports_are_not_used() -> None:
+    import ast
+
+    from tests.architecture.sources import tree
+
+    relative = [
+        name_of(file)
+        for file in modules()
+        if any(isinstance(node, ast.ImportFrom) and node.level for node in ast.walk(tree(file)))
+    ]
+    assert relative == []
