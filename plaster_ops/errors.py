@@ -41,6 +41,10 @@ class PlasterError(Exception):
         """The `--json` object of the run that failed, where one had been opened."""
 
 
+class Unexpected(PlasterError):
+    """Something that plaster-ops did not foresee, wrapped where it would otherwise leave a run open."""
+
+
 class UsageError(PlasterError):
     """A command line, a setting, or a pipeline that cannot be used as it is."""
 

@@ -17,6 +17,8 @@ _SAY = {
     "measure": "measuring, interleaved",
     "log": "writing to MLflow",
 }
+_SILENT = frozenset({"accepted"})
+"""Stages that only keep a number for `--resume`."""
 
 
 @contextmanager
@@ -45,6 +47,8 @@ class _Lines:
 
     def show(self, event: Mapping[str, Any]) -> None:
         kind = event.get("event")
+        if event.get("stage") in _SILENT:
+            return
         if kind == "stage" and event["state"] == "done":
             self._say(f"{_title(event['stage'])}: {event['seconds']:.1f} s")
         elif kind == "stage" and event["state"] == "kept":
@@ -83,6 +87,8 @@ class _Bars:
 
     def show(self, event: Mapping[str, Any]) -> None:
         kind = event.get("event")
+        if event.get("stage") in _SILENT:
+            return
         if kind == "stage":
             self._stage(event)
         elif kind == "note":

@@ -53,8 +53,10 @@ def command(
     no_promote: _NoPromote = False,
     fail_on: _FailOn = None,
     dry_run: _DryRun = False,
-    trigger: Annotated[str, typer.Option("--trigger", hidden=True)] = "manual",
-    slot: Annotated[str | None, typer.Option("--slot", hidden=True)] = None,
+    trigger: Annotated[
+        str, typer.Option("--trigger", help="Who asks, for the record: manual, cron, service, data, drift.")
+    ] = "manual",
+    slot: Annotated[str | None, typer.Option("--slot", help="The instant this was due, for the record.")] = None,
     project: Project = None,
     as_json: Json = False,
     as_markdown: Markdown = False,

@@ -20,6 +20,9 @@ PRIOR_WEIGHT = 4
 
 FALSE_DISCOVERY_RATE = 0.05
 
+FEWEST_EARLIER = 3
+"""Earlier retrains that a metric measured once a retrain needs before it is judged: two show no spread of their own."""
+
 
 class Judgement(StrEnum):
     """The verdict on one metric."""
@@ -145,8 +148,10 @@ def _compare_row(
         return replace(base, reason=missing)
     assert isinstance(now, Reading)
     assert isinstance(then, Reading)
-    if Status.ESTIMATED in (now.status, then.status):
-        return replace(base, judgement=Judgement.INCONCLUSIVE, reason="estimated: an estimate decides nothing")
+    for row in (now, then):
+        if row.status in (Status.ESTIMATED, Status.SUSPECT):
+            reason = f"{row.status.value}: shown, but decides nothing ({row.reason or 'see its card'})"
+            return replace(base, judgement=Judgement.INCONCLUSIVE, reason=reason)
     if metric.scale is Scale.EXACT:
         return _exact(base, now.value, then.value)
     if metric.scale is Scale.DIFFERENCE:
@@ -262,8 +267,10 @@ def _against_history(base: Comparison, earlier: Sequence[float]) -> Comparison:
     past = [value for value in earlier if value > 0][-20:]
     if base.now is None or base.now <= 0:
         return replace(base, reason="not measured now")
-    if not past:
-        return replace(base, judgement=Judgement.INCONCLUSIVE, reason="no_history: no earlier retrain has this value")
+    if len(past) < FEWEST_EARLIER:
+        change = base.now / past[-1] - 1.0 if past else None
+        reason = f"no_history: {len(past)} earlier retrains have this value, {FEWEST_EARLIER} are needed"
+        return replace(base, judgement=Judgement.INCONCLUSIVE, change=change, reason=reason, how="history")
     limit = base.limit or 0.0
     logs = np.log(np.asarray(past))
     m = len(past)
@@ -313,7 +320,7 @@ def _correct_for_family(rows: Iterable[Comparison]) -> tuple[Comparison, ...]:
         row = replace(found[i], p_adjusted=p_adjusted)
         decided = row.judgement in (Judgement.BETTER, Judgement.WORSE)
         if decided and p_adjusted > FALSE_DISCOVERY_RATE:
-            reason = f"not significant after correction for {len(tested)} letters (adjusted p {p_adjusted:.3f})"
+            reason = f"not significant after correction for {len(tested)} metrics (adjusted p {p_adjusted:.3f})"
             row = replace(row, judgement=Judgement.INCONCLUSIVE, reason=reason)
         found[i] = row
     return tuple(found)

@@ -1,5 +1,6 @@
 """What every step of one retrain needs to have at hand."""
 
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -39,7 +40,11 @@ class Context:
     def stage_env(self, threads: int | None = None) -> dict[str, str]:
         """Environment of a worker: caches stay inside the project, thread pools have a stated size."""
         cache = self.settings.memory / "cache"
-        env = {"PLASTER_CACHE": str(cache), "PLASTER_PROJECT": str(self.project)}
+        env = {
+            "PLASTER_CACHE": str(cache),
+            "PLASTER_PROJECT": str(self.project),
+            "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
+        }
         if threads is not None:
             env |= {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
         return env

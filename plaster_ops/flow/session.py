@@ -1,6 +1,7 @@
 """A retrain from outside: lock, journal, resume, failure, and the record's way to MLflow."""
 
 import json
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -9,7 +10,7 @@ from typing import Any
 
 from plaster_ops.domain.run import RunRecord, Verdict
 from plaster_ops.domain.timeline import Phase, Timeline
-from plaster_ops.errors import Interrupted, PlasterError, UsageError
+from plaster_ops.errors import Interrupted, PlasterError, Unexpected, UsageError
 from plaster_ops.flow import record as records
 from plaster_ops.flow.baseline import choose_baseline
 from plaster_ops.flow.context import Context, slug
@@ -22,6 +23,8 @@ from plaster_ops.report.json_text import bare_payload, run_payload
 from plaster_ops.settings import PipelineSettings, Settings
 from plaster_ops.tracking.journal_rows import RunRow
 from plaster_ops.tracking.liveness import started_at_s, this_host
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,9 +51,7 @@ def run_retrain(
         ports.journal.close_stale(found)
         row, ctx = _open(ports, found, pipeline, request, start, tell, resume)
         try:
-            with ctx.timeline.phase(Phase.WAIT):
-                baselines = _baselines(ctx, request, resumed=resume is not None)
-            outcome = retrain(ctx, row, request, baselines)
+            outcome = _retrain(ctx, row, request, resumed=resume is not None)
         except PlasterError as error:
             _record_failure(ctx, row, error)
             if not isinstance(error, Interrupted):
@@ -58,6 +59,20 @@ def run_retrain(
                 error.payload = _failed_payload(ctx, error, tracked)
             raise
         return _finish(ctx, ports, outcome, request)
+
+
+def _retrain(ctx: Context, row: RunRow, request: Request, *, resumed: bool) -> Outcome:
+    """The retrain itself; what nobody foresaw becomes `Unexpected`, so that the run is closed like any other."""
+    try:
+        with ctx.timeline.phase(Phase.WAIT):
+            baselines = _baselines(ctx, request, resumed=resumed)
+        return retrain(ctx, row, request, baselines)
+    except PlasterError:
+        raise
+    except Exception as error:
+        _log.exception("retrain of %s", ctx.name)
+        message = f"unexpected {type(error).__name__}: {error}"
+        raise Unexpected(message, "please report it with the lines above; the champion is untouched") from error
 
 
 def _with_overrides(pipeline: PipelineSettings, request: Request) -> PipelineSettings:

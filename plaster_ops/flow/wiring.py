@@ -36,5 +36,8 @@ class Ports:
 @contextmanager
 def open_ports(settings: Settings, clock: Clock | None = None) -> Iterator[Ports]:
     """Everything a command needs, closed at the end. Raises `NotRecorded` where the journal cannot be written."""
+    fresh = not settings.memory.exists()
     with Journal.open(settings.memory) as journal:
+        if fresh:
+            (settings.memory / ".gitignore").write_text("*\n", encoding="utf-8")
         yield Ports(journal=journal, clock=clock or SystemClock(), settings=settings)

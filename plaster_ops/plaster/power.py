@@ -90,8 +90,6 @@ def open_rapl(root: Path = POWERCAP) -> RaplCounter | NoCounter:
         return NoCounter(f"no RAPL ({root} missing)")
     packages: dict[str, _Domain] = {}
     for folder in sorted(root.glob("intel-rapl*:*")):
-        if folder.name.count(":") != 1:
-            continue
         name = _text(folder / "name")
         if name.startswith("package-"):
             packages.setdefault(name, _Domain(path=folder, range_uj=int(_text(folder / "max_energy_range_uj") or 0)))

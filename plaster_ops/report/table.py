@@ -56,10 +56,10 @@ def _head(payload: Mapping[str, Any]) -> list[str]:
         title += f"   run #{run['index']}   {run['trigger']}"
     lines = [title]
     if data.get("train_samples") is not None:
-        lines.append(
-            f"  data      {_position(data['from'])} -> {_position(data['to'])}   new {data['new_samples']}   "
-            f"trained on {data['train_samples']}   held out {data['eval_samples']}"
-        )
+        span = f"{_position(data['from'])} -> {_position(data['to'])}   new {data['new_samples']}"
+        if data["to"] is None:
+            span = "all of it (the pipeline declares no source of arriving data)"
+        lines.append(f"  data      {span}   trained on {data['train_samples']}   held out {data['eval_samples']}")
     if engine.get("backend"):
         start = f"   {engine['start']} start" if engine.get("start") else ""
         lines.append(f"  engine    {engine['backend']} {engine['precision']}   {engine['decision']}{start}")

@@ -167,7 +167,7 @@ def _check_store(database: Path) -> None:
     if state.behind:
         raise TrackingUnavailable(
             f"the schema of {database} is behind the installed MLflow ({state.current} against {state.expected})",
-            "run: plaster-ops doctor, which backs the store up and upgrades it",
+            "run: plaster-ops doctor --fix, which backs the store up and upgrades it",
         )
     if state.newer:
         raise TrackingUnavailable(
@@ -189,7 +189,8 @@ def _explain(location: Location, code: str, message: str) -> TrackingUnavailable
         )
     if "out-of-date database schema" in message:
         return TrackingUnavailable(
-            f"the schema of {where} is behind the installed MLflow", "run: plaster-ops doctor, then: plaster-ops sync"
+            f"the schema of {where} is behind the installed MLflow",
+            "run: plaster-ops doctor --fix, then: plaster-ops sync",
         )
     if code in _REFUSED:
         return RecordRefused(f"the tracking store {where} refused the record: {first}", "see: plaster-ops doctor")

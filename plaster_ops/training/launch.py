@@ -121,6 +121,7 @@ class _Attempts:
             "MASTER_ADDR": "127.0.0.1",
             "MASTER_PORT": str(port),
             "OMP_NUM_THREADS": str(self._spec.threads),
+            "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),  # waiting threads that spin starve others
         }
         if self._devices.visible:
             env["CUDA_VISIBLE_DEVICES"] = ",".join(self._devices.visible)

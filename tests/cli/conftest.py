@@ -13,8 +13,6 @@ TOML = (
     'default = "digits"\n[pipelines.digits]\nref = "m.digits:pipeline"\n[pipelines.power]\nref = "m.power:pipeline"\n'
 )
 
-_STYLE = re.compile(r"\x1b\[[0-9;]*m")
-
 
 @dataclass(frozen=True)
 class Ended:
@@ -28,6 +26,11 @@ class Ended:
 Command = Callable[..., Ended]
 
 
+def plain(text: str) -> str:
+    """Without the colours that a build server may ask for."""
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     folder = tmp_path / "project"
@@ -38,7 +41,7 @@ def project(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def command(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Runs `plaster-ops <arguments>` in the project's folder; what it wrote comes without colours."""
+    """Runs `plaster-ops <arguments>` in the project's folder."""
     monkeypatch.chdir(project)
     monkeypatch.setenv("COLUMNS", "120")
 
@@ -46,6 +49,6 @@ def command(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
         capsys.readouterr()
         code = app.run(arguments)
         captured = capsys.readouterr()
-        return Ended(code=code, out=_STYLE.sub("", captured.out), err=_STYLE.sub("", captured.err))
+        return Ended(code=code, out=captured.out, err=captured.err)
 
     return run

@@ -10,7 +10,7 @@ from plaster_ops import __version__, errors
 from plaster_ops.cli import app
 from plaster_ops.errors import ChildFailed, ExitCode, Interrupted, PlasterError
 from plaster_ops.flow import history
-from tests.cli.conftest import Command
+from tests.cli.conftest import Command, plain
 
 COMMANDS = ("retrain", "compare", "history", "sync", "ui", "doctor")
 RAISED = (
@@ -73,7 +73,7 @@ def test_a_command_line_that_makes_no_sense_ends_with_2(command: Command, argume
     ended = command(*arguments)
     assert ended.code == ExitCode.USAGE
     assert ended.out == ""
-    assert "Usage" in ended.err
+    assert "Usage" in plain(ended.err)
 
 
 def test_the_version_is_told(command: Command) -> None:
@@ -83,15 +83,16 @@ def test_the_version_is_told(command: Command) -> None:
 def test_help_names_every_command(command: Command) -> None:
     ended = command("--help")
     assert ended.code == 0
+    words = plain(ended.out).split()
     for name in COMMANDS:
-        assert f" {name} " in ended.out
+        assert name in words
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_help_of_a_command_shows_how_it_is_used(command: Command, name: str) -> None:
     ended = command(name, "--help")
     assert ended.code == 0
-    assert f"plaster-ops {name}" in ended.out
+    assert f"plaster-ops {name}" in plain(ended.out)
 
 
 def test_another_system_is_refused_at_the_door(

@@ -377,16 +377,22 @@ def test_a_resumed_run_keeps_the_seconds_of_each_phase(retrain: Retrain, walk: W
 def test_a_resumed_run_is_compared_with_what_it_was_started_against(
     retrain: Retrain, walk: Walk, settings: Settings
 ) -> None:
+    """Run 2 is promoted by hand while run 3 lies interrupted; run 3, which was to replace run 1, stays held."""
     retrain()
-    walk.arrived, walk.errors = 14, {"export": Interrupted(2)}
+    walk.arrived = 14
+    retrain(promote=False)
+    walk.arrived, walk.errors = 18, {"export": Interrupted(2)}
     with pytest.raises(Interrupted):
-        retrain(compare="champion")
+        retrain()
+    with memory(settings) as journal:
+        first, second = journal.find_run("digits", "1"), journal.find_run("digits", "2")
+        assert journal.promote("digits", second.uid, expected=first.uid, by="someone", reason="by hand")
     walk.errors = {}
-    told = retrain(resume="2", compare="champion")
-    assert told["baseline"]["index"] == 1
-    assert told["baseline"]["which"] == "champion"
-    assert told["data"]["from"] == 8
-    del settings
+    told = retrain(resume="3")
+    assert {row["label"] for row in walk.specs["evaluate"]["engines"]} == {"now", "run1", "run2"}
+    assert (told["baseline"]["index"], told["baseline"]["which"]) == (2, "last")
+    assert told["verdict"] == "held"
+    assert "another run became champion" in told["reasons"][0]
 
 
 def test_a_resumed_run_keeps_the_settings_it_was_started_with(retrain: Retrain, walk: Walk, settings: Settings) -> None:

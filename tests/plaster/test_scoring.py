@@ -273,6 +273,23 @@ def test_pairing_is_sharper_than_two_intervals() -> None:
     assert found.ci95 == (pytest.approx(-0.05, abs=1e-6), pytest.approx(-0.05, abs=1e-6))
 
 
+def test_resamples_of_two_engines_are_common() -> None:
+    """A root of a mean is no mean. Drawn apart, a difference of 2 % would drown in the spread of the hard samples."""
+    hard = torch.rand(200, generator=torch.Generator().manual_seed(1)) ** 4 * 10
+    parts = [Answers(outputs=hard * factor, targets=torch.zeros(200), n=200) for factor in (1.0, 1.02)]
+    mine, theirs = (set_score(_root_mean_square, part, like=SetScore(**_bootstrapped(200))) for part in parts)
+    found = pair_scores(mine, theirs, ROLLING_SCORE)
+    assert found.method == "paired_bootstrap"
+    assert mine.ci95 is not None
+    assert mine.ci95[1] - mine.ci95[0] > 0.5
+    assert found.ci95[1] < 0
+    assert found.ci95[0] > -0.1
+
+
+def _root_mean_square(outputs: Any, targets: Any) -> Any:
+    return (outputs - targets).square().mean().sqrt()
+
+
 def test_left_out_groups_pair_up() -> None:
     tick = iter(range(10_000))
     mine = set_score(R2Score(), numbers(200, 0.3), budget_s=1.0, monotonic_s=lambda: float(next(tick)))
