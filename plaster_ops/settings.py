@@ -162,8 +162,8 @@ class PipelineSettings(_Section):
         return gates
 
     def declared_gates(self) -> tuple[Gate, ...]:
-        """The gates as the domain knows them; the golden floor is always among them, by default at 0.05."""
-        gates = {"golden": _default_gates()["golden"], **self.gates}
+        """The gates as the domain knows them; the golden floor joins any others, by default at 0.05."""
+        gates = {"golden": _default_gates()["golden"], **self.gates} if self.gates else {}
         return tuple(
             Gate(name=name, metric=GATE_METRICS[name], limit=gate.limit(name), required=gate.required)
             for name, gate in gates.items()

@@ -22,7 +22,8 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reading:
-    """One measured value in the unit of its metric. `ci95` are two bounds in the same unit; `n` counts its evidence."""
+    """One measured value in the unit of its metric. `ci95` are two bounds in the same unit; `n` counts its
+    evidence, None for one observation."""
 
     metric: Metric
     value: float
@@ -118,7 +119,7 @@ def _row_to_json(row: Row) -> dict[str, Any]:
         "key": row.metric.key,
         "value": reading.value if reading else None,
         "ci95": list(reading.ci95) if reading and reading.ci95 else None,
-        "n": reading.n if reading else None,
+        "n": (1 if reading.n is None else reading.n) if reading else None,
         "unit": row.metric.unit,
         "better": row.direction.value,
         "status": row.status.value,

@@ -12,7 +12,7 @@ from plaster_ops.flow.context import Context
 from plaster_ops.flow.optimise import Built
 from plaster_ops.flow.sidebyside import SideBySide, timed_rows, value_of, with_missing
 from plaster_ops.flow.train import Trained
-from plaster_ops.plaster import accuracy, learning, machine, programmability, size
+from plaster_ops.plaster import accuracy, latency, learning, machine, programmability, size
 
 NOT_TIMED = "not timed: --no-measure"
 
@@ -30,7 +30,12 @@ def build_card(
     """Every row that this retrain can give. `accepted_s`: seconds from the trigger to the accepted engine."""
     rows: list[Row] = timed_rows(measured, "now") if measured is not None else []
     evidence = measured.evidence if measured is not None else None
-    rows += programmability.read(built.manifest, built.tried, p50_ms=value_of(rows, E2E_P50_MS.key))
+    rows += programmability.read(
+        built.manifest,
+        built.tried,
+        eager_p50_ms=latency.p50_ms(evidence, "eager", "eager") if evidence else None,
+        p50_ms=value_of(rows, E2E_P50_MS.key),
+    )
     rows += accuracy.read(built.evaluation, "now", baseline=baseline)
     rows += size.read(built.export["facts"], built.manifest, evidence.peak_host_bytes() if evidence else None)
     rows += learning.read(

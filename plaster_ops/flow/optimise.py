@@ -95,6 +95,7 @@ def export(ctx: Context, weights: str, prepared: Mapping[str, Any], folder: str 
             "samples": prepared["samples"],
             "max_batch": ctx.pipeline.max_batch(),
             "device": "cpu",
+            "eager": {"threads": ctx.pipeline.engine.threads},
         },
         folder=folder,
         timeout_s=ctx.pipeline.engine.timeout_s,

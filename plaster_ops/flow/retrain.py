@@ -196,7 +196,7 @@ def _measure(ctx: Context, request: Request, built: Built, prepared: Mapping[str
 
     def work() -> dict[str, Any]:
         engines = [Opponent(label="now", folder=built.folder), *built.opponents]
-        measured = measure(ctx, engines, samples=prepared["samples"])
+        measured = measure(ctx, engines, samples=prepared["samples"], eager=Path(built.export["eager"]))
         return {"folders": [str(folder) for folder in measured.folders]}
 
     result = ctx.once("measure", Phase.MEASURE, work)

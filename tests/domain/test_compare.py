@@ -242,7 +242,7 @@ def test_a_verdict_that_does_not_survive_the_correction_is_taken_back() -> None:
     row = found[ROLLING_SCORE]
     assert row.judgement is Judgement.INCONCLUSIVE
     assert row.p_adjusted == pytest.approx(0.15)
-    assert row.reason == "not significant after correction for 5 letters (adjusted p 0.150)"
+    assert row.reason == "not significant after correction for 5 metrics (adjusted p 0.150)"
     assert {found[metric].judgement for metric in quiet} == {Judgement.SAME}
 
 

@@ -24,19 +24,22 @@ def half_width(row: Comparison) -> float:
     return (math.log1p(row.ci95[1]) - math.log1p(row.ci95[0])) / 2
 
 
-def test_without_an_earlier_retrain_nothing_can_be_said() -> None:
-    row = against(100.0, [])
+@pytest.mark.parametrize("earlier", [[], [100.0], [100.0, 101.0]])
+def test_up_to_two_earlier_retrains_show_a_change_and_judge_nothing(earlier: list[float]) -> None:
+    row = against(202.0, earlier)
     assert row.judgement is Judgement.INCONCLUSIVE
-    assert row.reason == "no_history: no earlier retrain has this value"
-    assert row.p_value is None
+    assert row.reason == f"no_history: {len(earlier)} earlier retrains have this value, 3 are needed"
+    assert (row.p_value, row.ci95) == (None, None)
+    assert row.change == (pytest.approx(202.0 / earlier[-1] - 1) if earlier else None)
 
 
-def test_one_earlier_retrain_gives_an_interval_and_claims_no_certainty() -> None:
-    row = against(115.0, [100.0])
-    assert row.judgement is Judgement.INCONCLUSIVE
-    assert half_width(row) == pytest.approx(2.776 * math.log(1.1) / 2 * math.sqrt(2), rel=1e-3)
-    assert "(against 1 earlier retrain)" in str(row.reason)
-    assert against(150.0, [100.0]).judgement is Judgement.WORSE
+def test_three_earlier_retrains_are_carried_by_the_prior() -> None:
+    """No spread at all among three: the interval is that of the prior, 4 of 6 degrees of freedom."""
+    row = against(115.0, [100.0] * 3)
+    prior = math.log(1.1) / 2
+    assert half_width(row) == pytest.approx(2.447 * math.sqrt(4 / 6) * prior * math.sqrt(1 + 1 / 3), rel=1e-3)
+    assert row.judgement is Judgement.WORSE
+    assert row.reason == "(against 3 earlier retrains)"
 
 
 @pytest.mark.parametrize("earlier", [EIGHT, TWELVE])

@@ -69,7 +69,7 @@ def test_a_value_of_each_retrain_is_judged_by_the_retrains_before_it_and_not_by_
     del two_runs
     for stored in (False, True):
         rows = {row["key"]: row for row in compare(settings, clock, "2", "1", stored=stored)["comparison"]}
-        assert rows["learning/train_to_engine_s"]["reason"].endswith("(against 1 earlier retrain)")
+        assert rows["learning/train_to_engine_s"]["reason"].startswith("no_history: 1 earlier retrains")
 
 
 def test_a_comparison_leaves_no_trace(two_runs: Walk, settings: Settings, clock: SteppedClock) -> None:

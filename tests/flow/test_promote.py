@@ -3,7 +3,15 @@
 import pytest
 
 from plaster_ops.domain.compare import Comparison, Judgement
-from plaster_ops.domain.metrics import E2E_P50_MS, E2E_P90_MS, INFERENCES_PER_J, ROLLING_SCORE, Better, Metric
+from plaster_ops.domain.metrics import (
+    E2E_P50_MS,
+    E2E_P90_MS,
+    ENGINE_SCORE,
+    INFERENCES_PER_J,
+    ROLLING_SCORE,
+    Better,
+    Metric,
+)
 from plaster_ops.domain.run import Verdict
 from plaster_ops.errors import ExitCode
 from plaster_ops.flow.promote import Decision, decide, narrowed_exit_code, overtaken, promotion_of
@@ -29,7 +37,8 @@ def row(metric: Metric, judgement: Judgement, change: float | None = None, reaso
     )  # fmt: skip
 
 
-FINE = (row(ROLLING_SCORE, Judgement.SAME, 0.0), row(E2E_P50_MS, Judgement.SAME, 0.001))
+SCORES = (row(ROLLING_SCORE, Judgement.SAME, 0.0), row(ENGINE_SCORE, Judgement.SAME, 0.0))
+FINE = (*SCORES, row(E2E_P50_MS, Judgement.SAME, 0.001))
 NO_JOULES = row(INFERENCES_PER_J, Judgement.NOT_COMPARABLE, reason="not measured now: no RAPL")
 SLOW = row(E2E_P50_MS, Judgement.WORSE, 0.2)
 OPEN = row(E2E_P50_MS, Judgement.INCONCLUSIVE, None, "stored: not measured side by side")
@@ -44,24 +53,24 @@ def test_an_engine_that_no_gate_stops_is_promoted_and_waived_gates_are_told() ->
     decision = decide(pipeline(), [*FINE, NO_JOULES])
     assert (decision.verdict, decision.exit_code) == (Verdict.PROMOTED, ExitCode.DONE)
     assert decision.reasons == ("no gate failed", "energy gate waived: not measured now: no RAPL")
-    assert len(decision.gates) == 3
+    assert len(decision.gates) == 4
 
 
 def test_one_failed_gate_holds_and_only_what_failed_is_the_reason() -> None:
-    decision = decide(pipeline(), [FINE[0], SLOW, NO_JOULES])
+    decision = decide(pipeline(), [*SCORES, SLOW, NO_JOULES])
     assert (decision.verdict, decision.exit_code, decision.promotes) == (Verdict.HELD, ExitCode.HELD, False)
     assert [reason.split()[0] for reason in decision.reasons] == ["latency"]
 
 
 def test_a_failed_gate_weighs_more_than_one_that_was_not_measured() -> None:
     strict = pipeline(gates={**GATES, "energy": {"max_drop_ratio": 0.05, "required": True}})
-    assert decide(strict, [FINE[0], SLOW, NO_JOULES]).exit_code is ExitCode.HELD
+    assert decide(strict, [*SCORES, SLOW, NO_JOULES]).exit_code is ExitCode.HELD
     assert decide(strict, [*FINE, NO_JOULES]).exit_code is ExitCode.NOT_MEASURED
 
 
 @pytest.mark.parametrize(("setting", "verdict"), [("promote", Verdict.PROMOTED), ("hold", Verdict.HELD)])
 def test_what_is_undecided_goes_as_the_settings_say_and_is_no_failure(setting: str, verdict: Verdict) -> None:
-    decision = decide(pipeline(inconclusive=setting), [FINE[0], OPEN, NO_JOULES])
+    decision = decide(pipeline(inconclusive=setting), [*SCORES, OPEN, NO_JOULES])
     assert (decision.verdict, decision.exit_code) == (verdict, ExitCode.DONE)
     assert "latency gate undecided: stored: not measured side by side" in decision.reasons
 
@@ -70,11 +79,11 @@ def test_no_promote_holds_what_would_have_passed_and_keeps_its_exit_code() -> No
     decision = decide(pipeline(), FINE, allowed=False)
     assert (decision.verdict, decision.exit_code) == (Verdict.HELD, ExitCode.DONE)
     assert decision.reasons[0] == "held by --no-promote"
-    assert decide(pipeline(), [FINE[0], SLOW], allowed=False).reasons[0].startswith("latency gate failed")
+    assert decide(pipeline(), [*SCORES, SLOW], allowed=False).reasons[0].startswith("latency gate failed")
 
 
 def test_a_pipeline_without_gates_says_so() -> None:
-    assert decide(pipeline(gates={}), [SLOW]).reasons == ("no gates are declared",)
+    assert decide(pipeline(gates={}), [*SCORES, SLOW]).reasons == ("no gates are declared",)
 
 
 def test_the_swap_expects_the_champion_it_was_measured_against() -> None:
@@ -84,13 +93,13 @@ def test_the_swap_expects_the_champion_it_was_measured_against() -> None:
     assert (swap.expected, swap.forced) == ("uid-of-champion", False)
     assert swap.reason.startswith("no gate failed")
     assert swap.by
-    assert promotion_of(decide(pipeline(), [FINE[0], SLOW]), "uid-of-champion") is None
+    assert promotion_of(decide(pipeline(), [*SCORES, SLOW]), "uid-of-champion") is None
 
 
 def test_an_overtaken_run_is_held_whatever_its_gates_said() -> None:
     decision = overtaken(decide(pipeline(), FINE))
     assert (decision.verdict, decision.exit_code, decision.promotes) == (Verdict.HELD, ExitCode.HELD, False)
-    assert len(decision.gates) == 3
+    assert len(decision.gates) == 4
 
 
 @pytest.mark.parametrize(
@@ -113,5 +122,5 @@ def test_fail_on_looks_at_headlines_only_and_never_hides_a_failed_gate() -> None
     passed = Decision(verdict=Verdict.PROMOTED, reasons=(), exit_code=ExitCode.DONE)
     beside = [row(E2E_P90_MS, Judgement.WORSE, 0.5)]
     assert narrowed_exit_code(passed, beside, frozenset({"worse"})) is ExitCode.DONE
-    held = decide(pipeline(), [FINE[0], SLOW])
+    held = decide(pipeline(), [*SCORES, SLOW])
     assert narrowed_exit_code(held, [OPEN], frozenset({"inconclusive"})) is ExitCode.HELD

@@ -116,6 +116,8 @@ def test_side_by_side_measurement_decides_the_latency_gate(retrain: Retrain, wal
     assert "latency gate failed: latency/e2e_p50_ms +20.0 %" in held["reasons"][0]
     assert rows["energy/inferences_per_j"]["verdict"] == "not_comparable"
     assert walk.calls["measure"] == 6
+    speedup = next(row for row in held["card"] if row["key"] == "programmability/speedup_vs_eager_ratio")
+    assert speedup["value"] == pytest.approx(1 / 1.2, abs=0.001)
 
 
 def test_an_equal_engine_measured_side_by_side_is_the_same(retrain: Retrain, walk: Walk) -> None:
@@ -291,6 +293,20 @@ def test_a_pipeline_that_does_not_load_leaves_a_row_but_nothing_for_the_tracker(
         assert journal.pending() == []
     assert store.calls == 0
     assert not [event for event in events if "MLflow" in str(event.get("text"))]
+
+
+def test_an_error_that_nobody_foresaw_closes_the_run_like_any_other(
+    retrain: Retrain, walk: Walk, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    walk.errors = {"export": KeyError("graph")}
+    with pytest.raises(PlasterError, match="unexpected KeyError: 'graph'") as caught:
+        retrain()
+    assert caught.value.payload is not None
+    assert (caught.value.payload["verdict"], caught.value.payload["exit_code"]) == ("failed", 1)
+    assert "KeyError" in caplog.text
+    with memory(settings) as journal:
+        (row,) = journal.history("digits")
+        assert (row.state, row.exit_code) == (RunState.FAILED, 1)
 
 
 def test_a_changed_engine_file_is_never_measured_against(retrain: Retrain, walk: Walk, settings: Settings) -> None:

@@ -3,16 +3,17 @@
 `Walk` stands in the place of `run_stage` and of `fit`; `Store` in that of the tracker.
 """
 
+import json
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from plaster_ops.engines.artifact import Manifest, hash_files, spec_from_json, write_manifest
 from plaster_ops.plaster.evidence import write_raw
 from plaster_ops.plaster.timing import Timed
-from plaster_ops.plaster.turns import SINGLE, THROUGHPUT, Block
+from plaster_ops.plaster.turns import EAGER, SINGLE, THROUGHPUT, Block
 from plaster_ops.ports import Availability, Coverage
 from plaster_ops.tracking.memory_store import MemoryTracker
 from plaster_ops.training.messages import FitOutcome, FitResult, FitSpec
@@ -134,6 +135,7 @@ class Walk:
         assert Path(spec["weights"]).is_file()
         facts = {"params_count": 100, "weights_bytes": 400, "layers_count": 2, "flops_uncounted_ops": []}
         return {
+            "eager": str(folder / "eager"),
             "program": str(folder / "program.pt2"),
             "graph_digest": "g" * 64,
             "weights_digest": "w" * 64,
@@ -191,6 +193,8 @@ class Walk:
     def _measure(self, spec: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         labels = [row["label"] for row in spec["engines"]]
         blocks = [block for i, label in enumerate(labels) for block in self._blocks(label, is_new=i == 0)]
+        if spec["eager"]:
+            blocks += [replace(block, kind=EAGER, label=EAGER) for block in self._blocks(EAGER, is_new=False)[:4]]
         write_raw(folder / "raw.npz", blocks)
         result = {
             "schema": 1,
@@ -205,8 +209,6 @@ class Walk:
             "machine": {"notes": [], "suspect": None},
             "peak_host_bytes": 1_000_000,
         }
-        import json
-
         (folder / "result.json").write_text(json.dumps(result), encoding="utf-8")
         return result
 

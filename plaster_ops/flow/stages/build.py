@@ -24,12 +24,19 @@ def run(spec: Mapping[str, Any], folder: Path, emit: EventSink) -> dict[str, Any
     """
     wanted = spec_from_json(spec["spec"])
     out = Path(spec["out"])
+    program = load_program(Path(spec["program"]))
+    emit({"event": "note", "text": f"building {wanted.backend} {wanted.precision}"})
+    manifest = build_folder(program, wanted, out, spec["graph_digest"], spec["weights_digest"])
+    log.info("built %s in %.1f s (%s)", out.name, manifest.build_s, folder)
+    return manifest.to_json() | {"folder": str(out), "digest": manifest.digest}
+
+
+def build_folder(program: Any, wanted: EngineSpec, out: Path, graph_digest: str, weights_digest: str) -> Manifest:
+    """Builds the engine into `out`, loads it once, writes its manifest; raises `BuildFailed`."""
     backend = find_backend(wanted.backend)
     available = backend.probe()
     if not available.ok:
         raise BuildFailed(f"{wanted.backend} cannot be used here: {available.reason}", "see plaster-ops doctor")
-    program = load_program(Path(spec["program"]))
-    emit({"event": "note", "text": f"building {wanted.backend} {wanted.precision}"})
     with appearing_whole(out) as draft:
         began_s = time.monotonic()
         coverage = _build(backend, program, wanted, draft)
@@ -41,14 +48,13 @@ def run(spec: Mapping[str, Any], folder: Path, emit: EventSink) -> dict[str, Any
             build_s=build_s,
             coverage=coverage,
             effective_precision=_read_back(backend, wanted, draft),
-            weights_digest=spec["weights_digest"],
-            graph_digest=spec["graph_digest"],
+            weights_digest=weights_digest,
+            graph_digest=graph_digest,
             outputs=output_names(program),
             structure=output_structure(program),
         )
         write_manifest(draft, manifest)
-    log.info("built %s in %.1f s (%s)", out.name, build_s, folder)
-    return manifest.to_json() | {"folder": str(out), "digest": manifest.digest}
+    return manifest
 
 
 def _build(backend: EngineBackend, program: Any, wanted: EngineSpec, draft: Path) -> Coverage:

@@ -9,6 +9,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, load_model
 from torch import Tensor, nn
+from torch.export import ExportedProgram
 
 from plaster_ops.data.samples import load_groups
 from plaster_ops.engines.artifact import tensor_spec_to_json
@@ -27,7 +28,8 @@ from plaster_ops.engines.export import (
 from plaster_ops.engines.graph import user_inputs
 from plaster_ops.errors import BuildFailed, PipelineError
 from plaster_ops.flow.loading import load_pipeline
-from plaster_ops.ports import EventSink, TensorSpec
+from plaster_ops.flow.stages.build import build_folder
+from plaster_ops.ports import EngineSpec, EventSink, TensorSpec
 
 PROGRAM = "program.pt2"
 
@@ -35,7 +37,8 @@ PROGRAM = "program.pt2"
 def run(spec: Mapping[str, Any], folder: Path, emit: EventSink) -> dict[str, Any]:
     """spec: reference, project, weights (safetensors), samples (safetensors), max_batch. The graph is made on the CPU.
 
-    Result: program (path), graph_digest, weights_digest, inputs (TensorSpecs as JSON), outputs (names), structure (how
+    With `eager: {"threads": n}` an eager engine is built too, to be timed beside the new one. Result: eager (folder or
+    None), program (path), graph_digest, weights_digest, inputs (TensorSpecs as JSON), outputs (names), structure (how
     the outputs nest), facts (`graph_facts`), torch (version). Raises `BuildFailed`, `PipelineError`.
     """
     pipeline = load_pipeline(spec["reference"], Path(spec["project"]))
@@ -50,6 +53,7 @@ def run(spec: Mapping[str, Any], folder: Path, emit: EventSink) -> dict[str, Any
     file = folder / PROGRAM
     save_program(program, file)
     return {
+        "eager": _eager_engine(spec, program, specs, folder) if spec.get("eager") else None,
         "program": str(file),
         "graph_digest": graph_digest(program),
         "weights_digest": weights_digest(load_file(weights)),
@@ -59,6 +63,22 @@ def run(spec: Mapping[str, Any], folder: Path, emit: EventSink) -> dict[str, Any
         "facts": facts,
         "torch": str(torch.__version__),
     }
+
+
+def _eager_engine(spec: Mapping[str, Any], program: ExportedProgram, specs: Sequence[TensorSpec], folder: Path) -> str:
+    """The eager FP32 engine that the new one is timed beside; made here, where the program is at hand."""
+    largest = int(spec["max_batch"])
+    wanted = EngineSpec(
+        backend="eager",
+        precision="fp32",
+        device="cpu",
+        inputs=tuple(specs),
+        batch=(1, min(8, largest), largest),
+        threads=int(spec["eager"]["threads"]),
+    )
+    out = folder / "eager"
+    build_folder(program, wanted, out, graph_digest(program), weights_digest(load_file(Path(spec["weights"]))))
+    return str(out)
 
 
 def load_weights(model: Any, weights: Path) -> nn.Module:
