@@ -124,6 +124,11 @@ def golden_loader(pipeline: Any) -> Any | None:
     if isinstance(found, tuple) and len(found) == 2 and isinstance(found[0], (Tensor, tuple, list, dict)):
         found = [found]
     elif not isinstance(found, (DataLoader, list)):
+        if not hasattr(found, "__len__"):
+            raise DataError(
+                f"golden() returned {type(found).__name__}, which has no length",
+                "return a dataset, a DataLoader, or (inputs, targets)",
+            )
         if len(found) == 0:
             raise _empty_golden()
         found = DataLoader(found, batch_size=64)

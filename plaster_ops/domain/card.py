@@ -10,7 +10,7 @@ from plaster_ops.domain.metrics import HEADLINES, Better, Metric, find_metric
 
 
 class Status(StrEnum):
-    """How much a value may be trusted. Only `MEASURED` may decide a verdict."""
+    """How much a value may be trusted. `ESTIMATED` and `SUSPECT` never decide a verdict."""
 
     MEASURED = "measured"
     ESTIMATED = "estimated"

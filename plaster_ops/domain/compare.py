@@ -201,7 +201,7 @@ def _paired_difference(base: Comparison, paired: PairedDifference | None) -> Com
         )
     limit = base.limit or 0.0
     interval = _Interval(paired.delta, paired.ci95, paired.ci90, paired.p_value)
-    return _judge(base, interval, limit, lambda value: value)
+    return _judge(base, interval, limit)
 
 
 def _paired_ratio(base: Comparison, paired: PairedRatios | None, noise: float | None) -> Comparison:
@@ -217,7 +217,7 @@ def _paired_ratio(base: Comparison, paired: PairedRatios | None, noise: float | 
             reason="stored: the engines were not measured side by side, so the machine's own drift is in the figure",
         )
     interval = interval_of_processes(paired, limit)
-    judged = _judge(base, interval, math.log1p(limit), math.expm1)
+    judged = _judge(base, _as_ratio(interval), limit)
     if noise is not None and noise > limit:
         reason = (
             f"too_noisy: two copies of one engine differ by up to {noise:.1%} here, more than the margin {limit:.1%}"
@@ -282,28 +282,30 @@ def _against_history(base: Comparison, earlier: Sequence[float]) -> Comparison:
     center = float(logs.mean())
     interval = _t_interval(math.log(base.now) - center, scale * math.sqrt(1 + 1 / m), df, student)
     shown = replace(base, how="history")
-    judged = _judge(shown, interval, math.log1p(limit), math.expm1)
+    judged = _judge(shown, _as_ratio(interval), limit)
     return replace(judged, reason=f"{judged.reason or ''} (against {m} earlier retrain{'s' if m > 1 else ''})".strip())
 
 
-def _judge(base: Comparison, interval: _Interval, margin: float, to_change: Any) -> Comparison:
+def _as_ratio(interval: _Interval) -> _Interval:
+    """An interval of log ratios as changes: 0.05 is five per cent more."""
+    low, high = (math.expm1(bound) for bound in interval.ci95)
+    inner_low, inner_high = (math.expm1(bound) for bound in interval.ci90)
+    return _Interval(math.expm1(interval.estimate), (low, high), (inner_low, inner_high), interval.p_value)
+
+
+def _judge(base: Comparison, interval: _Interval, margin: float) -> Comparison:
+    """The rule, on changes: the interval and the margin are in the unit that is shown."""
     low, high = interval.ci95
-    shown = replace(
-        base,
-        change=to_change(interval.estimate),
-        ci95=(to_change(low), to_change(high)),
-        p_value=interval.p_value,
-    )
+    shown = replace(base, change=interval.estimate, ci95=interval.ci95, p_value=interval.p_value)
     excludes_zero = low > 0 or high < 0
     if excludes_zero and abs(interval.estimate) > margin:
         return replace(shown, judgement=_direction(base, interval.estimate))
     if interval.ci90[0] >= -margin and interval.ci90[1] <= margin:
         return replace(shown, judgement=Judgement.SAME)
-    half = to_change((high - low) / 2)
     if excludes_zero:
         reason = "beyond_zero_within_margin: a small change, below the margin"
     else:
-        reason = f"too_noisy: this comparison can show changes of {_amount(base, half)} or more"
+        reason = f"too_noisy: this comparison can show changes of {_amount(base, (high - low) / 2)} or more"
     return replace(shown, judgement=Judgement.INCONCLUSIVE, reason=reason)
 
 

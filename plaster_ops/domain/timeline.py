@@ -37,7 +37,6 @@ class Timeline:
             if name != "cycle_s":
                 self._spent_s[Phase(name)] += seconds
         self._earlier_s = sum(self._spent_s.values())
-        self._claimed_s = 0.0
 
     @contextmanager
     def phase(self, phase: Phase) -> Iterator[None]:
@@ -51,7 +50,6 @@ class Timeline:
     def claim(self, phase: Phase, seconds: float) -> None:
         """Adds seconds that were measured elsewhere to a phase."""
         self._spent_s[phase] += seconds
-        self._claimed_s += seconds
 
     def move(self, source: Phase, target: Phase, seconds: float) -> None:
         """Attributes part of `source` to `target`, where a worker knows what it did; never more than there is."""

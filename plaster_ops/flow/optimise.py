@@ -83,8 +83,10 @@ def optimise(
     )
 
 
-def export(ctx: Context, weights: str, prepared: Mapping[str, Any], folder: str = "export") -> dict[str, Any]:
-    """Exports the model with those weights; the stage's result."""
+def export(
+    ctx: Context, weights: str, prepared: Mapping[str, Any], folder: str = "export", *, eager: bool = True
+) -> dict[str, Any]:
+    """Exports the model with those weights, with an eager engine beside it; the stage's result."""
     return ctx.child(
         "export",
         {
@@ -95,7 +97,7 @@ def export(ctx: Context, weights: str, prepared: Mapping[str, Any], folder: str 
             "samples": prepared["samples"],
             "max_batch": ctx.pipeline.max_batch(),
             "device": "cpu",
-            "eager": {"threads": ctx.pipeline.engine.threads},
+            "eager": {"threads": ctx.pipeline.engine.threads} if eager else None,
         },
         folder=folder,
         timeout_s=ctx.pipeline.engine.timeout_s,
@@ -113,7 +115,7 @@ def rebuild(ctx: Context, baseline: Baseline, prepared: Mapping[str, Any]) -> Op
     )
     try:
         with ctx.timeline.phase(Phase.BUILD):
-            exported = export(ctx, weights, prepared, folder=f"{name}-export")
+            exported = export(ctx, weights, prepared, folder=f"{name}-export", eager=False)
             folder = ctx.folder / name
             spec = _build_spec(ctx, engine["backend"], engine["precision"], exported, folder)
             ctx.child("build", spec, folder=f"{name}-build", timeout_s=ctx.pipeline.engine.timeout_s)

@@ -82,6 +82,13 @@ def test_no_promote_holds_what_would_have_passed_and_keeps_its_exit_code() -> No
     assert decide(pipeline(), [*SCORES, SLOW], allowed=False).reasons[0].startswith("latency gate failed")
 
 
+def test_a_score_far_below_the_golden_floor_is_held_though_that_gate_is_not_declared() -> None:
+    fallen = row(ENGINE_SCORE, Judgement.WORSE, -0.2)
+    decision = decide(pipeline(), [SCORES[0], fallen, row(E2E_P50_MS, Judgement.SAME, 0.0)])
+    assert decision.verdict is Verdict.HELD
+    assert decision.reasons[0].startswith("golden gate failed")
+
+
 def test_a_pipeline_without_gates_says_so() -> None:
     assert decide(pipeline(gates={}), [*SCORES, SLOW]).reasons == ("no gates are declared",)
 

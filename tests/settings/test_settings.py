@@ -245,6 +245,10 @@ def test_a_gate_in_the_settings_is_the_margin_of_its_verdict_but_the_golden_floo
     assert {gate.name: gate.limit for gate in pipeline.declared_gates()} == {"latency": 0.2, "golden": 0.1}
 
 
+def test_no_gates_at_all_are_no_gates_at_all() -> None:
+    assert PipelineSettings.model_validate({"ref": "m:p", "gates": {}}).declared_gates() == ()
+
+
 def test_the_golden_floor_stands_even_where_other_gates_are_declared() -> None:
     pipeline = PipelineSettings.model_validate({"ref": "m:p", "gates": {"latency": {"max_rise_ratio": 0.2}}})
     assert {gate.name: gate.limit for gate in pipeline.declared_gates()} == {"latency": 0.2, "golden": 0.05}
