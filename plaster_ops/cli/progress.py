@@ -14,6 +14,7 @@ _SAY = {
     "export": "exporting the graph",
     "build": "building the engine",
     "evaluate": "checking parity and scoring",
+    "examine": "reading the data, scoring both",
     "measure": "measuring, interleaved",
     "log": "writing to MLflow",
 }

@@ -1,7 +1,7 @@
 """`compare A B`: two engines of the past, measured now side by side; nothing is recorded, nothing is promoted."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from plaster_ops.errors import NotComparable
 from plaster_ops.flow import record as records
 from plaster_ops.flow.baseline import Baseline, choose_baseline
 from plaster_ops.flow.context import Context, slug
-from plaster_ops.flow.optimise import Opponent, evaluate, rebuild
+from plaster_ops.flow.optimise import Opponent, evaluate, evaluation_spec, rebuild
 from plaster_ops.flow.sidebyside import SideBySide, card_then, measure, paired_evidence, reopen
 from plaster_ops.flow.wiring import Ports, open_ports
 from plaster_ops.ports import EventSink
@@ -73,21 +73,7 @@ def _check_common_ground(now: Baseline, then: Baseline) -> None:
 
 
 def _remeasured(ctx: Context, now: Baseline, then: Baseline) -> dict[str, Any]:
-    _, learned = ctx.journal.watermarks(ctx.name)
-    spec = {
-        "reference": ctx.pipeline.ref,
-        "project": str(ctx.project),
-        "seen": None,
-        "learned": learned,
-        "needed": 1,
-    }
-    prepared = ctx.once("prepare", Phase.DATA, lambda: ctx.child("prepare", spec))
-    if prepared["skip"]:
-        raise NotComparable(f"there is no data to compare on: {prepared['skip']}", "let data arrive, then compare")
-    engines = [_engine(ctx, now, prepared, "now"), _engine(ctx, then, prepared, _label(then))]
-    evaluation = ctx.once(
-        "evaluate", Phase.EVAL, lambda: evaluate(ctx, weights=None, prepared=prepared, engines=engines)
-    )
+    engines, prepared, evaluation = _examine(ctx, now, then)
     profile = ctx.pipeline.measure.profile
     folders = ctx.once("measure", Phase.MEASURE, lambda: _folders(measure(ctx, engines, samples=prepared["samples"])))
     with ctx.timeline.phase(Phase.MEASURE):
@@ -104,6 +90,42 @@ def _remeasured(ctx: Context, now: Baseline, then: Baseline) -> dict[str, Any]:
     return _payload(ctx.name, now, then, card_now, rows, "remeasured", ctx.timeline.to_json())
 
 
+def _examine(
+    ctx: Context, now: Baseline, then: Baseline
+) -> tuple[list[Opponent], Mapping[str, Any], Mapping[str, Any]]:
+    """Both engines and how they score on today's data; one process does it all where both engines are there."""
+    _, learned = ctx.journal.watermarks(ctx.name)
+    asked = {
+        "reference": ctx.pipeline.ref,
+        "project": str(ctx.project),
+        "seen": None,
+        "learned": learned,
+        "needed": 1,
+    }
+    found = [
+        Opponent(label=label, folder=baseline.engine_folder)
+        for label, baseline in (("now", now), (_label(then), then))
+        if baseline.engine_folder is not None
+    ]
+    if len(found) == 2:
+        spec = {"prepare": asked, "evaluate": evaluation_spec(ctx, None, found)}
+        told = ctx.once("examine", Phase.EVAL, lambda: ctx.child("examine", spec))
+        _check_data(told["prepared"])
+        return found, told["prepared"], told["evaluation"]
+    prepared = ctx.once("prepare", Phase.DATA, lambda: ctx.child("prepare", asked))
+    _check_data(prepared)
+    engines = [_engine(ctx, now, prepared, "now"), _engine(ctx, then, prepared, _label(then))]
+    evaluation = ctx.once(
+        "evaluate", Phase.EVAL, lambda: evaluate(ctx, weights=None, prepared=prepared, engines=engines)
+    )
+    return engines, prepared, evaluation
+
+
+def _check_data(prepared: Mapping[str, Any]) -> None:
+    if prepared["skip"]:
+        raise NotComparable(f"there is no data to compare on: {prepared['skip']}", "let data arrive, then compare")
+
+
 def _folders(measured: SideBySide) -> dict[str, Any]:
     return {"folders": [str(folder) for folder in measured.folders]}
 
@@ -112,7 +134,7 @@ def _label(then: Baseline) -> str:
     return f"then-{then.label}"
 
 
-def _engine(ctx: Context, baseline: Baseline, prepared: dict[str, Any], label: str) -> Opponent:
+def _engine(ctx: Context, baseline: Baseline, prepared: Mapping[str, Any], label: str) -> Opponent:
     if baseline.engine_folder is not None:
         return Opponent(label=label, folder=baseline.engine_folder)
     rebuilt = rebuild(ctx, baseline, prepared)

@@ -198,22 +198,25 @@ def evaluate(
     folder: str = "evaluate",
 ) -> dict[str, Any]:
     """Scores every engine on today's evaluation sets; the first is held against eager FP32 of `weights`, too."""
-    return ctx.child(
-        "evaluate",
-        {
-            "reference": ctx.pipeline.ref,
-            "project": str(ctx.project),
-            "window": prepared["window"],
-            "weights": weights,
-            "engines": [{"label": e.label, "folder": str(e.folder)} for e in engines],
-            "max_batch": ctx.pipeline.max_batch(),
-            "retained_ratio": ctx.pipeline.engine.retained_ratio,
-            "max_lost_score": ctx.pipeline.engine.max_lost_score,
-            "samples": prepared["samples"],
-        },
-        folder=folder,
-        timeout_s=ctx.pipeline.engine.timeout_s,
-    )
+    asked = {
+        **evaluation_spec(ctx, weights, engines),
+        "window": prepared["window"],
+        "samples": prepared["samples"],
+    }
+    return ctx.child("evaluate", asked, folder=folder, timeout_s=ctx.pipeline.engine.timeout_s)
+
+
+def evaluation_spec(ctx: Context, weights: str | None, engines: Sequence[Opponent]) -> dict[str, Any]:
+    """What the stage `evaluate` is asked, but for the data."""
+    return {
+        "reference": ctx.pipeline.ref,
+        "project": str(ctx.project),
+        "weights": weights,
+        "engines": [{"label": e.label, "folder": str(e.folder)} for e in engines],
+        "max_batch": ctx.pipeline.max_batch(),
+        "retained_ratio": ctx.pipeline.engine.retained_ratio,
+        "max_lost_score": ctx.pipeline.engine.max_lost_score,
+    }
 
 
 def _one_line(error: PlasterError) -> str:

@@ -20,7 +20,7 @@ from plaster_ops.training.messages import FitOutcome, FitResult, FitSpec
 from tests.conftest import SteppedClock
 
 BACKEND = "tests.flow.walk:Backend"
-SECONDS = {"prepare": 1.0, "export": 2.0, "build": 4.0, "evaluate": 1.5, "measure": 5.0}
+SECONDS = {"prepare": 1.0, "export": 2.0, "build": 4.0, "evaluate": 1.5, "examine": 2.0, "measure": 5.0}
 FIT_S, LAUNCH_S, PARITY_S = 10.0, 3.0, 0.5
 SHAPE = ("float32[1, 8, 8]",)
 INPUTS = [{"name": "images", "dtype": "float32", "shape": [1, 8, 8], "ranges": []}]
@@ -112,6 +112,15 @@ class Walk:
             self.before[stage]()
         if stage in self.errors:
             raise self.errors[stage]
+
+    def _examine(self, spec: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+        self._enter("prepare", spec["prepare"])
+        prepared = self._prepare(spec["prepare"], folder)
+        if prepared["skip"]:
+            return {"prepared": prepared, "evaluation": None}
+        asked = {**spec["evaluate"], "window": prepared["window"], "samples": prepared["samples"]}
+        self._enter("evaluate", asked)
+        return {"prepared": prepared, "evaluation": self._evaluate(asked, folder)}
 
     def _prepare(self, spec: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         seen, learned = spec["seen"], spec["learned"]
