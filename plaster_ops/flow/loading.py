@@ -4,6 +4,7 @@ import importlib
 import inspect
 import sys
 import traceback
+import types
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ def load_pipeline(reference: str, project: Path) -> Any:
     folder = str(project)
     if sys.path[:1] != [folder]:
         sys.path.insert(0, folder)
+    _prefer_project(module_name, project)
     try:
         module = importlib.import_module(module_name)
     except Exception as error:
@@ -53,6 +55,20 @@ def load_pipeline(reference: str, project: Path) -> Any:
             "a pipeline has model(), data(window), sample_batch(n) and score; see README.md, 'Bring your own model'",
         )
     return pipeline
+
+
+def _prefer_project(module_name: str, project: Path) -> None:
+    """Takes a plain folder of the project for its package, although a package of that name is installed.
+
+    Python prefers a folder with `__init__.py` anywhere on the path to one without, even at its very beginning.
+    """
+    top = module_name.partition(".")[0]
+    folder, file = project / top, project.joinpath(*module_name.split("."))
+    plain = folder.is_dir() and not (folder / "__init__.py").exists() and not folder.with_suffix(".py").exists()
+    if plain and top not in sys.modules and (file.with_suffix(".py").exists() or file.is_dir()):
+        package = types.ModuleType(top)
+        package.__path__ = [str(folder)]
+        sys.modules[top] = package
 
 
 def _last_user_line(error: Exception) -> str:

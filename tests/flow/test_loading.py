@@ -95,3 +95,11 @@ def test_what_a_pipeline_lacks_is_named(project: Path) -> None:
     write(project, "class Brought:\n    def model(self): ...\n    def data(self, window): ...\n")
     error = refused("brought_by_user:Brought", project)
     assert error.message == "pipeline 'brought_by_user:Brought' lacks sample_batch, score"
+
+
+def test_a_plain_folder_of_the_project_comes_before_an_installed_package_of_its_name(project: Path) -> None:
+    elsewhere = project / "elsewhere"
+    write(elsewhere, "", "houses.__init__")
+    write(project / "home", WHOLE, "houses.mine")
+    sys.path.insert(0, str(elsewhere))
+    assert load_pipeline("houses.mine:Brought", project / "home").__class__.__name__ == "Brought"
