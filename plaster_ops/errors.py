@@ -81,8 +81,20 @@ class BuildFailed(PlasterError):
     exit_code = ExitCode.BUILD_FAILED
 
 
+class MemoryLimit(BuildFailed):
+    """A stage took more memory than it was allowed and was stopped with everything it started."""
+
+
+class RefitUnsupported(BuildFailed):
+    """New weights cannot go into that engine; it is built anew instead. The message says why."""
+
+
 class ArtifactTampered(BuildFailed):
     """A file of a stored engine differs from its manifest; it is never loaded."""
+
+
+class OutdatedArtifact(ArtifactTampered):
+    """A stored engine of an earlier release, which this one does not read; it is rebuilt from its weights."""
 
 
 class NotRecorded(PlasterError):

@@ -5,8 +5,8 @@ torch appears only in annotations: importing this module loads nothing heavy.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -48,6 +48,11 @@ class Source(Protocol):
 
 
 # ---- engines -------------------------------------------------------------------------------------------------------
+Option = str | int | float | bool
+Calibration = Sequence[tuple["Tensor", ...]]
+"""Real inputs to quantise with: per shape a tuple of inputs [n, ...]; none of them is in an evaluation set."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TensorSpec:
     """One input. `shape` is without the batch axis; a dynamic axis is None and its range is in `ranges`, in order."""
@@ -60,7 +65,10 @@ class TensorSpec:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EngineSpec:
-    """Everything that keys an artifact. `batch` is (min, opt, max); unknown `options` are refused by the backend."""
+    """What an engine is built as. `batch` is (min, opt, max); unknown `options` are refused by the backend.
+
+    `calibration` is the digest of the inputs that a quantised engine was calibrated with, empty for any other.
+    """
 
     backend: str
     precision: str
@@ -68,7 +76,8 @@ class EngineSpec:
     inputs: tuple[TensorSpec, ...]
     batch: tuple[int, int, int]
     threads: int = 1
-    options: tuple[tuple[str, str | int | float | bool], ...] = ()
+    options: tuple[tuple[str, Option], ...] = ()
+    calibration: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,15 +90,55 @@ class Availability:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Capabilities:
+    """What a backend does on this machine. Asking imports nothing heavy.
+
+    `precisions` build here and answer rightly; those that are also in `emulated` have no instructions on this device
+    and run slower than fp32. `calibrated` need real inputs. `refit`: "in_place" where new weights go into a built
+    engine, "none" where an engine is built anew. `falls_back`: operators that it does not know run outside the engine;
+    else it takes a graph whole or not at all. `runs_here` False: it builds here, and what it builds needs another
+    device. `options`: name -> default, or the words an option may be, the default first. `libraries`: modules that its
+    engines run on.
+    """
+
+    precisions: tuple[str, ...]
+    emulated: tuple[str, ...] = ()
+    calibrated: tuple[str, ...] = ("int8",)
+    devices: tuple[str, ...] = ("cpu",)
+    refit: str = "none"
+    falls_back: bool = False
+    runs_here: bool = True
+    options: Mapping[str, Option | tuple[str, ...]] = field(default_factory=dict)
+    libraries: tuple[str, ...] = ("torch",)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Coverage:
-    """How much of the graph the engine took. `flops_ratio` weighs operators by FLOPs, `ops_ratio` counts them."""
+    """How much of the graph the engine took. `flops_ratio` weighs operators by FLOPs, `ops_ratio` counts them.
+
+    `engines`: pieces the model was cut into. `segments`: runs of operators between them that stay outside.
+    `fallback_ops`: their kinds. `ops_supported`: operators the backend knows, whether or not the engine took them.
+    `boundary_bytes`: what crosses between engine and outside for one sample. `precision_ratio`: share of the FLOPs
+    that runs in the precision that was asked for. `layers`: layers of the built engine, after fusion. `uncounted_ops`:
+    kinds outside the engine for which no FLOP formula is known, so that `flops_ratio` does not see them. `time_ratio`:
+    share of a forward's time inside the engine. `from_cache`: a cache of the backend's held a part of the build. None
+    where a backend cannot tell.
+    """
 
     ops_total: int
     ops_in_engine: int
     flops_ratio: float
     engines: int
-    graph_breaks: int
+    graph_breaks: int = 0
     fallback_ops: tuple[str, ...] = ()
+    segments: int = 0
+    ops_supported: int | None = None
+    boundary_bytes: int | None = 0
+    precision_ratio: float | None = None
+    layers: int | None = None
+    uncounted_ops: tuple[str, ...] = ()
+    time_ratio: float | None = None
+    from_cache: bool = False
 
     @property
     def ops_ratio(self) -> float:
@@ -108,15 +157,22 @@ class Engine(Protocol):
 
 
 class EngineBackend(Protocol):
-    """Turns an exported program into files in a folder, and such a folder into an engine."""
+    """Turns an exported program into files in a folder, and such a folder into an engine.
+
+    `refit` puts the program's weights into a loaded engine, in place, writes that engine's files to `folder`, and
+    returns the seconds of the in-place call alone; it raises `RefitUnsupported` before anything was changed where it
+    cannot. What it gives is verified by the caller.
+    """
 
     name: str
 
     def probe(self) -> Availability: ...
 
-    def precisions(self) -> tuple[str, ...]: ...
+    def capabilities(self) -> Capabilities: ...
 
-    def build(self, program: ExportedProgram, spec: EngineSpec, folder: Path) -> Coverage: ...
+    def build(self, program: ExportedProgram, spec: EngineSpec, folder: Path, calibration: Calibration) -> Coverage: ...
+
+    def refit(self, engine: Engine, program: ExportedProgram, spec: EngineSpec, folder: Path) -> float: ...
 
     def load(self, folder: Path, spec: EngineSpec) -> Engine: ...
 

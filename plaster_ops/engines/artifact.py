@@ -16,11 +16,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from plaster_ops.errors import ArtifactTampered, BuildFailed
+from plaster_ops.errors import ArtifactTampered, BuildFailed, OutdatedArtifact
 from plaster_ops.ports import Coverage, EngineSpec, TensorSpec
 
 MANIFEST = "manifest.json"
-FORMAT = 1
+FORMAT = 2
 _NEXT_STEP = "remove that folder: the engine is then rebuilt from its stored weights"
 
 
@@ -39,6 +39,8 @@ class Manifest:
 
     `build_s`: exported graph in memory to files written, in the builder's process. `effective_precision`: read back
     from the loaded engine. `outputs`, `structure`: names of the flat outputs and how they nest (`export.unflatten`).
+    `key`: `key.engine_key`. `refits`: how often weights were put in since the last full build; 0 for one. `refit_s`:
+    seconds of the last such call, None for a full build. `calibrated_with`: inputs that a quantised engine saw.
     """
 
     spec: EngineSpec
@@ -51,6 +53,10 @@ class Manifest:
     graph_digest: str
     outputs: tuple[str, ...] = ()
     structure: str = ""
+    key: str = ""
+    refits: int = 0
+    refit_s: float | None = None
+    calibrated_with: int = 0
 
     @property
     def digest(self) -> str:
@@ -65,12 +71,19 @@ class Manifest:
             "files": [asdict(file) for file in self.files],
             "versions": dict(self.versions),
             "build_s": self.build_s,
-            "coverage": asdict(self.coverage) | {"fallback_ops": list(self.coverage.fallback_ops)},
+            "coverage": {
+                name: list(value) if isinstance(value, tuple) else value
+                for name, value in asdict(self.coverage).items()
+            },
             "effective_precision": self.effective_precision,
             "weights_digest": self.weights_digest,
             "graph_digest": self.graph_digest,
             "outputs": list(self.outputs),
             "structure": self.structure,
+            "key": self.key,
+            "refits": self.refits,
+            "refit_s": self.refit_s,
+            "calibrated_with": self.calibrated_with,
             "engine_bytes": engine_bytes(self),
         }
 
@@ -78,19 +91,25 @@ class Manifest:
     def from_json(cls, fields: Mapping[str, Any]) -> Manifest:
         """The manifest that `to_json` wrote. Raises KeyError, TypeError or ValueError for anything else."""
         if fields["format"] != FORMAT:
-            raise ValueError(f"manifest format {fields['format']!r}, this version reads {FORMAT}")
-        coverage = fields["coverage"]
+            raise OutdatedArtifact(f"manifest format {fields['format']!r}, this version reads {FORMAT}", _NEXT_STEP)
+        coverage: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in fields["coverage"].items()
+        }
         return cls(
             spec=spec_from_json(fields["spec"]),
             files=tuple(StoredFile(**file) for file in fields["files"]),
             versions=tuple((str(k), str(v)) for k, v in fields["versions"].items()),
             build_s=float(fields["build_s"]),
-            coverage=Coverage(**{**coverage, "fallback_ops": tuple(coverage["fallback_ops"])}),
+            coverage=Coverage(**coverage),
             effective_precision=str(fields["effective_precision"]),
             weights_digest=str(fields["weights_digest"]),
             graph_digest=str(fields["graph_digest"]),
             outputs=tuple(fields["outputs"]),
             structure=str(fields["structure"]),
+            key=str(fields["key"]),
+            refits=int(fields["refits"]),
+            refit_s=None if fields["refit_s"] is None else float(fields["refit_s"]),
+            calibrated_with=int(fields["calibrated_with"]),
         )
 
 
@@ -129,6 +148,7 @@ def spec_to_json(spec: EngineSpec) -> dict[str, Any]:
         "batch": list(spec.batch),
         "threads": spec.threads,
         "options": dict(spec.options),
+        "calibration": spec.calibration,
     }
 
 
@@ -143,6 +163,7 @@ def spec_from_json(fields: Mapping[str, Any]) -> EngineSpec:
         batch=(smallest, usual, largest),
         threads=int(fields.get("threads", 1)),
         options=tuple(sorted(dict(fields.get("options", {})).items())),
+        calibration=str(fields.get("calibration", "")),
     )
 
 
@@ -169,6 +190,14 @@ def appearing_whole(target: Path) -> Iterator[Path]:
         raise
 
 
+def link_or_copy(source: Path, target: Path) -> None:
+    """The same file under a second name; a copy where the file system cannot link."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
 def hash_files(folder: Path) -> tuple[StoredFile, ...]:
     """Every file of an engine folder but the manifest, sorted by name. Raises `BuildFailed` where there is none."""
     files = tuple(_stored(folder, path) for path in _paths(folder))
@@ -187,6 +216,8 @@ def read_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST
     try:
         return Manifest.from_json(json.loads(path.read_text()))
+    except OutdatedArtifact as error:
+        raise OutdatedArtifact(f"{path}: {error.message}", error.next_step) from error
     except FileNotFoundError as error:
         raise ArtifactTampered(f"engine folder {folder} has no {MANIFEST}", _NEXT_STEP) from error
     except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:

@@ -14,21 +14,23 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 from torch.fx import Interpreter, Node
-from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+from torch.utils.flop_counter import FlopCounterMode
 
+from plaster_ops.engines.flop_formulas import FORMULAS
 from plaster_ops.engines.graph import user_inputs
 from plaster_ops.engines.quiet import foreign_warnings_ignored
 
-_aten = torch.ops.aten
 _NO_ARITHMETIC = {
     "alias", "arange", "cat", "clone", "contiguous", "copy", "detach", "dropout", "empty", "expand", "flatten", "full",
     "full_like", "lift_fresh_copy", "masked_fill", "masked_fill_", "new_zeros", "ones", "ones_like", "pad", "permute",
     "repeat", "reshape", "split", "stack", "sym_size", "to", "transpose", "unflatten", "where", "zeros", "zeros_like",
     "_assert_tensor_metadata", "_to_copy", "constant_pad_nd", "index_select", "gather", "embedding", "select", "unbind",
     "bitwise_not", "logical_not", "lift_fresh", "scalar_tensor", "chunk", "feature_dropout", "eye", "tril", "triu",
+    "_linalg_check_errors",
 }  # fmt: skip
 _NORMS = {"batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm"}
 _NORMS |= {"native_batch_norm", "_native_batch_norm_legit_no_training", "native_layer_norm", "native_group_norm"}
+_TORCH_NAMESPACES = {"aten", "prim", "prims", "quantized_decomposed", "higher_order", "profiler", "inductor", "mkldnn"}
 _WHOLE = (nn.MultiheadAttention, nn.RNNBase)
 
 
@@ -39,7 +41,8 @@ def graph_facts(program: ExportedProgram, module: nn.Module) -> dict[str, Any]:
     `layers_count`: modules with weights that compute (an attention or a recurrent module is one; weights used outside
     a leaf module count by operator). `nodes_count`, `nodes_per_layer_mean`, `nodes_per_layer_max`: output units of
     those layers. `depth_count`: operators on the longest path. `sample_macs`: FLOPs / 2. `flops_by_node_kind`: FLOPs by
-    operator. `flops_uncounted_ops`: operators that do arithmetic for which no formula is known.
+    operator. `flops_uncounted_ops`: operators that do arithmetic for which no formula is known. `custom_ops`: operators
+    that are not torch's own.
     `connections_effective_count`: non-zero entries of weights with two or more axes. `ops_total`: graph operators.
     """
     walk = _walk(program)
@@ -62,7 +65,44 @@ def graph_facts(program: ExportedProgram, module: nn.Module) -> dict[str, Any]:
         "flops_uncounted_ops": sorted(k for k, n in walk.flops.items() if not n and k not in _NO_ARITHMETIC),
         "connections_effective_count": sum(int(torch.count_nonzero(p)) for p in parameters if p.dim() >= 2),
         "ops_total": count_ops(program),
+        "custom_ops": custom_ops(program),
     }
+
+
+def flops_of_nodes(program: ExportedProgram) -> dict[str, int]:
+    """FLOPs of every node of the graph that has any, for one sample at the reference shape, by node name."""
+    return _walk(program).by_node
+
+
+def elements_of_nodes(program: ExportedProgram) -> dict[str, int]:
+    """Elements that every node of the graph gives for one sample at the reference shape, by node name."""
+    return {node.name: count for node, count in _walk(program).units.items()}
+
+
+def operator_kind(node: Node) -> str:
+    """The operator of a node without its overload, as in `linear`."""
+    return _kind(node)
+
+
+def is_operator(node: Node) -> bool:
+    """Whether a node computes: picking an item and arithmetic on sizes do not."""
+    return _is_operator(node)
+
+
+def does_arithmetic(kind: str) -> bool:
+    """False for operators that only move, make or compare values, which have no FLOPs to count."""
+    return kind not in _NO_ARITHMETIC
+
+
+def custom_ops(program: ExportedProgram) -> list[str]:
+    """Operators of the graph that neither torch nor its quantisation brings, as `namespace::name`."""
+    found = set()
+    for node in program.graph.nodes:
+        target: Any = node.target
+        is_call = node.op == "call_function" and isinstance(target, torch._ops.OpOverload)
+        if is_call and target.namespace not in _TORCH_NAMESPACES:
+            found.add(f"{target.namespace}::{_kind(node).rpartition('.')[2]}")
+    return sorted(found)
 
 
 def count_ops(program: ExportedProgram) -> int:
@@ -105,7 +145,16 @@ class _Walk(Interpreter):
         super().__init__(program.graph_module)
         self._counter = counter
         self.flops: dict[str, int] = {}
+        self.by_node: dict[str, int] = {}
         self.units: dict[Node, int] = {}
+
+    def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
+        """An operator that is kept in order by a token runs without it: the counter knows no such wrapping."""
+        if target is not torch.ops.higher_order.with_effects:
+            return super().call_function(target, args, kwargs)
+        token, inner, *given = args
+        answer = inner(*given, **kwargs)
+        return (token, *answer) if isinstance(answer, tuple) else (token, answer)
 
     def run_node(self, n: Node) -> Any:
         """One node, with its FLOPs booked under its operator."""
@@ -117,19 +166,15 @@ class _Walk(Interpreter):
             spent = int(self._counter.get_total_flops() - before)
             if spent or not moves:
                 self.flops[kind] = self.flops.get(kind, 0) + spent
+            if spent:
+                self.by_node[n.name] = spent
         first = result[0] if isinstance(result, (tuple, list)) and result else result
         self.units[n] = first.numel() if isinstance(first, Tensor) else 0
         return result
 
 
-def _attention_flops(query: Any, key: Any, value: Any, *_: Any, out_shape: Any = None, **__: Any) -> int:
-    del out_shape
-    return int(sdpa_flop_count(query, key, value))
-
-
 def _walk(program: ExportedProgram) -> _Walk:
-    cpu_attention = {_aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops}
-    counter = FlopCounterMode(display=False, custom_mapping=cpu_attention)
+    counter = FlopCounterMode(display=False, custom_mapping=dict(FORMULAS))
     walk = _Walk(program, counter)
     # The fused recurrent kernels have no formula; without oneDNN the same layers run as counted matrix products.
     with foreign_warnings_ignored(), torch.no_grad(), torch.backends.mkldnn.flags(enabled=False), counter:
@@ -138,11 +183,15 @@ def _walk(program: ExportedProgram) -> _Walk:
 
 
 def _all_inputs(program: ExportedProgram) -> list[Any]:
-    """Weights, constants and one sample, in the order of the graph's placeholders."""
+    """Weights, constants and one sample, in the order of the graph's placeholders.
+
+    Operators that may raise are kept in order by tokens: empty tensors.
+    """
     sample = (tensor[:1] for tensor in traced_inputs(program))
     state: Mapping[str, Any] = {**program.constants, **program.state_dict}
     return [
-        next(sample) if s.kind == InputKind.USER_INPUT else state[s.target] for s in program.graph_signature.input_specs
+        next(sample) if s.kind == InputKind.USER_INPUT else state.get(str(s.target), torch.empty(0))
+        for s in program.graph_signature.input_specs
     ]
 
 

@@ -33,9 +33,10 @@ def user_outputs(program: ExportedProgram) -> tuple[Any, ...]:
 
 
 def graph_digest(program: ExportedProgram) -> str:
-    """SHA-256 of the graph: operators with all arguments, shapes, dtypes, ranges, names and shapes of constants.
+    """SHA-256 of the graph: operators with all arguments, shapes, dtypes, ranges, names and shapes of weights.
 
-    Weight values do not enter, nor do torch's names of nodes and symbols, so two exports of one architecture agree.
+    Values of parameters and buffers do not enter, nor do torch's names of nodes and symbols, so two exports of one
+    architecture agree. Tensors that are written into the code do: compilers fold them into what they generate.
     """
     writer = _Writer()
     sources = {
@@ -44,9 +45,35 @@ def graph_digest(program: ExportedProgram) -> str:
     }
     lines = writer.graph(program.graph_module, sources)
     lines.append(f"structure {program.call_spec.in_spec!s} -> {program.call_spec.out_spec!s}")
+    lines += [f"{spec.target} = {digest_of(program.constants[spec.target])}" for spec in _written_in_code(program)]
     ranges = {str(symbol): f"[{bound.lower},{bound.upper}]" for symbol, bound in program.range_constraints.items()}
     lines += [f"{new} in {ranges[old]}" for old, new in writer.symbols.items() if old in ranges]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def all_weights(program: ExportedProgram) -> dict[str, Tensor]:
+    """Every value that training may change: parameters and buffers, those that are not stored with a model too."""
+    kinds = (InputKind.PARAMETER, InputKind.BUFFER)
+    known: Mapping[str, Any] = {**program.constants, **program.state_dict}
+    wanted = [str(s.target) for s in program.graph_signature.input_specs if s.kind in kinds]
+    return {name: known[name] for name in wanted if isinstance(known.get(name), Tensor)}
+
+
+def weights_read(program: ExportedProgram) -> set[str]:
+    """Names of the parameters and buffers that some operator of the graph reads."""
+    kinds = (InputKind.PARAMETER, InputKind.BUFFER)
+    targets = {s.arg.name: str(s.target) for s in program.graph_signature.input_specs if s.kind in kinds}
+    return {targets[node.name] for node in program.graph.nodes if node.name in targets and node.users}
+
+
+def _written_in_code(program: ExportedProgram) -> list[Any]:
+    specs = program.graph_signature.input_specs
+    return [s for s in specs if s.kind == InputKind.CONSTANT_TENSOR and s.target in program.constants]
+
+
+def digest_of(tensor: Tensor) -> str:
+    """SHA-256 over a tensor's dtype, shape and bytes."""
+    return weights_digest({"": tensor})
 
 
 def weights_digest(state: Mapping[str, Tensor]) -> str:

@@ -159,7 +159,7 @@ class InputGuard:
     def admit(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """The inputs, contiguous. Raises `DataError` naming the first input of a wrong shape or dtype."""
         accepted = self._accepted
-        if len(accepted) == len(inputs):
+        if accepted and len(accepted) == len(inputs):
             for tensor, shape, dtype in zip(inputs, accepted, self._dtypes, strict=True):
                 if tensor.shape != shape or tensor.dtype is not dtype or not tensor.is_contiguous():
                     break

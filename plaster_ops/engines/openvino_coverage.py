@@ -9,9 +9,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from plaster_ops.engines.openvino_model import heavy_nodes, node_facts
 from plaster_ops.ports import Coverage
 
 _NO_OPERATORS = {"Parameter", "Constant", "Result"}
+_NO_LAYERS = {"Const", "Input", "Output"}
 
 
 def measure_coverage(core: Any, model: Any, compiled: Any, ops_total: int) -> Coverage:
@@ -22,17 +24,21 @@ def measure_coverage(core: Any, model: Any, compiled: Any, ops_total: int) -> Co
     outside = [
         op for op in operators if op.get_friendly_name() not in supported or op.get_friendly_name() in by_reference
     ]
+    known = sum(op.get_friendly_name() in supported for op in operators)
     flops = {op.get_friendly_name(): operator_flops(op) for op in operators}
     lost = sum(flops[op.get_friendly_name()] for op in outside)
     counted = sum(flops.values())
     inside_ratio = 1.0 - len(outside) / len(operators) if operators else 1.0
+    layers = [node_facts(node).get("layerType") for node in compiled.get_runtime_model().get_ops()]
     return Coverage(
         ops_total=ops_total,
         ops_in_engine=ops_total if not outside else math.floor(ops_total * inside_ratio),
+        ops_supported=ops_total if known == len(operators) else math.floor(ops_total * known / len(operators)),
         flops_ratio=1.0 - lost / counted if counted else inside_ratio,
         engines=1,
-        graph_breaks=0,
         fallback_ops=tuple(sorted({op.get_type_name() for op in outside})),
+        precision_ratio=_eight_bit_ratio(compiled, flops) if counted else None,
+        layers=sum(layer not in _NO_LAYERS for layer in layers),
     )
 
 
@@ -56,11 +62,18 @@ def _sizes(port: Any) -> list[int]:
     return [max(1, int(axis.get_max_length())) for axis in port.get_partial_shape()]
 
 
+def _eight_bit_ratio(compiled: Any, flops: dict[str, int]) -> float | None:
+    """FLOPs of 8-bit products / FLOPs of all products that the compiled model names an origin of."""
+    told = [(sum(flops.get(name, 0) for name in origins), low) for origins, low in heavy_nodes(compiled)]
+    counted = sum(count for count, _ in told)
+    return sum(count for count, low in told if low) / counted if counted else None
+
+
 def _reference_operators(compiled: Any) -> set[str]:
     """Names of operators that the plugin runs by the reference implementation, which nothing was optimised in."""
     names: set[str] = set()
     for node in compiled.get_runtime_model().get_ops():
-        facts = {key: str(value.value) for key, value in dict(node.get_rt_info()).items()}
+        facts = node_facts(node)
         if facts.get("layerType") == "Reference":
             names.update(facts.get("originalLayersNames", "").split(","))
     return names

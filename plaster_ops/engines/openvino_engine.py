@@ -1,32 +1,56 @@
-"""OpenVINO: the default engine on CPUs. The only module, with `openvino_coverage`, that imports openvino.
+"""OpenVINO: the usual engine on CPUs. With `openvino_model` and `openvino_coverage` the landlord of openvino and nncf.
 
-The inference precision is always asked for and read back: left alone, OpenVINO picks bf16 where the CPU has it.
-Usage statistics are never sent: openvino is imported without its telemetry package, so nothing is written to the home
-folder.
+Beside the model for every batch, one is compiled for batch 1 alone where no other axis is free: it answers a single
+query up to a tenth sooner (docs/benchmarks.md). Compiled models are kept under a key of our own, so that the next
+process that loads the engine need not compile it.
 """
 
 from __future__ import annotations
 
 import importlib
-import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plaster_ops.engines.options import read_options
-from plaster_ops.errors import BuildFailed
-from plaster_ops.ports import Availability, Coverage, EngineSpec, TensorSpec
+from plaster_ops.engines.blob_cache import blob_key, cache_folder, file_digests, keep_blob, read_blob
+from plaster_ops.engines.cpu import this_cpu
+from plaster_ops.engines.openvino_model import (
+    HINTS,
+    check_precision,
+    compile_config,
+    compile_model,
+    convert,
+    effective_precision,
+    import_openvino,
+    input_indices,
+    quantise,
+    with_fixed_batch,
+    words,
+)
+from plaster_ops.engines.options import Schema, read_options
+from plaster_ops.errors import BuildFailed, RefitUnsupported
+from plaster_ops.ports import Availability, Calibration, Capabilities, Coverage, Engine, EngineSpec, Option
 
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.export import ExportedProgram
 
 MODEL = "model.xml"
-_HINTS = {"fp32": "f32", "bf16": "bf16"}
-_NAMES = {"f32": "fp32", "bf16": "bf16", "f16": "fp16"}
-_OPTIONS = {"pinning": False}
-"""`pinning`: threads stay on their core; off by default, because a core that is shared with others cannot be left."""
+_OPTIONS: Schema = {
+    "pinning": False,
+    "hint": ("latency", "throughput"),
+    "batch_1": True,
+    "cache": True,
+    "preset": ("performance", "mixed"),
+    "model_type": ("none", "transformer"),
+    "ranges": ("all", "mean"),
+    "fast_bias_correction": True,
+}
+"""`pinning`: threads stay on their core; off by default, because a core that is shared with others cannot be left.
+`hint` throughput: several streams share the threads, and a batch is answered in parts, side by side. `batch_1`: a model
+of its own for single queries. `cache`: compiled models are kept. The rest is nncf's, for int8; `model_type` transformer
+cost one encoder 0.2 of its accuracy, so it is only taken when asked for; `ranges` mean cuts off tails."""
 _COPY_UP_TO_BYTES = 65_536
 """Inputs up to this size are copied into the engine's own memory: cheaper than handing over a new address."""
 
@@ -42,76 +66,190 @@ class OpenVinoBackend:
             versions = tuple((package, version(package)) for package in ("openvino", "torch"))
         except PackageNotFoundError as error:
             return Availability(ok=False, reason=f"{error.name} is not installed (pip install 'plaster-ops[openvino]')")
-        return Availability(ok=True, versions=versions)
+        return Availability(ok=True, versions=versions + _nncf_version())
 
-    def precisions(self) -> tuple[str, ...]:
-        """fp32, and bf16 where the CPU has it: a build that was not given its precision fails."""
-        return tuple(_HINTS)
+    def capabilities(self) -> Capabilities:
+        """fp32; bf16 where the CPU has AVX-512 or bf16 of its own; int8 where nncf is installed."""
+        cpu = this_cpu()
+        precisions = ["fp32"]
+        if cpu.has_bf16 or cpu.has_avx512:
+            precisions.append("bf16")
+        if _nncf_version():
+            precisions.append("int8")
+        return Capabilities(precisions=tuple(precisions), options=_OPTIONS, libraries=("torch", "openvino"))
 
-    def build(self, program: ExportedProgram, spec: EngineSpec, folder: Path) -> Coverage:
+    def build(self, program: ExportedProgram, spec: EngineSpec, folder: Path, calibration: Calibration) -> Coverage:
         """Writes `model.xml` and `model.bin`, weights in full. Raises `BuildFailed` with the converter's reason."""
         from plaster_ops.engines.facts import count_ops
         from plaster_ops.engines.openvino_coverage import measure_coverage
 
-        read_options(spec, _OPTIONS)
-        if spec.precision not in _HINTS:
-            raise BuildFailed(f"openvino cannot be built as {spec.precision}", f"choose one of {', '.join(_HINTS)}")
+        options = read_options(spec, _OPTIONS)
+        if spec.precision not in HINTS:
+            raise BuildFailed(f"openvino cannot be built as {spec.precision}", f"choose one of {', '.join(HINTS)}")
         ov = import_openvino()
-        model = _convert(ov, program, spec)
+        model = convert(program, spec)
+        if spec.precision == "int8":
+            model = quantise(model, spec, calibration, options)
         ov.save_model(model, folder / MODEL, compress_to_fp16=False)
         core = ov.Core()
-        return measure_coverage(core, model, _compile(core, model, spec), count_ops(program))
+        compiled = compile_model(core, model, compile_config(spec, options))
+        check_precision(compiled, spec.precision)
+        return measure_coverage(core, model, compiled, count_ops(program))
+
+    def refit(self, engine: Engine, program: ExportedProgram, spec: EngineSpec, folder: Path) -> float:
+        """Never: OpenVINO packs the weights while it compiles."""
+        del engine, program, spec, folder
+        raise RefitUnsupported("openvino has no call that puts new weights into a compiled model", "it is rebuilt")
 
     def load(self, folder: Path, spec: EngineSpec) -> OpenVinoEngine:
         """The engine, compiled for `spec.threads` threads. Raises `BuildFailed` where it does not load here."""
         core = import_openvino().Core()
-        try:
-            model = core.read_model(folder / MODEL)
-        except RuntimeError as error:
-            raise BuildFailed(
-                f"{folder / MODEL} does not load: {_words(error)}", "remove the folder to have it rebuilt"
-            ) from error
-        return OpenVinoEngine(_compile(core, model, spec), spec)
+        options = read_options(spec, _OPTIONS)
+        loader = _Loader(core, folder, spec, options)
+        general = loader.compiled(None)
+        check_precision(general, spec.precision)
+        single = loader.compiled(1) if options["batch_1"] and spec.batch[2] > 1 else None
+        return OpenVinoEngine(general, spec, single)
+
+
+class _Loader:
+    """Compiled models of one folder: from the cache where it holds them, else from the model's files."""
+
+    def __init__(self, core: Any, folder: Path, spec: EngineSpec, options: Mapping[str, Option]) -> None:
+        self._core, self._folder, self._spec = core, folder, spec
+        self._config = compile_config(spec, options)
+        digests = file_digests(folder) if options["cache"] else None
+        self._cache = cache_folder("openvino") if digests else None
+        self._origin = {
+            "files": digests,
+            "config": self._config,
+            "openvino": version("openvino"),
+            "cpu": this_cpu().digest,
+            "batch": list(spec.batch),
+        }
+        self._model: Any = None
+
+    def compiled(self, batch: int | None) -> Any | None:
+        """For every batch (None), or for exactly that one; None where such a model would gain nothing."""
+        key = blob_key(**self._origin, only=batch)
+        blob = read_blob(self._cache, key)
+        if blob is not None:
+            try:
+                return self._core.import_model(blob, "CPU", self._config)
+            except RuntimeError:
+                blob = None
+        model = self._read()
+        fixed = model if batch is None else with_fixed_batch(model, self._spec, batch)
+        if fixed is None:
+            return None
+        compiled = compile_model(self._core, fixed, self._config)
+        if self._cache is not None:
+            keep_blob(self._cache, key, compiled.export_model().getvalue())
+        return compiled
+
+    def _read(self) -> Any:
+        if self._model is None:
+            try:
+                self._model = self._core.read_model(self._folder / MODEL)
+            except RuntimeError as error:
+                raise BuildFailed(
+                    f"{self._folder / MODEL} does not load: {words(error)}", "remove the folder to have it rebuilt"
+                ) from error
+        return self._model
 
 
 class OpenVinoEngine:
-    """A compiled model with one request that is reused; not for several threads at once.
+    """Compiled models with requests that are reused; not for several threads at once.
 
     Outputs are copies in new tensors, never overwritten by a later call. An input above 64 KiB is read where it lies,
     and kept alive until the next call.
     """
 
-    def __init__(self, compiled: Any, spec: EngineSpec) -> None:
-        import torch
-
+    def __init__(self, compiled: Any, spec: EngineSpec, single: Any | None = None) -> None:
         from plaster_ops.engines.inputs import InputGuard
 
-        base: Any = importlib.import_module("openvino._pyopenvino").InferRequest
         self._compiled: Any = compiled
-        self._request: Any = compiled.create_infer_request()
-        self._infer = base.infer
         self._admit = InputGuard(spec.inputs, spec.batch[2]).admit
-        self._ports = [_Port(self._request, index) for index in _input_indices(compiled, spec.inputs)]
-        self._outputs = range(len(compiled.outputs))
-        self._from_numpy = torch.from_numpy
+        streams = int(compiled.get_property("NUM_STREAMS"))
+        self._general: Any = _Request(compiled, spec) if streams < 2 else _Streams(compiled, spec, streams)
+        self._single: Any = _Request(single, spec) if single is not None else self._general
 
     def run(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Flat outputs for flat inputs. Raises `DataError` for inputs that the engine was not built for."""
-        for port, tensor in zip(self._ports, self._admit(inputs), strict=True):
-            port.put(tensor)
-        request = self._request
-        # The wrapper's infer() packs and copies at twice the cost of a small model; its base class takes what is set.
-        self._infer(request, {}, share_outputs=True, decode_strings=False)
-        return tuple(self._from_numpy(request.get_output_tensor(k).data.copy()) for k in self._outputs)
+        admitted = self._admit(inputs)
+        if admitted[0].shape[0] == 1:
+            return self._single.run(admitted)  # type: ignore[no-any-return]
+        return self._general.run(admitted)  # type: ignore[no-any-return]
 
     def effective_precision(self) -> str:
-        """The precision that OpenVINO says it uses."""
-        return _effective_precision(self._compiled)
+        """What the compiled model says its operators run in."""
+        return effective_precision(self._compiled)
 
     def close(self) -> None:
-        """Frees the request and the compiled model."""
-        self._ports = []
-        self._request = self._compiled = None
+        """Frees the requests and the compiled models."""
+        self._general = self._single = self._compiled = None
+
+
+class _Request:
+    """One infer request of a compiled model."""
+
+    def __init__(self, compiled: Any, spec: EngineSpec) -> None:
+        import torch
+
+        base: Any = importlib.import_module("openvino._pyopenvino").InferRequest
+        self._request: Any = compiled.create_infer_request()
+        self._infer = base.infer
+        self._ports = [_Port(self._request, index) for index in input_indices(compiled, spec.inputs)]
+        self._outputs = range(len(compiled.outputs))
+        self._from_numpy = torch.from_numpy
+
+    def run(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Answers, in new memory."""
+        for port, tensor in zip(self._ports, inputs, strict=True):
+            port.put(tensor)
+        # The wrapper's infer() packs and copies at twice the cost of a small model; its base class takes what is set.
+        self._infer(self._request, {}, share_outputs=True, decode_strings=False)
+        return self.answers()
+
+    def start(self, inputs: Sequence[Tensor]) -> None:
+        """Begins to answer; `wait` and then `answers` give the outputs."""
+        for port, tensor in zip(self._ports, inputs, strict=True):
+            port.put(tensor)
+        self._request.start_async()
+
+    def wait(self) -> None:
+        """Until what was started is done."""
+        self._request.wait()
+
+    def answers(self) -> tuple[Tensor, ...]:
+        """The outputs of the last run, copied."""
+        request = self._request
+        return tuple(self._from_numpy(request.get_output_tensor(k).data.copy()) for k in self._outputs)
+
+
+class _Streams:
+    """As many requests as streams: the rows of a batch are shared out among them and answered side by side."""
+
+    def __init__(self, compiled: Any, spec: EngineSpec, streams: int) -> None:
+        import torch
+
+        self._requests = [_Request(compiled, spec) for _ in range(streams)]
+        self._cat = torch.cat
+
+    def run(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Answers, in new memory, in the order of the rows."""
+        rows = int(inputs[0].shape[0])
+        parts = min(len(self._requests), rows)
+        if parts == 1:
+            return self._requests[0].run(inputs)
+        edges = [rows * part // parts for part in range(parts + 1)]
+        busy = self._requests[:parts]
+        for request, low, high in zip(busy, edges[:-1], edges[1:], strict=True):
+            request.start([tensor[low:high] for tensor in inputs])
+        for request in busy:
+            request.wait()
+        columns = zip(*(request.answers() for request in busy), strict=True)
+        return tuple(self._cat(column) for column in columns)
 
 
 class _Port:
@@ -147,72 +285,8 @@ class _Port:
         self._request.set_input_tensor(self._index, own)
 
 
-def import_openvino() -> Any:
-    """The openvino module, imported without the package that sends usage statistics."""
-    if "openvino" not in sys.modules:
-        modules: dict[str, Any] = sys.modules
-        modules.setdefault("openvino_telemetry", None)
-    return importlib.import_module("openvino")
-
-
-def _convert(ov: Any, program: ExportedProgram, spec: EngineSpec) -> Any:
-    from plaster_ops.engines.inputs import axis_ranges
-    from plaster_ops.engines.quiet import foreign_warnings_ignored
-
+def _nncf_version() -> tuple[tuple[str, str], ...]:
     try:
-        with foreign_warnings_ignored():
-            model = ov.convert_model(program)
-            ports = _input_indices(model, spec.inputs)
-            shapes = {}
-            for tensor, index in zip(spec.inputs, ports, strict=True):
-                if index is not None:
-                    ranges = axis_ranges(tensor, spec.batch[2])
-                    shapes[model.input(index)] = ov.PartialShape([ov.Dimension(low, high) for low, high in ranges])
-            model.reshape(shapes)
-    except Exception as error:
-        raise BuildFailed(
-            f"openvino cannot convert the model: {_words(error)}", "the next backend of engine.backends is tried"
-        ) from error
-    return model
-
-
-def _input_indices(model: Any, specs: Sequence[TensorSpec]) -> list[int | None]:
-    """Where each declared input is in the model; None for an input that the model does not read."""
-    names = [port.get_names() for port in model.inputs]
-    return [next((k for k, known in enumerate(names) if spec.name in known), None) for spec in specs]
-
-
-def _compile(core: Any, model: Any, spec: EngineSpec) -> Any:
-    options = read_options(spec, _OPTIONS)
-    try:
-        compiled = core.compile_model(
-            model,
-            "CPU",
-            {
-                "PERFORMANCE_HINT": "LATENCY",
-                "INFERENCE_PRECISION_HINT": _HINTS[spec.precision],
-                "INFERENCE_NUM_THREADS": spec.threads,
-                "ENABLE_CPU_PINNING": bool(options["pinning"]),
-            },
-        )
-    except RuntimeError as error:
-        raise BuildFailed(f"openvino cannot compile the model: {_words(error)}", "try another backend") from error
-    effective = _effective_precision(compiled)
-    if effective != spec.precision:
-        raise BuildFailed(
-            f"openvino uses {effective} on this CPU where {spec.precision} was asked for",
-            f"remove {spec.precision} from engine.precisions",
-        )
-    return compiled
-
-
-def _effective_precision(compiled: Any) -> str:
-    name = str(compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name())
-    return _NAMES.get(name, name)
-
-
-def _words(error: Exception) -> str:
-    """The telling lines of OpenVINO's messages, which begin with where in its source they arose."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    telling = [line for line in lines if not line.startswith(("Exception from", "Check '"))]
-    return " ".join((telling or lines)[:3])[:400]
+        return (("nncf", version("nncf")),)
+    except PackageNotFoundError:
+        return ()

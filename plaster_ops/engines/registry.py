@@ -17,10 +17,11 @@ GROUP = "plaster_ops.engines"
 BUILT_IN = {
     "eager": "plaster_ops.engines.eager:EagerBackend",
     "inductor": "plaster_ops.engines.inductor:InductorBackend",
+    "onnxruntime": "plaster_ops.engines.onnx_engine:OnnxBackend",
     "openvino": "plaster_ops.engines.openvino_engine:OpenVinoBackend",
+    "tensorrt": "plaster_ops.engines.tensorrt_engine:TensorRtBackend",
+    "tensorrt_rtx": "plaster_ops.engines.tensorrt_rtx_engine:TensorRtRtxBackend",
 }
-NOT_IN_THIS_RELEASE = ("onnxruntime", "tensorrt", "tensorrt_rtx")
-"""Names that settings may hold and that no code stands behind yet."""
 
 
 def known_backends() -> tuple[str, ...]:
@@ -43,7 +44,9 @@ def find_backend(name: str) -> EngineBackend:
             f"try: python -c 'from {module_name} import {attribute}'",
         ) from error
     backend = found() if inspect.isclass(found) else found
-    lacking = [member for member in ("name", "probe", "precisions", "build", "load") if not hasattr(backend, member)]
+    lacking = [
+        member for member in ("name", "probe", "capabilities", "build", "refit", "load") if not hasattr(backend, member)
+    ]
     if lacking:
         raise SettingsError(f"engine backend {name!r} lacks {', '.join(lacking)}", "see EngineBackend in ports.py")
     return cast(EngineBackend, backend)
@@ -58,14 +61,25 @@ def load_engine(folder: Path) -> Engine:
     return find_backend(manifest.spec.backend).load(folder, manifest.spec)
 
 
+def preload(name: str) -> None:
+    """Imports the libraries that the backend's engines run on, so that loading an engine is only that."""
+    for library in find_backend(name).capabilities().libraries:
+        if library == "openvino":
+            from plaster_ops.engines.openvino_model import import_openvino
+
+            import_openvino()
+        else:
+            importlib.import_module(library)
+
+
 def _reference(name: str) -> str:
+    if name in BUILT_IN:
+        return BUILT_IN[name]
     for point in entry_points(group=GROUP):
         if point.name == name:
             return point.value
-    if name in BUILT_IN:
-        return BUILT_IN[name]
     known = known_backends()
-    near = difflib.get_close_matches(name, (*known, *NOT_IN_THIS_RELEASE), n=1, cutoff=0.0)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
     raise SettingsError(
         f"unknown engine backend {name!r}",
         f"known: {', '.join(known)}; nearest is {near[0] if near else known[0]!r}; or your own as module:attribute",

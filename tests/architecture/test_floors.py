@@ -9,27 +9,31 @@ import pytest
 
 from tests.architecture.sources import ROOT, imported, modules, name_of
 
+ENGINE_LIBRARIES = (
+    *("openvino", "nncf", "onnx", "onnxruntime", "onnxscript"),
+    *("torchao", "tensorrt_rtx", "torch_tensorrt", "modelopt"),
+)
 HEAVY = {
     "torch",
     "lightning",
     "pytorch_lightning",
     "torchmetrics",
     "mlflow",
-    "openvino",
-    "onnxruntime",
     "scipy",
     "sklearn",
+    *ENGINE_LIBRARIES,
 }
 MAY_BE_NUMERIC = {"plaster_ops/domain/compare.py", "plaster_ops/domain/drift.py"}
 LANDLORDS = {
     "mlflow": ("plaster_ops/tracking/",),
-    "openvino": ("plaster_ops/engines/",),
+    **dict.fromkeys(ENGINE_LIBRARIES, ("plaster_ops/engines/",)),
     "typer": ("plaster_ops/cli/",),
     "pydantic": ("plaster_ops/settings.py",),
     "apscheduler": ("scheduler/",),
-    "pynvml": ("plaster_ops/plaster/", "plaster_ops/training/devices.py"),
+    "pynvml": ("plaster_ops/plaster/", "plaster_ops/training/devices.py", "plaster_ops/engines/gpus.py"),
 }
-"""Where a package may be imported. NVML is asked for power in one room and for the GPUs to train on in another."""
+"""Where a package may be imported. NVML is asked for power, for GPUs to train on and for GPUs to run engines on, each
+in a room of its own."""
 
 
 def test_the_import_contracts_hold() -> None:

@@ -12,7 +12,7 @@ from torch.export import ExportedProgram
 
 from plaster_ops.engines.export import export_program, flatten_inputs, input_names, input_specs
 from plaster_ops.engines.registry import find_backend
-from plaster_ops.ports import Coverage, Engine, EngineSpec, TensorSpec
+from plaster_ops.ports import Calibration, Coverage, Engine, EngineSpec, TensorSpec
 from tests.engines import models
 
 MAX_BATCH = 8
@@ -35,10 +35,13 @@ class Exported:
             options=tuple(sorted(options.items())),
         )
 
+    def calibration(self, precision: str) -> Calibration:
+        return [flatten_inputs(self.inputs(64))] if precision == "int8" else []
+
     def build(self, folder: Path, backend: str, precision: str = "fp32", **options: Any) -> tuple[Coverage, Engine]:
         spec, found = self.spec(backend, precision, **options), find_backend(backend)
         folder.mkdir(parents=True, exist_ok=True)
-        coverage = found.build(self.program, spec, folder)
+        coverage = found.build(self.program, spec, folder, self.calibration(precision))
         return coverage, found.load(folder, spec)
 
 
@@ -47,6 +50,13 @@ def export_model(name: str) -> Exported:
     makers: dict[str, tuple[Callable[[], nn.Module], Callable[[int], Any], list[tuple[Tensor, ...]]]] = {
         "mlp": (models.mlp, models.mlp_inputs, []),
         "conv": (models.ConvNet, models.images, []),
+        "pooled": (models.Pooled, models.pictures, []),
+        "strided": (models.Strided, models.pictures, []),
+        "sloped": (models.Sloped, models.pictures, []),
+        "steep": (models.Steep, models.pictures, []),
+        "shifted": (models.Shifted, models.pictures, []),
+        "moved": (models.Moved, models.pictures, []),
+        "inverse": (models.Inverse, models.pictures, []),
         "two": (models.TwoByTwo, models.two_inputs, []),
         "named": (models.TwoByTwo, models.named_inputs, []),
         "sequence": (models.Sequence, models.sequences, [models.sequences(2, 4), models.sequences(2, 14)]),

@@ -31,6 +31,71 @@ def images(n: int) -> Tensor:
     return torch.rand(n, 1, 8, 8)
 
 
+class Pooled(nn.Module):
+    """A small network as most are: convolutions, a mean over the picture, a linear layer."""
+
+    stride, slope, shift = 1, 0.0, 0.5
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        self.first = nn.Conv2d(3, 16, 3, stride=self.stride, padding=1)
+        self.norm = nn.BatchNorm2d(16)
+        self.second = nn.Conv2d(16, 16, 3, padding=1)
+        self.head = nn.Linear(16, 10)
+
+    def forward(self, picture: Tensor) -> Tensor:
+        hidden = nn.functional.leaky_relu(self.norm(self.first(picture)), self.slope)
+        return self.head(torch.relu(self.second(hidden)).mean((2, 3))) + torch.tensor(self.shift)
+
+
+class Strided(Pooled):
+    """The same weights, other strides."""
+
+    stride = 2
+
+
+class Sloped(Pooled):
+    """The same weights, another slope."""
+
+    slope = 0.1
+
+
+class Steep(Pooled):
+    """And yet another."""
+
+    slope = 0.3
+
+
+class Shifted(Pooled):
+    """The same weights, another number in the code."""
+
+    shift = 0.7
+
+
+class Moved(Pooled):
+    """The same architecture, other weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(4)
+        for parameter in self.parameters():
+            nn.init.normal_(parameter, std=0.2)
+
+
+class Inverse(Pooled):
+    """One operator that the compiler hands back to torch, between two parts that it takes."""
+
+    def forward(self, picture: Tensor) -> Tensor:
+        hidden = torch.relu(self.norm(self.first(picture))).mean((2, 3))
+        square = hidden.unsqueeze(2) * hidden.unsqueeze(1) + torch.eye(16)
+        return self.head(torch.linalg.inv(square).sum(1))
+
+
+def pictures(n: int) -> Tensor:
+    return torch.rand(n, 3, 16, 16)
+
+
 class TwoByTwo(nn.Module):
     """Two inputs, two outputs in a dict; one output is a whole number."""
 

@@ -31,8 +31,8 @@ def test_each_precision_has_its_limit_on_the_error_relative_to_the_largest_value
 
 
 def test_an_unknown_precision_is_refused() -> None:
-    with pytest.raises(SettingsError, match="fp8"):
-        one(torch.eye(2), torch.eye(2), "fp8")
+    with pytest.raises(SettingsError, match="fp4"):
+        one(torch.eye(2), torch.eye(2), "fp4")
 
 
 @pytest.mark.parametrize(
@@ -45,8 +45,8 @@ def test_an_unknown_precision_is_refused() -> None:
         (torch.tensor([1.0, 2.0]), torch.tensor([1.0, INF]), "differs"),
         (torch.tensor([1.0, -INF]), torch.tensor([1.0, INF]), "differs"),
         (torch.tensor([0.0, 0.0]), torch.tensor([0.0, 0.1]), "differs"),
-        (torch.tensor([1, 2]), torch.tensor([1, 3]), "1 whole-number"),
-        (torch.tensor([True, False]), torch.tensor([False, True]), "2 whole-number"),
+        (torch.tensor([1, 2]), torch.tensor([1, 3]), "1 of 2 whole-number"),
+        (torch.tensor([True, False]), torch.tensor([False, True]), "2 of 2 whole-number"),
     ],
 )
 def test_what_must_fail_fails_in_words(reference: Tensor, got: Tensor, words: str) -> None:

@@ -13,7 +13,7 @@ from tests.engines.doubles import NAME
 def test_every_built_in_backend_is_found_without_an_installed_package(name: str) -> None:
     backend = find_backend(name)
     assert backend.name == name
-    assert "fp32" in backend.precisions()
+    assert "fp32" in backend.capabilities().precisions
     assert backend.probe().reason == "" or not backend.probe().ok
 
 

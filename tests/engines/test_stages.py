@@ -132,7 +132,7 @@ def test_a_built_folder_verifies_loads_and_answers(exported_dict: dict[str, Any]
     assert result["build_s"] > 0
     assert result["engine_bytes"] == sum(f.stat().st_size for f in out.iterdir() if f.name != "manifest.json")
     assert manifest.effective_precision == "fp32"
-    assert dict(manifest.versions).keys() == {"openvino", "torch", "python"}
+    assert dict(manifest.versions).keys() == {"openvino", "nncf", "torch", "python"}
     assert manifest.outputs == ("value", "choice")
     assert [path.name for path in tmp_path.iterdir()] == ["engine"]
     inputs = models.named_inputs(3)

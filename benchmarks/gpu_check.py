@@ -1,0 +1,276 @@
+"""What can be done on this machine's GPU, part by part: timing, energy, collectives, compiled and TensorRT engines.
+
+`python benchmarks/gpu_check.py [--part NAME] [--timeout-s 900]` runs each part in a process of its own, so that one
+that crashes takes no other with it, and prints one table with the versions in use. A part that cannot run here says
+why. Exits 0 where no part failed; one that was not run has not failed. Written where no GPU was at hand: only "not run"
+was seen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from plaster_ops.engines.gpus import visible_gpus
+
+ROOT = Path(__file__).parents[1]
+DEVICE = "cuda:0"
+BATCHES = (1, 32, 64)
+PACKAGES = ("torch", "torch-tensorrt", "tensorrt", "nvidia-modelopt", "nvidia-ml-py")
+ENERGY_S = 5.0
+REDUCED_BYTES = 64 * 2**20
+
+
+class NotRun(Exception):
+    """This part cannot run here; the message says why."""
+
+
+def need_cuda() -> Any:
+    """torch, where it sees a GPU."""
+    import torch
+
+    if not torch.cuda.is_available():
+        raise NotRun(f"torch {torch.__version__} sees no GPU")
+    return torch
+
+
+def model_and_inputs() -> tuple[Any, Any]:
+    """A small convolutional network, and a function that gives n of its inputs."""
+    import torch
+    from torch import nn
+
+    torch.manual_seed(0)
+    body = [nn.Conv2d(3, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 32, 3, padding=1), nn.ReLU()]
+    model = nn.Sequential(*body, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 10)).eval()
+    return model, lambda rows: torch.rand(rows, 3, 64, 64)
+
+
+def timing() -> str:
+    """Where the time of one host-to-host call goes, by CUDA events: medians of 200 calls at the usual batch."""
+    torch = need_cuda()
+    model, inputs = model_and_inputs()
+    model, host = model.to(DEVICE), inputs(BATCHES[1]).pin_memory()
+    columns: list[list[float]] = [[], [], []]
+    with torch.no_grad():
+        for call in range(220):
+            marks = [torch.cuda.Event(enable_timing=True) for _ in range(4)]
+            marks[0].record()
+            given = host.to(DEVICE, non_blocking=True)
+            marks[1].record()
+            answer = model(given)
+            marks[2].record()
+            answer.to("cpu")
+            marks[3].record()
+            torch.cuda.synchronize()
+            if call >= 20:
+                for column, begin, end in zip(columns, marks[:-1], marks[1:], strict=True):
+                    column.append(begin.elapsed_time(end) * 1e3)
+    copied, computed, back = (statistics.median(column) for column in columns)
+    return f"batch {BATCHES[1]}: to the GPU {copied:.1f} us, kernels {computed:.1f} us, to the host {back:.1f} us"
+
+
+def energy() -> str:
+    """How often NVML's energy counter steps, and by how much, while the GPU works."""
+    torch = need_cuda()
+    from plaster_ops.plaster.power import open_nvml
+
+    counter = open_nvml(DEVICE)
+    if counter.reason:
+        raise NotRun(counter.reason)
+    work = torch.rand(4096, 4096, device=DEVICE)
+    steps: list[tuple[float, float]] = []
+    before_j, began_s = counter.read_j(), time.monotonic()
+    while (now_s := time.monotonic()) - began_s < ENERGY_S:
+        work @ work
+        torch.cuda.synchronize()
+        read_j = counter.read_j()
+        if read_j != before_j:
+            steps.append((now_s, read_j - before_j))
+            before_j = read_j
+    counter.close()
+    if len(steps) < 3:
+        raise RuntimeError(f"the counter stepped {len(steps)} times in {ENERGY_S} s")
+    gaps = [later[0] - earlier[0] for earlier, later in pairwise(steps)]
+    power_w = sum(joules for _, joules in steps[1:]) / (steps[-1][0] - steps[0][0])
+    return (
+        f"a step every {statistics.median(gaps) * 1e3:.1f} ms (longest {max(gaps) * 1e3:.1f}), {power_w:.0f} W at work"
+    )
+
+
+def all_reduce() -> str:
+    """A sum over all visible GPUs by NCCL, one rank each: the right numbers, and how fast."""
+    torch = need_cuda()
+    if not torch.distributed.is_nccl_available():
+        raise NotRun("this torch has no NCCL")
+    ranks = torch.cuda.device_count()
+    with tempfile.TemporaryDirectory() as folder:
+        torch.multiprocessing.spawn(reduce_rank, args=(ranks, folder), nprocs=ranks)
+        seconds = [float((Path(folder) / f"rank{rank}").read_text()) for rank in range(ranks)]
+    return f"{ranks} rank(s), {REDUCED_BYTES // 2**20} MiB in {max(seconds) * 1e3:.3f} ms"
+
+
+def reduce_rank(rank: int, ranks: int, folder: str) -> None:
+    """One rank: writes its median seconds; raises where the sum is wrong."""
+    import torch
+    import torch.distributed as dist
+
+    torch.cuda.set_device(rank)
+    dist.init_process_group("nccl", init_method=f"file://{folder}/meet", rank=rank, world_size=ranks)
+    seconds = []
+    for _ in range(20):
+        given = torch.full((REDUCED_BYTES // 4,), float(rank + 1), device=f"cuda:{rank}")
+        torch.cuda.synchronize()
+        began_s = time.perf_counter()
+        dist.all_reduce(given)
+        torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - began_s)
+        if not bool((given == ranks * (ranks + 1) / 2).all()):
+            raise RuntimeError(f"rank {rank} has {given[0].item()}, not {ranks * (ranks + 1) / 2}")
+    (Path(folder) / f"rank{rank}").write_text(str(statistics.median(seconds[5:])))
+    dist.destroy_process_group()
+
+
+def aot_inductor() -> str:
+    """AOTInductor compiled for the GPU: build, parity, latency, refit."""
+    need_cuda()
+    return try_backend("inductor")
+
+
+def tensorrt() -> str:
+    """Torch-TensorRT: build, parity, latency, refit."""
+    need_cuda()
+    return try_backend("tensorrt")
+
+
+def try_backend(name: str) -> str:
+    """One fp32 engine of the small network on the GPU, against eager on the CPU. Raises where an output differs."""
+    import torch
+
+    from plaster_ops.engines.export import export_program, input_specs, output_names
+    from plaster_ops.engines.parity import compare_outputs, merge_reports
+    from plaster_ops.engines.registry import find_backend
+    from plaster_ops.ports import EngineSpec
+
+    backend = find_backend(name)
+    available = backend.probe()
+    if not available.ok:
+        raise NotRun(available.reason)
+    model, inputs = model_and_inputs()
+    specs = input_specs([(inputs(3),)], None, ["image"])
+    program = export_program(model, inputs(3), specs, BATCHES[2])
+    spec = EngineSpec(backend=name, precision="fp32", device=DEVICE, inputs=specs, batch=BATCHES)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder, new = Path(scratch) / "engine", Path(scratch) / "new"
+        folder.mkdir()
+        new.mkdir()
+        began_s = time.monotonic()
+        coverage = backend.build(program, spec, folder, ())
+        build_s = time.monotonic() - began_s
+        engine = backend.load(folder, spec)
+        names = output_names(program)
+        with torch.no_grad():
+            pairs = [((model(x),), engine.run(x)) for x in map(inputs, BATCHES)]
+        report = merge_reports(compare_outputs(*pair, names, "fp32") for pair in pairs)
+        if not report.ok:
+            raise RuntimeError("; ".join(report.reasons))
+        worst = max(output.rel_err or 0.0 for output in report.outputs)
+        taken = " ".join(f"b{rows} {median_us(engine, inputs(rows)):.0f} us" for rows in BATCHES[:2])
+        refit_s = backend.refit(engine, program, spec, new)
+        engine.close()
+    share = f"{coverage.ops_in_engine}/{coverage.ops_total} operators in {coverage.engines} engine(s)"
+    return f"built in {build_s:.1f} s, {share}, {worst:.1e} of its range off, {taken}, refit {refit_s * 1e3:.1f} ms"
+
+
+def median_us(engine: Any, value: Any) -> float:
+    """Median of 200 host-to-host calls."""
+    taken = []
+    for _ in range(220):
+        began_s = time.perf_counter()
+        engine.run(value)
+        taken.append(time.perf_counter() - began_s)
+    return statistics.median(taken[20:]) * 1e6
+
+
+PARTS: dict[str, Callable[[], str]] = {
+    "CUDA timing": timing,
+    "NVML energy counter": energy,
+    "NCCL all-reduce": all_reduce,
+    "AOTInductor": aot_inductor,
+    "TensorRT": tensorrt,
+}
+
+
+def run_here(name: str) -> dict[str, str]:
+    """The part in this process: `state` ok, not run, or failed, and `text`."""
+    try:
+        return {"state": "ok", "text": PARTS[name]()}
+    except NotRun as reason:
+        return {"state": "not run", "text": str(reason)}
+    except Exception as error:
+        return {"state": "failed", "text": f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"}
+
+
+def run_apart(name: str, timeout_s: float) -> dict[str, str]:
+    """The part in a process of its own; one that gives no answer has failed."""
+    command = [sys.executable, str(Path(__file__).resolve()), "--part", name]
+    try:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout_s, check=False)
+    except subprocess.TimeoutExpired:
+        return {"state": "failed", "text": f"no answer in {timeout_s:.0f} s"}
+    lines = done.stdout.splitlines()
+    try:
+        answer = json.loads(lines[-1])
+        return {"state": str(answer["state"]), "text": str(answer["text"])}
+    except (IndexError, ValueError, TypeError, KeyError):
+        last = (done.stderr.strip().splitlines() or ["nothing on standard error"])[-1]
+        return {"state": "failed", "text": f"ended with {done.returncode}: {last[:200]}"}
+
+
+def versions() -> list[tuple[str, str]]:
+    """GPUs, driver and packages, as they are here."""
+    found = [("python", platform.python_version())]
+    for package in PACKAGES:
+        try:
+            found.append((package, version(package)))
+        except PackageNotFoundError:
+            found.append((package, "not installed"))
+    gpus = visible_gpus()
+    found += [(f"GPU {k}", f"{gpu.name}, {gpu.capability[0]}.{gpu.capability[1]}") for k, gpu in enumerate(gpus)]
+    return [*found, ("driver", gpus[0].driver if gpus else "none")]
+
+
+def main() -> int:
+    """0 where no part failed, 1 where one did."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--part", choices=list(PARTS), help="this one alone, here, its answer as JSON")
+    parser.add_argument("--timeout-s", type=float, default=900.0)
+    options = parser.parse_args()
+    if options.part:
+        print(json.dumps(run_here(options.part)))
+        return 0
+    has_gpu = bool(visible_gpus())
+    rows = [(name, found, "") for name, found in versions()]
+    failed = 0
+    for name in PARTS:
+        answer = run_apart(name, options.timeout_s) if has_gpu else {"state": "not run", "text": "no GPU"}
+        failed += answer["state"] == "failed"
+        rows.append((name, answer["state"], answer["text"]))
+    width = max(len(name) for name, _, _ in rows)
+    for name, state, text in rows:
+        print(f"{name:{width}}  {state}" + (f": {text}" if text else ""))
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
