@@ -4,6 +4,7 @@ A key means the same in every run: batch, precision and backend are params, neve
 in the name. Ratios are 0..1, energy is joules, size is bytes. No room writes a key as text: it uses these constants.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from plaster_ops.domain.metric import Better as Better
@@ -27,10 +28,20 @@ def _declare(letter: Letter, key: str, unit: str, better: Better, method: str, m
     return metric
 
 
-_PROG = "programmability.export_coverage.v1"
-ENGINE_FLOPS_RATIO = _declare(
-    P,
-    "programmability/engine_flops_ratio",
+def _axis(letter: Letter, axis: str) -> Callable[..., Metric]:
+    """`_declare` for the metrics of one axis, whose keys begin with it."""
+
+    def declare(name: str, unit: str, better: Better, method: str, meaning: str, **judged: Any) -> Metric:
+        return _declare(letter, f"{axis}/{name}", unit, better, method, meaning, **judged)
+
+    return declare
+
+
+_PROG, _LADDER = "programmability.export_coverage.v1", "programmability.ladder.v1"
+_BUILD, _USER = "programmability.build.v1", "programmability.user_code.v1"
+_p = _axis(P, "programmability")
+ENGINE_FLOPS_RATIO = _p(
+    "engine_flops_ratio",
     "ratio",
     HIGHER,
     _PROG,
@@ -39,89 +50,71 @@ ENGINE_FLOPS_RATIO = _declare(
     scale=Scale.EXACT,
     margin=0.0,
 )
-ENGINE_OPS_RATIO = _declare(
-    P,
-    "programmability/engine_ops_ratio",
-    "ratio",
-    HIGHER,
-    _PROG,
-    "graph operators inside engines / all operators of the exported graph",
-    scale=Scale.EXACT,
-    margin=0.0,
+_counted: dict[str, Any] = {"scale": Scale.EXACT}
+_judged: dict[str, Any] = {"scale": Scale.EXACT, "margin": 0.0}
+ENGINE_OPS_RATIO = _p(
+    "engine_ops_ratio", "ratio", HIGHER, _PROG, "operators inside engines / operators of the exported graph", **_judged
 )
-ENGINES_COUNT = _declare(
-    P,
-    "programmability/engines_count",
+SUPPORTED_OPS_RATIO = _p(
+    "supported_ops_ratio", "ratio", HIGHER, _PROG, "operators the backend knows, taken or not / all", **_counted
+)
+ENGINE_TIME_RATIO = _p(
+    "engine_time_ratio", "ratio", HIGHER, "programmability.profile.v1", "time inside engines / time of a forward"
+)
+ENGINES_COUNT = _p("engines_count", "count", LOWER, _PROG, "pieces the optimiser cut the model into", **_judged)
+FALLBACK_SEGMENTS_COUNT = _p(
+    "fallback_segments_count",
     "count",
     LOWER,
     _PROG,
-    "pieces the optimiser cut the model into",
-    scale=Scale.EXACT,
-    margin=0.0,
+    "runs of operators that stay outside, between the pieces",
+    **_judged,
 )
-GRAPH_BREAKS_COUNT = _declare(
-    P,
-    "programmability/graph_breaks_count",
-    "count",
-    LOWER,
-    _PROG,
-    "places where the graph left the engine",
-    scale=Scale.EXACT,
-    margin=0.0,
+BOUNDARY_BYTES = _p(
+    "boundary_bytes", "bytes", LOWER, _PROG, "what crosses between engines and outside for one sample", **_counted
 )
-EXPORT_OK_COUNT = _declare(
-    P,
-    "programmability/export_ok_count",
-    "count",
-    HIGHER,
-    _PROG,
-    "1 if torch.export took the model without changes by the user",
-    scale=Scale.EXACT,
-    margin=0.0,
+GRAPH_BREAKS_COUNT = _p(
+    "graph_breaks_count", "count", LOWER, _PROG, "places where the export left the graph", **_judged
 )
-UNSUPPORTED_OP_KINDS_COUNT = _declare(
-    P,
-    "programmability/unsupported_op_kinds_count",
-    "count",
-    LOWER,
-    _PROG,
-    "distinct operators the backend does not take",
-    scale=Scale.EXACT,
-    margin=0.0,
+EXPORT_OK_COUNT = _p(
+    "export_ok_count", "count", HIGHER, _PROG, "1 if torch.export took the model without changes by the user", **_judged
 )
-PRECISIONS_TRIED_COUNT = _declare(
-    P,
-    "programmability/precisions_tried_count",
-    "count",
-    HIGHER,
-    _PROG,
-    "backend x precision candidates tried",
-    scale=Scale.EXACT,
+UNSUPPORTED_OP_KINDS_COUNT = _p(
+    "unsupported_op_kinds_count", "count", LOWER, _PROG, "distinct operators the backend does not take", **_judged
 )
-PRECISIONS_PASSED_COUNT = _declare(
-    P,
-    "programmability/precisions_passed_count",
-    "count",
-    HIGHER,
-    _PROG,
-    "candidates that built and passed parity",
-    scale=Scale.EXACT,
+PRECISION_FLOPS_RATIO = _p(
+    "precision_flops_ratio", "ratio", HIGHER, _PROG, "products that run in the engine's precision / all", **_counted
 )
-BUILD_COLD_S = _declare(
-    P,
-    "programmability/build_cold_s",
-    "s",
-    LOWER,
-    "programmability.build.v1",
-    "exported graph to engine files, in its own process",
+USER_CODE_LINES = _p(
+    "user_code_lines", "lines", LOWER, _USER, "lines of engine.adapters that are code, and options set", **_counted
 )
-SPEEDUP_VS_EAGER_RATIO = _declare(
-    P,
-    "programmability/speedup_vs_eager_ratio",
+CUSTOM_CONVERTERS_COUNT = _p("custom_converters_count", "count", LOWER, _USER, "converters the user wrote", **_counted)
+PLUGINS_COUNT = _p("plugins_count", "count", LOWER, _USER, "operators the user registered with torch", **_counted)
+TORCH_EXECUTED_OPS_COUNT = _p(
+    "torch_executed_ops_count", "count", LOWER, _USER, "operators the user kept out of the engine", **_counted
+)
+PRECISIONS_TRIED_COUNT = _p(
+    "precisions_tried_count", "count", HIGHER, _LADDER, "backend x precision candidates of the last ladder", **_counted
+)
+PRECISIONS_BUILT_COUNT = _p("precisions_built_count", "count", HIGHER, _LADDER, "those of them that built", **_counted)
+PRECISIONS_PASSED_COUNT = _p(
+    "precisions_passed_count", "count", HIGHER, _LADDER, "those that passed parity and kept the score", **_counted
+)
+BACKENDS_PASSED_COUNT = _p(
+    "backends_passed_count", "count", HIGHER, _LADDER, "backends with at least one of those", **_counted
+)
+BUILD_COLD_S = _p("build_cold_s", "s", LOWER, _BUILD, "exported graph to engine files, in its own process")
+BUILD_CACHED_S = _p("build_cached_s", "s", LOWER, _BUILD, "the same where a cache of the backend's held a part of it")
+REFIT_S = _p("refit_s", "s", LOWER, "programmability.refit.v1", "the call that puts new weights into the engine")
+SPEEDUP_VS_EAGER_RATIO = _p(
+    "speedup_vs_eager_ratio",
     "ratio",
     HIGHER,
     "latency.singlestream.v1",
     "p50 of eager FP32 / p50 of the engine, in the same processes",
+)
+HUMAN_INTERVENTIONS_COUNT = _p(
+    "human_interventions_count", "count", LOWER, _USER, "times the run was resumed by hand before it ended", **_counted
 )
 
 _LAT = "latency.singlestream.v1"
@@ -220,57 +213,50 @@ OUTPUT_ABS_ERR_MAX_SCORE = _declare(
 EVAL_SAMPLES_COUNT = _declare(A, "accuracy/eval_samples_count", "count", INFO, _ACC, "samples of the rolling set")
 GOLDEN_SAMPLES_COUNT = _declare(A, "accuracy/golden_samples_count", "count", INFO, _ACC, "samples of the golden set")
 
-_SIZE = "size.exported_graph.v1"
-ENGINE_BYTES = _declare(
-    S,
-    "size/engine_bytes",
+_SIZE, _FILES = "size.exported_graph.v1", "size.files.v1"
+_s = _axis(S, "size")
+ENGINE_BYTES = _s(
+    "engine_bytes",
     "bytes",
     LOWER,
-    "size.files.v1",
+    _FILES,
     "sum of the engine's own files, manifest excluded",
     headline=True,
     scale=Scale.EXACT,
     margin=0.01,
 )
-PARAMS_COUNT = _declare(
-    S,
-    "size/params_count",
+PACKAGE_BYTES = _s("package_bytes", "bytes", LOWER, _FILES, "the whole engine folder, manifest included", **_counted)
+PARAMS_COUNT = _s("params_count", "count", LOWER, _SIZE, "parameters, tied ones once", **_judged)
+PARAMS_TRAINABLE_COUNT = _s("params_trainable_count", "count", INFO, _SIZE, "parameters with gradients")
+WEIGHTS_BYTES = _s("weights_bytes", "bytes", LOWER, _FILES, "parameters and buffers as stored")
+LAYERS_COUNT = _s("layers_count", "count", LOWER, _SIZE, "leaf modules that compute", **_counted)
+ENGINE_LAYERS_COUNT = _s(
+    "engine_layers_count",
     "count",
     LOWER,
-    _SIZE,
-    "parameters, tied ones once",
-    scale=Scale.EXACT,
-    margin=0.0,
+    "size.engine_layers.v1",
+    "layers of the built engine, after fusion",
+    **_counted,
 )
-PARAMS_TRAINABLE_COUNT = _declare(S, "size/params_trainable_count", "count", INFO, _SIZE, "parameters with gradients")
-WEIGHTS_BYTES = _declare(S, "size/weights_bytes", "bytes", LOWER, "size.files.v1", "parameters and buffers as stored")
-LAYERS_COUNT = _declare(S, "size/layers_count", "count", LOWER, _SIZE, "leaf modules that compute", scale=Scale.EXACT)
-DEPTH_COUNT = _declare(
-    S, "size/depth_count", "count", LOWER, _SIZE, "longest path through the exported graph", scale=Scale.EXACT
+DEPTH_COUNT = _s("depth_count", "count", LOWER, _SIZE, "longest path through the exported graph", **_counted)
+NODES_COUNT = _s("nodes_count", "count", LOWER, _SIZE, "output units of all layers, one sample", **_counted)
+SAMPLE_MACS = _s("sample_macs", "macs", LOWER, _SIZE, "multiply-accumulates for one sample", **_counted)
+FLOPS_UNCOUNTED_OPS_COUNT = _s(
+    "flops_uncounted_ops_count", "count", INFO, _SIZE, "operators for which no FLOP formula is known"
 )
-NODES_COUNT = _declare(
-    S, "size/nodes_count", "count", LOWER, _SIZE, "output units of all layers, one sample", scale=Scale.EXACT
+CONNECTIONS_EFFECTIVE_COUNT = _s(
+    "connections_effective_count", "count", LOWER, _SIZE, "non-zero weights of layers with weights", **_counted
 )
-SAMPLE_MACS = _declare(
-    S, "size/sample_macs", "macs", LOWER, _SIZE, "multiply-accumulates for one sample", scale=Scale.EXACT
-)
-FLOPS_UNCOUNTED_OPS_COUNT = _declare(
-    S, "size/flops_uncounted_ops_count", "count", INFO, _SIZE, "operators for which no FLOP formula is known"
-)
-CONNECTIONS_EFFECTIVE_COUNT = _declare(
-    S,
-    "size/connections_effective_count",
-    "count",
+COMPRESSION_RATIO = _s("compression_ratio", "ratio", HIGHER, _FILES, "FP32 weight bytes / engine")
+ENGINE_MEMORY_BYTES = _s(
+    "engine_memory_bytes",
+    "bytes",
     LOWER,
-    _SIZE,
-    "non-zero weights of layers with weights",
-    scale=Scale.EXACT,
+    "size.anonymous.v1",
+    "memory that loading and a first answer took, libraries not",
 )
-COMPRESSION_RATIO = _declare(
-    S, "size/compression_ratio", "ratio", HIGHER, "size.files.v1", "FP32 weight bytes / engine"
-)
-PEAK_HOST_BYTES = _declare(
-    S, "size/peak_host_bytes", "bytes", LOWER, "size.maxrss.v1", "peak resident memory of the measuring process"
+PEAK_HOST_BYTES = _s(
+    "peak_host_bytes", "bytes", LOWER, "size.maxrss.v1", "peak resident memory of the measuring process"
 )
 
 _THR = "throughput.static_batch.v1"
@@ -362,6 +348,19 @@ NEW_SAMPLES_COUNT = _declare(
 EPOCHS_COUNT = _declare(R, "learning/epochs_count", "count", INFO, _TL, "epochs trained")
 TIME_TO_TARGET_S = _declare(
     R, "learning/time_to_target_s", "s", LOWER, _TL, "first step of the fit to the target score"
+)
+_r = _axis(R, "learning")
+_REFIT = "learning.refit.v1"
+OPTIMIZE_S = _r("optimize_s", "s", LOWER, _TL, "export, builds, refit, parity and trials: trained weights to engine")
+REFIT_USED_COUNT = _r("refit_used_count", "count", INFO, _REFIT, "1 if the engine was refitted, 0 if built or reused")
+REFITS_SINCE_BUILD_COUNT = _r("refits_since_build_count", "count", INFO, _REFIT, "refits since the last full build")
+REFIT_SAVED_S = _r("refit_saved_s", "s", HIGHER, _REFIT, "stage of the last full build - stage of this refit or reuse")
+REFIT_PENALTY_RATIO = _r(
+    "refit_penalty_ratio",
+    "ratio",
+    LOWER,
+    _REFIT,
+    "p50 of the refitted engine / p50 of a full build of it, side by side",
 )
 RESTARTS_COUNT = _declare(R, "learning/restarts_count", "count", LOWER, _TL, "gang restarts after a rank died")
 DDP_RANK_SKEW_RATIO = _declare(

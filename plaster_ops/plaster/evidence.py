@@ -88,6 +88,13 @@ class Evidence:
         peaks = [result["peak_host_bytes"] for result in self.results if result.get("peak_host_bytes")]
         return max(peaks, default=None)
 
+    def engine_memory_bytes(self, label: str) -> int | None:
+        """Median over the processes of what loading that engine and its first answer took."""
+        taken = sorted(
+            int(row["memory_bytes"]) for row in self.engine_rows(label) if row.get("memory_bytes") is not None
+        )
+        return taken[len(taken) // 2] if taken else None
+
     def notes(self) -> list[str]:
         """What each process noted about foreign load and steal."""
         return [note for result in self.results for note in result["machine"]["notes"]]

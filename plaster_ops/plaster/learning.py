@@ -57,3 +57,26 @@ def _skew_row(rank_times_s: Sequence[float]) -> Row:
     if len(rank_times_s) < 2 or min(rank_times_s) <= 0:
         return Unmeasured(metric=m.DDP_RANK_SKEW_RATIO, reason="one rank")
     return Reading(metric=m.DDP_RANK_SKEW_RATIO, value=max(rank_times_s) / min(rank_times_s), n=len(rank_times_s))
+
+
+def optimise_rows(
+    how: Mapping[str, Any], refits: int, *, optimize_s: float | None = None, penalty_ratio: float | None = None
+) -> list[Row]:
+    """What the engine cost, and what putting weights into the last one saved. `how`: see `flow.optimise.Built`.
+
+    `penalty_ratio`: p50 of the refitted engine / p50 of a full build of it, where both were measured side by side.
+    """
+    decision = str(how.get("decision", "build"))
+    full_s, stage_s = how.get("full_build_stage_s"), how.get("stage_s")
+    saved_s = None if decision == "build" or full_s is None or stage_s is None else float(full_s) - float(stage_s)
+    return [
+        _given(m.OPTIMIZE_S, optimize_s, "nothing was optimised"),
+        Reading(metric=m.REFIT_USED_COUNT, value=1 if decision == "refit" else 0, reason=how.get("why") or None),
+        Reading(metric=m.REFITS_SINCE_BUILD_COUNT, value=refits),
+        _given(m.REFIT_SAVED_S, saved_s, f"the engine was built: {how.get('why') or decision}"),
+        _given(
+            m.REFIT_PENALTY_RATIO,
+            penalty_ratio,
+            "no refitted engine and full build of it were measured side by side in this retrain",
+        ),
+    ]

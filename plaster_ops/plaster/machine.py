@@ -106,6 +106,14 @@ def peak_host_bytes(root: Path = _ROOT) -> int | None:
     return None
 
 
+def anonymous_bytes(root: Path = _ROOT) -> int | None:
+    """Anonymous resident memory of this process: what was allocated, not what was mapped from files."""
+    for line in read_lines(root / "proc/self/status"):
+        if line.startswith("RssAnon:"):
+            return int(line.split()[1]) * 1024
+    return None
+
+
 def process_age_s(root: Path = _ROOT) -> float:
     """Seconds since this process was started, imports included; 0 where /proc does not say."""
     text = first_line(root / "proc/self/stat")

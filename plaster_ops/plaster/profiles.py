@@ -107,7 +107,23 @@ FULL = Profile(
     energy_block_s=20.0,
     eager_s=10.0,
 )
-PROFILES = {profile.name: profile for profile in (SMOKE, STANDARD, FULL)}
+RACE = Profile(
+    name="race",
+    processes=1,
+    total_s=24.0,
+    warmup_s=0.2,
+    warmup_limit_s=0.6,
+    single_s=1.2,
+    block_s=0.01,
+    probe_s=0.1,
+    search_limit_s=6.0,
+    throughput_s=0.4,
+    certify_limit_s=0.4,
+    energy_block_s=0.4,
+    eager_s=0.0,
+)
+"""Candidates of the ladder against each other; nobody asks for it by name."""
+PROFILES = {profile.name: profile for profile in (SMOKE, STANDARD, FULL, RACE)}
 
 
 def find_profile(name: str) -> Profile:

@@ -1,6 +1,7 @@
 """S, size: the four drivers PLASTER names (layers, nodes, complexity, connections), and bytes on disk and in memory."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from plaster_ops.domain import metrics as m
@@ -18,10 +19,24 @@ _COUNTED = (
 )
 
 
-def read(facts: Mapping[str, Any], manifest: Mapping[str, Any], peak_host_bytes: int | None = None) -> list[Row]:
-    """All size rows: `facts` of the exported graph, `manifest` of the engine folder, peak memory while measuring."""
+def read(
+    facts: Mapping[str, Any],
+    manifest: Mapping[str, Any],
+    peak_host_bytes: int | None = None,
+    *,
+    package_bytes: int | None = None,
+    engine_memory_bytes: int | None = None,
+) -> list[Row]:
+    """All size rows: `facts` of the exported graph, `manifest` of the engine folder, memory while measuring."""
     engine_bytes = sum(int(file["bytes"]) for file in manifest["files"])
     rows: list[Row] = [Reading(metric=m.ENGINE_BYTES, value=engine_bytes)]
+    layers = manifest["coverage"].get("layers")
+    for metric, value, reason in (
+        (m.PACKAGE_BYTES, package_bytes, "the engine folder was not looked at"),
+        (m.ENGINE_LAYERS_COUNT, layers, "the backend does not tell its layers"),
+        (m.ENGINE_MEMORY_BYTES, engine_memory_bytes, "no engine was measured, or /proc is not readable"),
+    ):
+        rows.append(Unmeasured(metric=metric, reason=reason) if value is None else Reading(metric=metric, value=value))
     for metric, field in _COUNTED:
         if facts.get(field) is None:
             rows.append(Unmeasured(metric=metric, reason="the exported graph does not tell"))
@@ -41,3 +56,10 @@ def read(facts: Mapping[str, Any], manifest: Mapping[str, Any], peak_host_bytes:
             Reading(metric=m.PEAK_HOST_BYTES, value=peak_host_bytes, reason="all engines of the comparison loaded")
         )
     return rows
+
+
+def folder_bytes(folder: Path) -> int | None:
+    """Bytes of every file in an engine folder, the manifest included; None where it is gone."""
+    if not folder.is_dir():
+        return None
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())

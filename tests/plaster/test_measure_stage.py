@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from safetensors.torch import save_file
 
 from plaster_ops.domain import metrics as m
 from plaster_ops.domain.card import Card, Status
-from plaster_ops.engines import registry
+from plaster_ops.engines import artifact, registry
 from plaster_ops.flow.stages import measure
 from plaster_ops.plaster import energy, latency, profiles, throughput
 from plaster_ops.plaster.evidence import Evidence, load_evidence
@@ -58,6 +59,8 @@ class TorchEngine:
 def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Evidence, list[dict[str, Any]], list[Any]]:
     monkeypatch.setitem(profiles.PROFILES, "quick", QUICK)
     monkeypatch.setattr(registry, "load_engine", TorchEngine)
+    manifest = SimpleNamespace(spec=SimpleNamespace(backend="eager"))
+    monkeypatch.setattr(artifact, "read_manifest", lambda _: manifest)
     TorchEngine.opened.clear()
     TorchEngine.closed.clear()
     samples = tmp_path / "samples.safetensors"
