@@ -13,22 +13,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from plaster_ops.errors import ChildFailed, PlasterError, TimedOut
+from plaster_ops.errors import ChildFailed, MemoryLimit, PlasterError, TimedOut
 from plaster_ops.ports import EventSink
 from plaster_ops.processes import handover
 from plaster_ops.processes.member import Member, start_member
 from plaster_ops.processes.signals import raise_if_stopped
 
 _POLL_S = 0.05
+_LOOK_S = 0.1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Limits:
-    """How long a stage may take: in all, without any event from any child, and between SIGTERM and SIGKILL."""
+    """How long a stage may take: in all, without any event from any child, and between SIGTERM and SIGKILL.
+
+    `memory_bytes`: resident memory of all children with everything they started, looked at ten times a second.
+    """
 
     timeout_s: float | None
     idle_s: float | None
     grace_s: float = 3.0
+    memory_bytes: int | None = None
 
 
 def run_stage(
@@ -133,6 +138,7 @@ class _Watch:
                 if bad := [member for member in ended if not member.succeeded()]:
                     return min(bad, key=lambda member: member.ending or 0)
                 self._check_limits()
+                self._check_memory(running)
         return None
 
     def _pass_on(self, member: Member, selector: selectors.BaseSelector) -> None:
@@ -147,11 +153,24 @@ class _Watch:
     def _patience_s(self, running: Iterable[Member]) -> float | None:
         now_s = time.monotonic()
         waits = [_POLL_S] if any(member.death_fd is None for member in running) else []
+        if self._limits.memory_bytes is not None:
+            waits.append(_LOOK_S)
         if self._limits.timeout_s is not None:
             waits.append(self._started_s + self._limits.timeout_s - now_s)
         if self._limits.idle_s is not None:
             waits.append(self._heard_s + self._limits.idle_s - now_s)
         return max(0.0, min(waits)) if waits else None
+
+    def _check_memory(self, running: Iterable[Member]) -> None:
+        allowed = self._limits.memory_bytes
+        if allowed is None:
+            return
+        used = sum(member.resident_bytes() for member in running)
+        if used > allowed:
+            raise MemoryLimit(
+                f"{self._stage}: took {used / 1e9:.2f} GB of memory, {allowed / 1e9:.2f} GB are allowed; stopped",
+                "raise engine.memory_bytes, or leave that candidate out",
+            )
 
     def _check_limits(self) -> None:
         now_s = time.monotonic()

@@ -18,7 +18,7 @@ RESULT = "result.json"
 ERROR = "error.json"
 LOG = "log.txt"
 
-_TAIL_BYTES = 8000
+_TAIL_BYTES = 32_768
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
@@ -45,8 +45,8 @@ def clear(folder: Path) -> None:
             (folder / name).unlink()
 
 
-def log_tail(folder: Path, lines: int = 20) -> str:
-    """The last lines of `log.txt`, at most 8 kB; empty where there is no log."""
+def log_tail(folder: Path, lines: int = 80) -> str:
+    """The last lines of `log.txt`, at most 32 kB; empty where there is no log."""
     try:
         with (folder / LOG).open("rb") as log:
             log.seek(0, os.SEEK_END)

@@ -59,6 +59,18 @@ class Member:
                 self.ending = state.si_status if state.si_code == os.CLD_EXITED else -state.si_status
         return self.ending is not None
 
+    def resident_bytes(self) -> int:
+        """Resident memory of the child and of everything it started; 0 for what has ended."""
+        import psutil
+
+        total = 0
+        with contextlib.suppress(psutil.Error):
+            child = psutil.Process(self._process.pid)
+            for process in (child, *child.children(recursive=True)):
+                with contextlib.suppress(psutil.Error):
+                    total += process.memory_info().rss
+        return total
+
     def succeeded(self) -> bool:
         """Exit code 0, a result, and no error: each of them alone can lie."""
         files = self.folder
