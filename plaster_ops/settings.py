@@ -55,20 +55,39 @@ class Train(_Section):
 class EngineSettings(_Section):
     """How an engine is built and chosen."""
 
-    backends: tuple[str, ...] = ("tensorrt", "openvino", "inductor", "eager")
-    """In order of preference; a name, or module:attribute of a backend of your own."""
-    precisions: tuple[Literal["fp32", "bf16", "fp16", "int8"], ...] = ("fp32",)
+    backends: Annotated[tuple[str, ...], Field(min_length=1)] = ("tensorrt", "openvino", "onnxruntime", "inductor")
+    """Each is tried at each precision; a name, or module:attribute of a backend of your own. Earlier ones win ties."""
+    precisions: Annotated[tuple[Literal["fp32", "bf16", "fp16", "int8", "fp8"], ...], Field(min_length=1)] = (
+        "fp32",
+        "bf16",
+        "int8",
+    )
     objective: Literal["latency", "throughput", "energy", "size"] = "latency"
+    """What the engine is chosen by among those that keep the score."""
     retained_ratio: Annotated[float, Field(gt=0, le=1)] = 0.99
     """The engine keeps at least this share of the eager FP32 score."""
     max_lost_score: Annotated[float, Field(ge=0)] = 0.01
     """The same for scores that can be zero or negative: a difference."""
+    inconclusive: Literal["reject", "accept"] = "reject"
+    """What becomes of an engine below fp32 whose loss the held-out samples cannot tell."""
+    calibration_samples: Annotated[int, Field(ge=1)] = 300
+    """Training inputs that int8 and fp8 are calibrated with, at most."""
+    refit: bool = True
+    """Put new weights into the last engine where its backend can."""
+    rebuild_every: Annotated[int, Field(ge=0)] = 10
+    """Refits after which the engine is built in full again; 0: never for that."""
+    ladder_every_days: Annotated[float, Field(ge=0)] = 7.0
+    """All candidates are tried again after so long; 0: in every retrain."""
     max_batch: Annotated[int, Field(ge=2)] | None = None
     """Largest batch the engine takes; None: the largest of measure.batches."""
     threads: Annotated[int, Field(ge=1)] = 1
-    device: Literal["auto", "cpu"] = "auto"
-    """Where engines run; this version builds engines for the CPU only, so both mean the CPU."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where engines run; auto: the first visible GPU where torch and a backend can use it, else the CPU."""
     timeout_s: Annotated[float, Field(gt=0)] = 1800.0
+    memory_bytes: Annotated[int, Field(gt=0)] | None = None
+    """Most memory that one build or trial may take, with all it starts; None: four fifths of what is free."""
+    adapters: tuple[str, ...] = ()
+    """Python files of your own that are run before an engine is built or loaded: custom operators, converters."""
     options: dict[str, str | int | float | bool] = {}
 
 
@@ -280,6 +299,16 @@ def _explain(error: ValidationError, file: Path) -> SettingsError:
         else:
             lines.append(f"{path} = {found.get('input')!r}: {found['msg']}")
     return SettingsError(f"{file.name}: " + "; ".join(lines), f"mend {file} and run the command again")
+
+
+def explain_values(error: ValueError) -> str:
+    """What pydantic found wrong, value by value, in one line."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    return "; ".join(
+        f"{'.'.join(str(part) for part in found['loc'])} = {found.get('input')!r}: {found['msg']}"
+        for found in error.errors()
+    )
 
 
 def _keys_at(path: tuple[int | str, ...]) -> list[str]:

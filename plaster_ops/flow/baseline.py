@@ -8,7 +8,7 @@ from plaster_ops.domain.card import Card
 from plaster_ops.domain.metrics import ENGINE_SCORE
 from plaster_ops.domain.run import RunRecord
 from plaster_ops.engines.artifact import verify
-from plaster_ops.errors import ArtifactTampered, NotComparable, UsageError
+from plaster_ops.errors import ArtifactTampered, NotComparable, OutdatedArtifact, UsageError
 from plaster_ops.tracking.journal import Journal
 from plaster_ops.tracking.journal_rows import RunRow
 
@@ -82,7 +82,10 @@ def open_baseline(journal: Journal, row: RunRow, which: str) -> Baseline:
     folder = Path(record.engine_folder) if record.engine_folder else None
     if folder is None or not folder.is_dir():
         return Baseline(which=which, record=record, engine_folder=None)
-    manifest = verify(folder)
+    try:
+        manifest = verify(folder)
+    except OutdatedArtifact:
+        return Baseline(which=which, record=record, engine_folder=None)
     known = journal.engine_digest(row.uid)
     if known is not None and manifest.digest != known.manifest_digest:
         raise ArtifactTampered(

@@ -7,12 +7,15 @@ from plaster_ops.domain.card import Card, Reading, Row
 from plaster_ops.domain.fingerprint import Fingerprint
 from plaster_ops.domain.metrics import DATA_TO_DEPLOY_S, E2E_P50_MS
 from plaster_ops.domain.timeline import Phase
+from plaster_ops.engines.artifact import read_manifest
 from plaster_ops.flow import record as records
 from plaster_ops.flow.context import Context
 from plaster_ops.flow.optimise import Built
 from plaster_ops.flow.sidebyside import SideBySide, timed_rows, value_of, with_missing
 from plaster_ops.flow.train import Trained
 from plaster_ops.plaster import accuracy, latency, learning, machine, programmability, size
+from plaster_ops.plaster.evidence import Evidence
+from plaster_ops.plaster.programmability import UserCode
 
 NOT_TIMED = "not timed: --no-measure"
 
@@ -30,14 +33,15 @@ def build_card(
     """Every row that this retrain can give. `accepted_s`: seconds from the trigger to the accepted engine."""
     rows: list[Row] = timed_rows(measured, "now") if measured is not None else []
     evidence = measured.evidence if measured is not None else None
-    rows += programmability.read(
-        built.manifest,
-        built.tried,
-        eager_p50_ms=latency.p50_ms(evidence, "eager", "eager") if evidence else None,
-        p50_ms=value_of(rows, E2E_P50_MS.key),
-    )
+    rows += model_rows(built, evidence, value_of(rows, E2E_P50_MS.key), user_code(ctx, built))
     rows += accuracy.read(built.evaluation, "now", baseline=baseline)
-    rows += size.read(built.export["facts"], built.manifest, evidence.peak_host_bytes() if evidence else None)
+    spent = (Phase.EXPORT, Phase.BUILD, Phase.PARITY, Phase.EVAL)
+    rows += learning.optimise_rows(
+        built.how,
+        int(built.manifest["refits"]),
+        optimize_s=sum(ctx.timeline.spent_s(phase) for phase in spent),
+        penalty_ratio=refit_penalty(built, evidence) if evidence else None,
+    )
     rows += learning.read(
         train_to_engine_s=accepted_s,
         cycle_s=ctx.timeline.cycle_s(),
@@ -48,6 +52,58 @@ def build_card(
         arrived_at_s=prepared["arrived_at"],
     )
     return Card.of(with_missing(rows, NOT_TIMED))
+
+
+def model_rows(built: Built, evidence: Evidence | None, p50_ms: float | None, user: UserCode) -> list[Row]:
+    """P and S of an engine."""
+    eager = latency.p50_ms(evidence, "eager", "eager") if evidence else None
+    return [
+        *programmability.read(
+            built.manifest,
+            built.tried,
+            eager_p50_ms=eager,
+            p50_ms=p50_ms,
+            decision=built.decision,
+            ladder="chosen" in built.how,
+            user=user,
+        ),
+        *size.read(
+            built.export["facts"],
+            built.manifest,
+            evidence.peak_host_bytes() if evidence else None,
+            package_bytes=size.folder_bytes(built.folder),
+            engine_memory_bytes=evidence.engine_memory_bytes("now") if evidence else None,
+        ),
+    ]
+
+
+def user_code(ctx: Context, built: Built) -> UserCode:
+    """What the user wrote and set for the engine of this run."""
+    engine = ctx.pipeline.engine
+    files = [ctx.project / file for file in engine.adapters]
+    kept_out = str(next((v for k, v in engine.options.items() if k.endswith("torch_executed_ops")), ""))
+    return UserCode(
+        adapter_lines=programmability.count_code_lines(files),
+        adapters=len(files),
+        options=len(engine.options),
+        custom_ops=tuple(built.export["facts"].get("custom_ops") or ()),
+        torch_executed=len([name for name in kept_out.split(",") if name.strip()]),
+        resumes=sum(stage.startswith("resumed ") for stage in ctx.journal.stages(ctx.uid)) if ctx.uid else 0,
+    )
+
+
+def refit_penalty(built: Built, evidence: Evidence) -> float | None:
+    """p50 of the refitted engine / p50 of a full build under the same key, where today's measurement holds both."""
+    mine = latency.p50_ms(evidence, "now")
+    for opponent in built.opponents:
+        other = read_manifest(opponent.folder)
+        theirs = latency.p50_ms(evidence, opponent.label)
+        if not other.key or other.key != built.manifest["key"] or not mine or not theirs:
+            continue
+        refits = int(built.manifest["refits"]), other.refits
+        if (refits[0] == 0) != (refits[1] == 0):
+            return mine / theirs if refits[0] else theirs / mine
+    return None
 
 
 def with_deployment(ctx: Context, card: Card, prepared: Mapping[str, Any]) -> Card:

@@ -13,8 +13,9 @@ from plaster_ops.domain.timeline import Phase, Timeline
 from plaster_ops.errors import NotComparable
 from plaster_ops.flow import record as records
 from plaster_ops.flow.baseline import Baseline, choose_baseline
+from plaster_ops.flow.candidates import Opponent, evaluate, evaluation_spec
 from plaster_ops.flow.context import Context, slug
-from plaster_ops.flow.optimise import Opponent, evaluate, evaluation_spec, rebuild
+from plaster_ops.flow.optimise import rebuild
 from plaster_ops.flow.sidebyside import SideBySide, card_then, measure, paired_evidence, reopen
 from plaster_ops.flow.wiring import Ports, open_ports
 from plaster_ops.ports import EventSink

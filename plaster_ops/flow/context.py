@@ -45,6 +45,10 @@ class Context:
             "PLASTER_PROJECT": str(self.project),
             "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
         }
+        if self.pipeline.engine.adapters:
+            env["PLASTER_ADAPTERS"] = os.pathsep.join(
+                str(self.project / file) for file in self.pipeline.engine.adapters
+            )
         if threads is not None:
             env |= {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
         return env
@@ -86,15 +90,18 @@ class Context:
         *,
         folder: str | None = None,
         timeout_s: float | None = None,
+        idle_s: float | None = None,
+        memory_bytes: int | None = None,
         threads: int | None = None,
+        tell: EventSink | None = None,
     ) -> dict[str, Any]:
-        """Runs one worker stage in a process of its own and returns its result."""
+        """Runs one worker stage in a process of its own and returns its result. `tell` takes its events instead."""
         return run_stage(
             stage,
             spec,
             folder=self.folder / (folder or stage),
-            limits=Limits(timeout_s=timeout_s, idle_s=None),
-            on_event=self.tell,
+            limits=Limits(timeout_s=timeout_s, idle_s=idle_s, memory_bytes=memory_bytes),
+            on_event=tell or self.tell,
             project=self.project,
             env=self.stage_env(threads),
         )

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from plaster_ops.engines.registry import NOT_IN_THIS_RELEASE, find_backend, known_backends
+from plaster_ops.engines.ladder import check_candidates, engine_device
+from plaster_ops.engines.registry import find_backend, known_backends
 from plaster_ops.errors import NotRecorded, PlasterError
 from plaster_ops.flow.wiring import Ports, open_ports
 from plaster_ops.plaster.preflight import what_can_be_measured
@@ -72,8 +73,6 @@ def _engines() -> Iterator[Finding]:
             yield Finding(topic="engines", what=name, ok=True if found.ok else None, detail=found.reason or versions)
         except PlasterError as error:
             yield Finding(topic="engines", what=name, ok=False, detail=error.message, next_step=error.next_step)
-    for name in NOT_IN_THIS_RELEASE:
-        yield Finding(topic="engines", what=name, ok=None, detail="not built into this release")
 
 
 def _settings(settings: Settings) -> Iterator[Finding]:
@@ -89,6 +88,13 @@ def _settings(settings: Settings) -> Iterator[Finding]:
             detail=pipeline.ref if there else f"module {module!r} is not found from {settings.project}",
             next_step="" if there else f"mend ref of [pipelines.{name}]",
         )
+        try:
+            check_candidates(pipeline.engine.backends, pipeline.engine.options)
+            engine_device(pipeline.engine.device, pipeline.engine.backends)
+        except PlasterError as error:
+            yield Finding(
+                topic="project", what=f"engines of {name}", ok=False, detail=error.message, next_step=error.next_step
+            )
 
 
 def _module_exists(module: str, project: Path) -> bool:

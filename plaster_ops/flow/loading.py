@@ -1,7 +1,9 @@
 """From the text `module:attribute` to the user's pipeline. Only worker processes import this: user code loads torch."""
 
 import importlib
+import importlib.util
 import inspect
+import os
 import sys
 import traceback
 import types
@@ -55,6 +57,28 @@ def load_pipeline(reference: str, project: Path) -> Any:
             "a pipeline has model(), data(window), sample_batch(n) and score; see README.md, 'Bring your own model'",
         )
     return pipeline
+
+
+def load_adapters(files: str) -> None:
+    """Runs the user's adapter files (separated as a PATH is) as modules: custom operators, converters.
+
+    Raises `PipelineError` naming the file that is missing or raises.
+    """
+    for name in filter(None, files.split(os.pathsep)):
+        file = Path(name)
+        module_name = f"_plaster_adapter_{file.stem}"
+        try:
+            spec = importlib.util.spec_from_file_location(module_name, file)
+            if spec is None or spec.loader is None or not file.is_file():
+                raise FileNotFoundError(f"no such Python file: {file}")
+            module = importlib.util.module_from_spec(spec)
+            sys.modules[module_name] = module
+            spec.loader.exec_module(module)
+        except Exception as error:
+            raise PipelineError(
+                f"adapter {name} of engine.adapters fails: {type(error).__name__}: {error}{_last_user_line(error)}",
+                f"try: python {file}",
+            ) from error
 
 
 def _prefer_project(module_name: str, project: Path) -> None:

@@ -3,7 +3,7 @@
 import tempfile
 from pathlib import Path
 
-from plaster_ops.engines.ladder import candidates
+from plaster_ops.engines.ladder import candidates, engine_device
 from plaster_ops.flow.baseline import choose_baseline
 from plaster_ops.flow.retrain import Request
 from plaster_ops.flow.wiring import open_ports
@@ -41,6 +41,7 @@ def describe_plan(settings: Settings, name: str | None, request: Request) -> str
     lines = [f"pipeline   {found} ({pipeline.ref})", f"data       source: {prepared['source']}"]
     if prepared["skip"]:
         return "\n".join([*lines, f"           would skip: {prepared['skip']}"])
+    device = engine_device(pipeline.engine.device, pipeline.engine.backends)
     profile = find_profile(request.profile or pipeline.measure.profile)
     lines += [
         f"           window {window['learned']} -> {window['cut']}, held out up to {window['end']}",
@@ -52,7 +53,7 @@ def describe_plan(settings: Settings, name: str | None, request: Request) -> str
         "engines    "
         + "; ".join(
             f"{rung.backend} {rung.precision}" + (f" (not here: {rung.reason})" if rung.reason else "")
-            for rung in candidates(pipeline.engine.backends, pipeline.engine.precisions)
+            for rung in candidates(pipeline.engine.backends, pipeline.engine.precisions, device=device)
         ),
         f"measure    {profile.name}, {profile.processes} fresh processes, about {profile.total_s:.0f} s"
         if request.measure

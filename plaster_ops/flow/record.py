@@ -110,16 +110,34 @@ def data_section(prepared: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _engine_section(told: Measured) -> dict[str, Any]:
-    spec = told.built.manifest["spec"]
+    return {**engine_section(told.built), "start": told.trained.start}
+
+
+def engine_section(built: Built) -> dict[str, Any]:
+    """The section `engine` of `--json`; the next retrain decides by it."""
+    manifest, how = built.manifest, built.how
+    spec = manifest["spec"]
     return {
         "backend": spec["backend"],
         "precision": spec["precision"],
-        "effective_precision": told.built.manifest["effective_precision"],
-        "decision": "build",
-        "start": told.trained.start,
-        "tried": [dict(row) for row in told.built.tried],
-        "graph_digest": told.built.manifest["graph_digest"],
-        "weights_digest": told.built.manifest["weights_digest"],
+        "effective_precision": manifest["effective_precision"],
+        "device": spec["device"],
+        "decision": built.decision,
+        "why": how.get("why"),
+        "chosen": how.get("chosen"),
+        "tried": [dict(row) for row in built.tried],
+        "graph_digest": manifest["graph_digest"],
+        "weights_digest": manifest["weights_digest"],
+        "key": manifest["key"],
+        "refits_since_build": manifest["refits"],
+        "stage_s": how.get("stage_s"),
+        "refit_s": manifest["refit_s"] if built.decision == "refit" else None,
+        "full_build_stage_s": how.get("full_build_stage_s"),
+        "ladder_at": how.get("ladder_at"),
+        "last_resort": bool(how.get("last_resort")),
+        "calibrated_with": manifest["calibrated_with"],
+        "stack": dict(how.get("stack") or {}),
+        "wanted": dict(how.get("wanted") or {}),
     }
 
 
@@ -150,7 +168,9 @@ def _params(ctx: Context, told: Measured) -> dict[str, str]:
         **{f"train.trainer.{name}": value for name, value in train.trainer.items()},
         "engine.backend": told.built.manifest["spec"]["backend"],
         "engine.precision": told.built.manifest["spec"]["precision"],
+        "engine.objective": engine.objective,
         "engine.threads": engine.threads,
+        **{f"engine.options.{name}": value for name, value in engine.options.items()},
         "engine.max_batch": ctx.pipeline.max_batch(),
         "measure.profile": measure.profile,
         "measure.slo_ms": measure.slo_ms,
@@ -163,6 +183,10 @@ def _tags(told: Measured) -> dict[str, str]:
     return {
         "plaster.graph_digest": built.manifest["graph_digest"],
         "plaster.weights_digest": built.manifest["weights_digest"],
+        "plaster.engine_key": built.manifest["key"],
+        "plaster.engine_decision": built.decision,
+        "plaster.engine_why": str(built.how.get("why") or ""),
+        "plaster.engine_chosen": str(built.how.get("chosen") or ""),
         "plaster.eval_digest": told.prepared["eval_digest"],
         "plaster.golden_digest": told.prepared["golden_digest"] or "",
         "plaster.lightning": result.lightning,
@@ -183,6 +207,11 @@ def _write_artifacts(ctx: Context, told: Measured) -> None:
         "evaluation.json": told.built.evaluation,
         "manifest.json": told.built.manifest,
         "graph.json": told.built.export.get("facts"),
+        "ladder.json": {
+            "why": told.built.how.get("why"),
+            "chosen": told.built.how.get("chosen"),
+            "tried": told.built.tried,
+        },
         "learning_curve.json": list(told.trained.result.curves),
         "gates.json": [outcome.to_json() for outcome in told.decision.gates],
     }

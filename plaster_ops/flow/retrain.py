@@ -10,12 +10,15 @@ from plaster_ops.domain.compare import Comparison
 from plaster_ops.domain.fingerprint import Fingerprint
 from plaster_ops.domain.run import RunRecord, Verdict
 from plaster_ops.domain.timeline import Phase
+from plaster_ops.engines.ladder import needs_calibration
 from plaster_ops.errors import ExitCode
 from plaster_ops.flow import record as records
 from plaster_ops.flow.baseline import Baseline, choose_baseline
+from plaster_ops.flow.candidates import Opponent
 from plaster_ops.flow.cards import build_card, machine_fingerprint, with_deployment
 from plaster_ops.flow.context import Context
-from plaster_ops.flow.optimise import Built, Opponent, optimise, rebuild
+from plaster_ops.flow.decide import decide_engine
+from plaster_ops.flow.optimise import Built, optimise, rebuild
 from plaster_ops.flow.promote import decide, narrowed_exit_code, overtaken, promotion_of
 from plaster_ops.flow.sidebyside import SideBySide, compare_with, measure, reopen
 from plaster_ops.flow.train import Trained, train
@@ -37,6 +40,7 @@ class Request:
     fail_on: frozenset[str] = frozenset()
     trigger: str = "manual"
     slot: str | None = None
+    ladder: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,6 +80,7 @@ def retrain(ctx: Context, row: RunRow, request: Request, baselines: Baselines) -
         ctx,
         weights=trained.weights,
         prepared=prepared,
+        decided=ctx.once("decide", Phase.OTHER, lambda: _decide(ctx, request)),
         opponents_of=lambda exported: _opponents(ctx, baselines, exported, prepared),
     )
     accepted_s = ctx.once("accepted", Phase.OTHER, lambda: {"cycle_s": ctx.timeline.cycle_s()})["cycle_s"]
@@ -166,8 +171,21 @@ def prepare(ctx: Context) -> dict[str, Any]:
         "seen": seen,
         "learned": learned,
         "needed": ctx.pipeline.trigger.min_new_samples,
+        "calibration_samples": calibration_samples(ctx),
     }
     return ctx.child("prepare", spec, timeout_s=ctx.pipeline.train.timeout_s)
+
+
+def _decide(ctx: Context, request: Request) -> dict[str, Any]:
+    """Ladder or not, against the engine of the last finished retrain."""
+    last = choose_baseline(ctx.journal, ctx.name, "last")
+    return decide_engine(ctx, last, force_ladder=request.ladder)
+
+
+def calibration_samples(ctx: Context) -> int:
+    """How many inputs to put aside for quantisation; 0 where no candidate needs any."""
+    engine = ctx.pipeline.engine
+    return engine.calibration_samples if needs_calibration(engine.backends, engine.precisions) else 0
 
 
 def _opponents(
@@ -196,7 +214,13 @@ def _measure(ctx: Context, request: Request, built: Built, prepared: Mapping[str
 
     def work() -> dict[str, Any]:
         engines = [Opponent(label="now", folder=built.folder), *built.opponents]
-        measured = measure(ctx, engines, samples=prepared["samples"], eager=Path(built.export["eager"]))
+        measured = measure(
+            ctx,
+            engines,
+            samples=prepared["samples"],
+            eager=Path(built.export["eager"]),
+            device=built.manifest["spec"]["device"],
+        )
         return {"folders": [str(folder) for folder in measured.folders]}
 
     result = ctx.once("measure", Phase.MEASURE, work)

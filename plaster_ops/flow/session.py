@@ -10,6 +10,7 @@ from typing import Any
 
 from plaster_ops.domain.run import RunRecord, Verdict
 from plaster_ops.domain.timeline import Phase, Timeline
+from plaster_ops.engines.ladder import check_candidates, engine_device
 from plaster_ops.errors import Interrupted, PlasterError, Unexpected, UsageError
 from plaster_ops.flow import record as records
 from plaster_ops.flow.baseline import choose_baseline
@@ -44,6 +45,8 @@ def run_retrain(
     """
     found, pipeline = settings.pipeline(name)
     pipeline = _with_overrides(pipeline, request)
+    check_candidates(pipeline.engine.backends, pipeline.engine.options)
+    engine_device(pipeline.engine.device, pipeline.engine.backends)
     with (
         open_ports(settings) as ports,
         pipeline_lock(settings.memory / "locks", found, slug(found)),
@@ -117,6 +120,8 @@ def _open(
             raise UsageError(f"no unfinished retrain of {name!r} to resume", f"start one: plaster-ops retrain {name}")
         row = journal.resume_run(found.uid, **who)
         pipeline = PipelineSettings.model_validate_json(journal.settings_json(row.uid))
+        times = sum(stage.startswith("resumed ") for stage in journal.stages(row.uid)) + 1
+        journal.stage_done(row.uid, f"resumed {times}", {"at": ports.clock.now_utc()}, 0.0)
         tell({"event": "note", "text": f"resuming run #{row.index} of {name}"})
     timeline = Timeline(ports.clock.monotonic_s, start.monotonic_s, row.phases if resume else None)
     timeline.claim(Phase.WAIT, max(0.0, ports.clock.monotonic_s() - start.monotonic_s))

@@ -11,12 +11,12 @@ from plaster_ops.domain.fingerprint import Fingerprint
 from plaster_ops.domain.metrics import HEADLINES
 from plaster_ops.domain.sample import PairedDifference, PairedRatios
 from plaster_ops.flow.baseline import Baseline
+from plaster_ops.flow.candidates import Opponent
 from plaster_ops.flow.context import Context
-from plaster_ops.flow.optimise import Opponent
 from plaster_ops.plaster import accuracy, energy, latency, throughput
 from plaster_ops.plaster.evidence import Evidence as Measured
 from plaster_ops.plaster.evidence import load_evidence
-from plaster_ops.plaster.profiles import find_profile
+from plaster_ops.plaster.profiles import Profile, find_profile
 
 REMEASURED = ("latency/", "throughput/", "energy/", "accuracy/")
 """Axes whose values of the baseline are taken from today's measurement, never from the store."""
@@ -31,22 +31,17 @@ class SideBySide:
     profile: str
 
 
-def measure(ctx: Context, engines: Sequence[Opponent], *, samples: str, eager: Path | None = None) -> SideBySide:
+def measure(
+    ctx: Context, engines: Sequence[Opponent], *, samples: str, eager: Path | None = None, device: str = "cpu"
+) -> SideBySide:
     """Measures all engines in R fresh processes, interleaved A B B A; R and the seconds come from the profile."""
-    wanted = ctx.pipeline.measure
-    profile = find_profile(wanted.profile)
+    profile = find_profile(ctx.pipeline.measure.profile)
     chosen: Mapping[str, int] | None = None
     folders = []
     for process in range(profile.processes):
-        spec = {
-            "engines": [{"label": e.label, "folder": str(e.folder)} for e in engines],
-            "samples": samples,
-            "profile": profile.name,
+        spec = measure_spec(ctx, {e.label: e.folder for e in engines}, samples=samples, profile=profile, device=device)
+        spec |= {
             "process": process,
-            "slo_ms": wanted.slo_ms,
-            "batches": list(wanted.batches),
-            "threads": ctx.pipeline.engine.threads,
-            "device": "cpu",
             "chosen_batches": dict(chosen) if chosen else None,
             "eager": str(eager) if eager else None,
         }
@@ -57,6 +52,25 @@ def measure(ctx: Context, engines: Sequence[Opponent], *, samples: str, eager: P
         chosen = chosen or result.get("chosen_batches")
         folders.append(ctx.folder / name)
     return reopen(folders, profile.name)
+
+
+def measure_spec(
+    ctx: Context, folders: Mapping[str, Path], *, samples: str, profile: Profile, device: str
+) -> dict[str, Any]:
+    """What the stage `measure` is asked of engines label -> folder: its first process, which searches the batch."""
+    wanted = ctx.pipeline.measure
+    return {
+        "engines": [{"label": label, "folder": str(folder)} for label, folder in folders.items()],
+        "samples": samples,
+        "profile": profile.name,
+        "process": 0,
+        "slo_ms": wanted.slo_ms,
+        "batches": list(wanted.batches),
+        "threads": ctx.pipeline.engine.threads,
+        "device": device,
+        "chosen_batches": None,
+        "eager": None,
+    }
 
 
 def reopen(folders: Sequence[Path], profile: str) -> SideBySide:

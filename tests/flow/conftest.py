@@ -23,7 +23,7 @@ def settings(tmp_path: Path) -> Settings:
     project.mkdir(exist_ok=True)
     plain = {
         "ref": "m.digits:pipeline",
-        "engine": {"backends": [BACKEND], "precisions": ["int8", "fp32"]},
+        "engine": {"backends": [BACKEND], "precisions": ["fp32"]},
         "measure": {"profile": "standard", "batches": [1, 8]},
         "gates": {"accuracy": {"max_drop": 0.01}, "latency": {"max_rise_ratio": 0.05}},
     }

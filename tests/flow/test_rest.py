@@ -27,7 +27,7 @@ def planned(walk: Walk, monkeypatch: pytest.MonkeyPatch) -> Walk:
 
 def test_a_plan_says_what_would_be_done(planned: Walk, settings: Settings) -> None:
     text = plan.describe_plan(settings, None, Request(devices=2))
-    for part in ("window None -> 8, held out up to 10", "scratch", "2 x 1 node", "int8", "no earlier run: a baseline"):
+    for part in ("window None -> 8, held out up to 10", "scratch", "2 x 1 node", "fp32", "no earlier run: a baseline"):
         assert part in text
     assert "gate       accuracy: accuracy/rolling_score may get worse by 0.01" in text
     assert planned.calls == {"prepare": 1}

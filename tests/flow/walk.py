@@ -10,18 +10,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from plaster_ops.engines.artifact import Manifest, hash_files, spec_from_json, write_manifest
+from plaster_ops.engines.artifact import Manifest, hash_files, read_manifest, spec_from_json, write_manifest
 from plaster_ops.plaster.evidence import write_raw
 from plaster_ops.plaster.timing import Timed
 from plaster_ops.plaster.turns import EAGER, SINGLE, THROUGHPUT, Block
-from plaster_ops.ports import Availability, Coverage
+from plaster_ops.ports import Availability, Capabilities, Coverage
 from plaster_ops.tracking.memory_store import MemoryTracker
 from plaster_ops.training.messages import FitOutcome, FitResult, FitSpec
 from tests.conftest import SteppedClock
 
 BACKEND = "tests.flow.walk:Backend"
-SECONDS = {"prepare": 1.0, "export": 2.0, "build": 4.0, "evaluate": 1.5, "examine": 2.0, "measure": 5.0}
-FIT_S, LAUNCH_S, PARITY_S = 10.0, 3.0, 0.5
+SECONDS = {"prepare": 1.0, "export": 2.0, "build": 4.0, "trial": 2.5, "evaluate": 1.5, "examine": 2.0, "measure": 5.0}
+FIT_S, LAUNCH_S, PARITY_S, AGAIN_S = 10.0, 3.0, 0.5, 0.25
 SHAPE = ("float32[1, 8, 8]",)
 INPUTS = [{"name": "images", "dtype": "float32", "shape": [1, 8, 8], "ranges": []}]
 
@@ -34,8 +34,11 @@ class Backend:
     def probe(self) -> Availability:
         return Availability(ok=True)
 
-    def precisions(self) -> tuple[str, ...]:
-        return ("fp32", "int8")
+    def capabilities(self) -> Capabilities:
+        return Capabilities(precisions=("fp32", "int8"), refit="in_place")
+
+    def refit(self, *_: Any) -> float:
+        raise AssertionError("the export stage is doubled")
 
     def build(self, *_: Any) -> Coverage:
         raise AssertionError("the build stage is doubled")
@@ -65,9 +68,16 @@ class Walk:
     score_drop: float = 0.0
     slower: float = 0.0
     refused: tuple[str, ...] = ()
+    again: str = "refit"
+    """What the export stage finds it can do with the last engine."""
+    speeds: dict[str, float] = field(default_factory=dict)
+    """Milliseconds of a query by the ending of the engine folder's name; 1 where none fits."""
     errors: dict[str, BaseException] = field(default_factory=dict)
     calls: Counter[str] = field(default_factory=Counter)
     specs: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    deadly: dict[str, BaseException] = field(default_factory=dict)
+    """Candidates that end the trial they are in."""
+    tell: Any = None
     before: dict[str, Any] = field(default_factory=dict)
     """Called before a stage of that name works."""
 
@@ -75,6 +85,7 @@ class Walk:
         self._enter(stage, spec)
         folder.mkdir(parents=True, exist_ok=True)
         self.clock.step(SECONDS[stage])
+        self.tell = more["on_event"]
         more["on_event"]({"event": "note", "text": f"{stage} works"})
         found: dict[str, Any] = getattr(self, f"_{stage}")(spec, folder)
         return found
@@ -143,8 +154,12 @@ class Walk:
     def _export(self, spec: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         assert Path(spec["weights"]).is_file()
         facts = {"params_count": 100, "weights_bytes": 400, "layers_count": 2, "flops_uncounted_ops": []}
+        if spec.get("eager"):
+            make_engine(folder / "eager", {**USUAL, "backend": "eager"})
         return {
             "eager": str(folder / "eager"),
+            "weights": spec["weights"],
+            "again": self._once_more(spec["previous"]) if spec.get("previous") else None,
             "program": str(folder / "program.pt2"),
             "graph_digest": "g" * 64,
             "weights_digest": "w" * 64,
@@ -154,6 +169,45 @@ class Walk:
             "facts": facts,
             "torch": "2",
         }
+
+    def _once_more(self, previous: Mapping[str, Any]) -> dict[str, Any]:
+        found: dict[str, Any] = {"decision": self.again, "reason": f"{self.again} it is", "manifest": None}
+        found |= {"call_s": None, "rel_err": None, "stage_s": AGAIN_S}
+        if previous["rebuild"] and self.again == "refit":
+            return found | {"decision": "rebuild", "reason": previous["rebuild"]}
+        if self.again in ("refit", "reuse"):
+            refits = read_manifest(Path(previous["folder"])).refits + (self.again == "refit")
+            spec = previous["spec"] | {"inputs": INPUTS}
+            found["manifest"] = make_engine(Path(previous["out"]), spec, refits=refits)
+            found["call_s"] = 0.001
+        return found
+
+    def _trial(self, spec: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+        del folder
+        results = {}
+        for row in spec["candidates"]:
+            self.tell({"event": "trying", "label": row["label"]})
+            if row["label"] in self.deadly:
+                raise self.deadly[row["label"]]
+            results[row["label"]] = self._tried(row)
+            self.tell({"event": "tried", "label": row["label"], "result": results[row["label"]]})
+        return {"results": results}
+
+    def _tried(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        ok = not row["folder"].endswith(self.refused) if self.refused else True
+        retention = {"engine": 0.9, "reference": 0.9, "loss": 0.0, "loss_ci90": [0.0, 0.0], "retained_ratio": 1.0}
+        return {
+            "accepted": ok,
+            "reason": "" if ok else "parity with eager failed: output is off",
+            "parity": {"ok": ok, "rel_err_max": 1e-6},
+            "retention": retention,
+            "rough_ms": self._speed(row["folder"]),
+            "rough_batch_ms": 4.0,
+            "parity_s": PARITY_S,
+        }
+
+    def _speed(self, folder: str) -> float:
+        return next((ms for ending, ms in self.speeds.items() if folder.endswith(ending)), 1.0)
 
     def _build(self, spec: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         del folder
@@ -171,6 +225,7 @@ class Walk:
             },
             "parity": {"ok": ok, "cosine_min": 0.9999, "abs_err_max": 1e-6},
             "parity_s": PARITY_S,
+            "retention": None,
             "accepted": ok,
             "reason": "" if ok else "parity with eager failed: output is off",
         }
@@ -201,7 +256,13 @@ class Walk:
 
     def _measure(self, spec: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         labels = [row["label"] for row in spec["engines"]]
-        blocks = [block for i, label in enumerate(labels) for block in self._blocks(label, is_new=i == 0)]
+        is_race = spec["profile"] == "race"
+        speeds = {row["label"]: self._speed(row["folder"]) if is_race else 1.0 for row in spec["engines"]}
+        blocks = [
+            block
+            for i, label in enumerate(labels)
+            for block in self._blocks(label, is_new=i == 0 and not is_race, speed=speeds[label])
+        ]
         if spec["eager"]:
             blocks += [replace(block, kind=EAGER, label=EAGER) for block in self._blocks(EAGER, is_new=False)[:4]]
         write_raw(folder / "raw.npz", blocks)
@@ -212,7 +273,12 @@ class Walk:
                 row["label"]: {"folder": row["folder"], "load_s": 0.1, "first_inference_ms": 2.0}
                 for row in spec["engines"]
             },
-            "search": None,
+            "search": {
+                label: {"ended": "batches", "probes": [{"batch": 8, "rate_per_s": 8e3 / ms, "fit": "inside"}]}
+                for label, ms in speeds.items()
+            }
+            if is_race
+            else None,
             "chosen_batches": dict.fromkeys(labels, 8),
             "energy": {"source": "none", "scope": "", "reason": "no NVML, no RAPL"},
             "machine": {"notes": [], "suspect": None},
@@ -221,8 +287,8 @@ class Walk:
         (folder / "result.json").write_text(json.dumps(result), encoding="utf-8")
         return result
 
-    def _blocks(self, label: str, *, is_new: bool) -> list[Block]:
-        factor = 1.0 + self.slower * is_new
+    def _blocks(self, label: str, *, is_new: bool, speed: float = 1.0) -> list[Block]:
+        factor = (1.0 + self.slower * is_new) * speed
         blocks = []
         for kind, batch, queries in ((SINGLE, 1, 200), (THROUGHPUT, 8, 200)):
             for index in range(4):
@@ -237,13 +303,15 @@ class Walk:
         return blocks
 
 
-def make_engine(folder: Path, spec: Mapping[str, Any] | None = None) -> dict[str, Any]:
+USUAL = {"backend": BACKEND, "precision": "fp32", "device": "cpu", "inputs": INPUTS, "batch": [1, 8, 64]}
+
+
+def make_engine(folder: Path, spec: Mapping[str, Any] | None = None, refits: int = 0) -> dict[str, Any]:
     """An engine folder whose manifest is true; what the build stage would say of it."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "model.bin").write_bytes(b"\x01" * 1000)
-    usual = {"backend": BACKEND, "precision": "fp32", "device": "cpu", "inputs": INPUTS, "batch": [1, 8, 64]}
     manifest = Manifest(
-        spec=spec_from_json(spec or usual),
+        spec=spec_from_json(spec or USUAL),
         files=hash_files(folder),
         versions=(("test", "1"),),
         build_s=4.0,
@@ -252,6 +320,9 @@ def make_engine(folder: Path, spec: Mapping[str, Any] | None = None) -> dict[str
         weights_digest="w" * 64,
         graph_digest="g" * 64,
         outputs=("output",),
+        key="k" * 64,
+        refits=refits,
+        refit_s=0.001 if refits else None,
     )
     write_manifest(folder, manifest)
     return manifest.to_json() | {"folder": str(folder), "digest": manifest.digest}

@@ -154,7 +154,7 @@ def test_a_gate_has_exactly_one_limit(tmp_path: Path, limits: str, count: int) -
         "train = { timeout_s = 0 }",
         'train = { launcher = "kubernetes" }',
         "engine = { retained_ratio = 1.5 }",
-        'engine = { precisions = ["fp8"] }',
+        'engine = { precisions = ["fp4"] }',
         'engine = { objective = "beauty" }',
         "engine = { max_batch = 1 }",
         'measure = { profile = "quick" }',

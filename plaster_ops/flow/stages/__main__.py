@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from plaster_ops.errors import UsageError
+from plaster_ops.flow.loading import load_adapters
 from plaster_ops.ports import EventSink
 from plaster_ops.processes.child import serve
 
@@ -22,6 +23,7 @@ def main(arguments: list[str]) -> NoReturn:
     def run(spec: Mapping[str, Any], folder: Path, emit: EventSink) -> Mapping[str, Any]:
         if not stage.isidentifier():
             raise UsageError(f"stage {stage!r} is no module of plaster_ops.flow.stages")
+        load_adapters(os.environ.get("PLASTER_ADAPTERS", ""))
         module = importlib.import_module(f"plaster_ops.flow.stages.{stage}")
         result: Mapping[str, Any] = module.run(spec, folder, emit)
         return result

@@ -12,7 +12,7 @@ from typing import Any
 from plaster_ops.plaster.collect import Collected, Setup, collect
 from plaster_ops.plaster.evidence import RAW, write_raw
 from plaster_ops.plaster.load import Samples, load_samples
-from plaster_ops.plaster.machine import peak_host_bytes, process_age_s
+from plaster_ops.plaster.machine import anonymous_bytes, peak_host_bytes, process_age_s
 from plaster_ops.plaster.meter import meter_for
 from plaster_ops.plaster.power import open_counter
 from plaster_ops.plaster.preflight import cpu_times, disturbance, gpu_trouble
@@ -81,7 +81,8 @@ def _setup(spec: Mapping[str, Any]) -> Setup:
 
 def _load(spec: Mapping[str, Any], samples: Samples) -> tuple[dict[str, Engine], dict[str, dict[str, Any]]]:
     """Engines by label, and what loading each was like; the order alternates with the process."""
-    from plaster_ops.engines.registry import load_engine
+    from plaster_ops.engines.artifact import read_manifest
+    from plaster_ops.engines.registry import load_engine, preload
 
     rows = [(str(row["label"]), Path(row["folder"])) for row in spec["engines"]]
     if spec.get("eager"):
@@ -89,17 +90,22 @@ def _load(spec: Mapping[str, Any], samples: Samples) -> tuple[dict[str, Engine],
     engines: dict[str, Engine] = {}
     loading: dict[str, dict[str, Any]] = {}
     first = samples.queries(1)[0]
+    for _, folder in rows:
+        preload(read_manifest(folder).spec.backend)
     for label, folder in rows if int(spec["process"]) % 2 == 0 else reversed(rows):
+        before_bytes = anonymous_bytes()
         begin_ns = time.perf_counter_ns()
         engine = load_engine(folder)
         loaded_ns = time.perf_counter_ns()
         engine.run(*first)
         answered_ns = time.perf_counter_ns()
+        after_bytes = anonymous_bytes()
         engines[label] = engine
         loading[label] = {
             "folder": str(folder),
             "load_s": (loaded_ns - begin_ns) * 1e-9,
             "first_inference_ms": (answered_ns - loaded_ns) * 1e-6,
+            "memory_bytes": None if before_bytes is None or after_bytes is None else max(0, after_bytes - before_bytes),
             "effective_precision": engine.effective_precision(),
         }
     return engines, loading

@@ -14,6 +14,7 @@ from plaster_ops.data.batches import (
     labelled_batches,
     rolling_loader,
 )
+from plaster_ops.data.calibration import RowSet, keep_calibration
 from plaster_ops.data.samples import SampleKeeper
 from plaster_ops.data.windows import Arrival, open_window
 from plaster_ops.errors import DataError, PipelineError
@@ -23,9 +24,10 @@ from plaster_ops.ports import EventSink
 
 
 def run(spec: Mapping[str, Any], folder: Path, emit: EventSink) -> dict[str, Any]:
-    """spec: reference, project, seen, learned, needed, need_data. Result: window, counts, digests, samples, skip.
+    """spec: reference, project, seen, learned, needed, calibration_samples. Result: window, counts, digests, samples,
+    calibration, skip.
 
-    With `window` in the spec that window is taken instead of a new one (a later look at the same data).
+    `calibration_samples`: inputs to put aside for quantisation; 0 or missing: none are.
     """
     pipeline = load_pipeline(spec["reference"], Path(spec["project"]))
     source = getattr(pipeline, "source", None)
@@ -41,17 +43,20 @@ def run(spec: Mapping[str, Any], folder: Path, emit: EventSink) -> dict[str, Any
     if arrival.skip:
         return result
     emit({"event": "note", "text": "reading the evaluation sets"})
-    return result | _survey(pipeline, arrival, folder)
+    return result | _survey(pipeline, arrival, folder, int(spec.get("calibration_samples") or 0))
 
 
-def _survey(pipeline: Any, arrival: Arrival, folder: Path) -> dict[str, Any]:
+def _survey(pipeline: Any, arrival: Arrival, folder: Path, calibration_samples: int) -> dict[str, Any]:
     example = pipeline.sample_batch(2)
     _check_example(example)
     data = pipeline.data(arrival.window)
+    evaluated = RowSet() if calibration_samples else None
     keeper, rolling = SampleKeeper(), SetDigest()
     for inputs, targets in labelled_batches(rolling_loader(data), example, pipeline):
         keeper.add(flat_inputs(inputs))
         rolling.add(inputs, targets)
+        if evaluated is not None:
+            evaluated.add(flat_inputs(inputs))
     if rolling.samples == 0:
         raise DataError(
             "the rolling evaluation set has 0 rows",
@@ -62,12 +67,20 @@ def _survey(pipeline: Any, arrival: Arrival, folder: Path) -> dict[str, Any]:
     if loader is not None:
         for inputs, targets in labelled_batches(loader, example, pipeline):
             golden.add(inputs, targets)
+            if evaluated is not None:
+                evaluated.add(flat_inputs(inputs))
         if golden.samples == 0:
             raise DataError("the golden set has 0 rows", "let golden() return at least one labelled sample")
     file = folder / "samples.safetensors"
     kept = keeper.save(file)
     train_samples = _count_training(data)
+    calibration = None
+    if evaluated is not None:
+        calibration = keep_calibration(
+            data, example, pipeline, evaluated, calibration_samples, folder / "calibration.safetensors"
+        )
     return {
+        "calibration": calibration.to_json() if calibration else None,
         "better": direction(pipeline).value,
         "train_digest": training_digest(arrival, train_samples),
         "train_samples": train_samples,

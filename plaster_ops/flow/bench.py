@@ -1,0 +1,257 @@
+"""`bench`: the ladder and the seven letters of a model without training it; nothing is recorded or promoted."""
+
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from plaster_ops.domain.card import Card, Row, Unmeasured
+from plaster_ops.domain.metrics import E2E_P50_MS, TRAIN_TO_ENGINE_S
+from plaster_ops.domain.run import RunRecord
+from plaster_ops.domain.timeline import Phase, Timeline
+from plaster_ops.engines.artifact import Manifest, verify
+from plaster_ops.engines.ladder import check_candidates, engine_device, stack
+from plaster_ops.errors import UsageError
+from plaster_ops.flow import record as records
+from plaster_ops.flow.baseline import choose_baseline
+from plaster_ops.flow.candidates import Opponent, evaluate
+from plaster_ops.flow.cards import NOT_TIMED, machine_fingerprint, model_rows, user_code
+from plaster_ops.flow.context import Context, slug
+from plaster_ops.flow.decide import wanted_engine
+from plaster_ops.flow.ladder import climb
+from plaster_ops.flow.optimise import Built, export
+from plaster_ops.flow.retrain import calibration_samples
+from plaster_ops.flow.sidebyside import SideBySide, measure, timed_rows, value_of, with_missing
+from plaster_ops.flow.wiring import Ports, open_ports
+from plaster_ops.plaster import accuracy, learning
+from plaster_ops.ports import EventSink
+from plaster_ops.report.json_text import run_payload
+from plaster_ops.settings import PipelineSettings, Settings, explain_values
+
+_WHY_NO_TRAINING = "bench trains nothing"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BenchRequest:
+    """What the command line asked for; None: as the settings say. `keep`: where the chosen engine is copied to."""
+
+    pipeline: str | None = None
+    backends: tuple[str, ...] | None = None
+    precisions: tuple[str, ...] | None = None
+    objective: str | None = None
+    device: str | None = None
+    threads: int | None = None
+    profile: str = "smoke"
+    measure: bool = True
+    keep: Path | None = None
+
+
+def run_bench(
+    settings: Settings, target: str, request: BenchRequest, *, tell: EventSink, start_s: float
+) -> dict[str, Any]:
+    """A `--json` object for `target`: a pipeline, a run of one, or an engine folder.
+
+    Raises `UsageError` for what is none of them, `BuildFailed` where no engine could be used.
+    """
+    folder = Path(target)
+    is_engine = (folder / "manifest.json").is_file()
+    run = target if not is_engine and _names_a_run(target) else None
+    name, pipeline = _pipeline(settings, None if is_engine or run else target, request)
+    with open_ports(settings) as ports:
+        work = settings.memory / "work"
+        work.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=work, prefix=f"bench-{slug(name)}-") as place:
+            ctx = Context(
+                settings=settings,
+                name=name,
+                pipeline=pipeline,
+                journal=ports.journal,
+                clock=ports.clock,
+                timeline=Timeline(ports.clock.monotonic_s, start_s),
+                tell=tell,
+                folder=Path(place),
+            )
+            if is_engine:
+                return _engine(ctx, folder.resolve(), target)
+            return _model(ctx, ports, target, run, request)
+
+
+def _names_a_run(target: str) -> bool:
+    plain = target.lstrip("#")
+    return plain.isdecimal() or (len(plain) >= 6 and all(c in "0123456789abcdef" for c in plain))
+
+
+def _pipeline(settings: Settings, target: str | None, request: BenchRequest) -> tuple[str, PipelineSettings]:
+    if target is not None and "/" in target:
+        raise UsageError(f"{target!r} is no engine folder: it holds no manifest.json", "name the folder of an engine")
+    name, pipeline = settings.pipeline(request.pipeline or target)
+    changes = {
+        "backends": request.backends,
+        "precisions": request.precisions,
+        "objective": request.objective,
+        "device": request.device,
+        "threads": request.threads,
+    }
+    plain = pipeline.model_dump()
+    plain["engine"] |= {key: value for key, value in changes.items() if value is not None}
+    plain["measure"]["profile"] = request.profile
+    try:
+        return name, PipelineSettings.model_validate(plain)
+    except ValueError as error:
+        raise UsageError(f"that cannot be benched: {explain_values(error)}", "see: plaster-ops bench --help") from None
+
+
+def _model(ctx: Context, ports: Ports, target: str, run: str | None, request: BenchRequest) -> dict[str, Any]:
+    engine = ctx.pipeline.engine
+    check_candidates(engine.backends, engine.options)
+    device = engine_device(engine.device, engine.backends)
+    weights, whose = _weights(ctx, ports, run)
+    prepared = _prepare(ctx)
+    exported = ctx.once("export", Phase.EXPORT, lambda: export(ctx, weights, prepared))
+    stored = str(exported["weights"])
+    ladder = climb(ctx, exported, stored, prepared, device)
+    rung = ladder.rungs[0]
+    evaluation = ctx.once(
+        f"evaluate {rung.candidate.label}",
+        Phase.EVAL,
+        lambda: evaluate(ctx, weights=stored, prepared=prepared, engines=[Opponent(label="now", folder=rung.folder)]),
+        within=(Phase.PARITY, "parity_s"),
+    )
+    for row in ladder.rows:
+        row["chosen"] = row.get("place") == 1
+    how = {
+        "decision": "build",
+        "why": "bench",
+        "chosen": ladder.why,
+        "stage_s": rung.stage_s,
+        "full_build_stage_s": rung.stage_s,
+        "stack": stack(engine.backends, device),
+        "wanted": wanted_engine(ctx.pipeline, device),
+    }
+    built = Built(
+        folder=rung.folder,
+        manifest=rung.manifest,
+        export=exported,
+        evaluation=evaluation,
+        tried=tuple(ladder.rows),
+        how=how,
+    )
+    measured = _measure(ctx, rung.folder, prepared["samples"], device, exported["eager"]) if request.measure else None
+    if request.keep is not None:
+        _keep(rung.folder, request.keep)
+    return _payload(ctx, target, built, measured, [f"weights: {whose}", ladder.why], prepared)
+
+
+def _weights(ctx: Context, ports: Ports, run: str | None) -> tuple[str | None, str]:
+    """The weights file of the run, else of the champion, and whose they are; None for a model as it is made."""
+    baseline = choose_baseline(ports.journal, ctx.name, run or "champion")
+    if baseline is None:
+        return None, "as model() makes them, untrained"
+    file = baseline.record.weights_file
+    if file and Path(file).is_file():
+        return file, f"of run #{baseline.record.index}"
+    if run:
+        raise UsageError(f"the weights of run {run} are gone", "name another run, or the pipeline")
+    return None, f"as model() makes them, untrained: those of champion #{baseline.record.index} are gone"
+
+
+def _prepare(ctx: Context) -> dict[str, Any]:
+    _, learned = ctx.journal.watermarks(ctx.name)
+    spec = {
+        "reference": ctx.pipeline.ref,
+        "project": str(ctx.project),
+        "seen": None,
+        "learned": learned,
+        "needed": 1,
+        "calibration_samples": calibration_samples(ctx),
+    }
+    prepared = ctx.once("prepare", Phase.DATA, lambda: ctx.child("prepare", spec))
+    if prepared["skip"]:
+        raise UsageError(f"there is no data to measure with: {prepared['skip']}", "let data arrive, then try again")
+    return prepared
+
+
+def _measure(ctx: Context, folder: Path, samples: str, device: str, eager: str | None) -> SideBySide:
+    with ctx.timeline.phase(Phase.MEASURE):
+        engines = [Opponent(label="now", folder=folder)]
+        return measure(ctx, engines, samples=samples, eager=Path(eager) if eager else None, device=device)
+
+
+def _engine(ctx: Context, folder: Path, target: str) -> dict[str, Any]:
+    """A stored engine: measured and scored as it is, on the data of the pipeline that was named or is the default."""
+    manifest = verify(folder)
+    prepared = _prepare(ctx)
+    evaluation = ctx.once(
+        "evaluate",
+        Phase.EVAL,
+        lambda: evaluate(ctx, weights=None, prepared=prepared, engines=[Opponent(label="now", folder=folder)]),
+    )
+    measured = _measure(ctx, folder, prepared["samples"], manifest.spec.device, None)
+    built = _as_built(manifest, folder, evaluation)
+    return _payload(ctx, target, built, measured, [f"engine {folder}, as it was built"], prepared)
+
+
+def _as_built(manifest: Manifest, folder: Path, evaluation: Mapping[str, Any]) -> Built:
+    plain = manifest.to_json() | {"folder": str(folder), "digest": manifest.digest}
+    row = {
+        "backend": manifest.spec.backend,
+        "precision": manifest.spec.precision,
+        "ok": True,
+        "built": True,
+        "chosen": True,
+        "reason": None,
+        "build_s": manifest.build_s,
+        "engine_bytes": plain["engine_bytes"],
+    }
+    return Built(
+        folder=folder,
+        manifest=plain,
+        export={"facts": {}, "inputs": plain["spec"]["inputs"]},
+        evaluation=evaluation,
+        tried=(row,),
+        decision="reuse",
+        how={"decision": "reuse", "why": "a stored engine"},
+    )
+
+
+def _keep(folder: Path, target: Path) -> None:
+    if target.exists():
+        raise UsageError(f"--keep {target}: exists already", "name a folder that does not exist yet")
+    shutil.copytree(folder, target)
+
+
+def _payload(
+    ctx: Context,
+    target: str,
+    built: Built,
+    measured: SideBySide | None,
+    reasons: Sequence[str],
+    prepared: Mapping[str, Any],
+) -> dict[str, Any]:
+    rows: list[Row] = timed_rows(measured, "now") if measured is not None else []
+    evidence = measured.evidence if measured is not None else None
+    rows += model_rows(built, evidence, value_of(rows, E2E_P50_MS.key), user_code(ctx, built))
+    rows += accuracy.read(built.evaluation, "now")
+    spent_s = sum(ctx.timeline.spent_s(phase) for phase in (Phase.EXPORT, Phase.BUILD, Phase.PARITY, Phase.EVAL))
+    rows += learning.optimise_rows(built.how, int(built.manifest["refits"]), optimize_s=spent_s)
+    rows.append(Unmeasured(metric=TRAIN_TO_ENGINE_S, reason=_WHY_NO_TRAINING))
+    record = RunRecord(
+        uid="",
+        pipeline=ctx.name,
+        index=0,
+        trigger="manual",
+        started_at="",
+        ended_at="",
+        verdict="benched",
+        exit_code=0,
+        reasons=tuple(reasons),
+        fingerprint=machine_fingerprint(built).to_json(),
+        card=tuple(Card.of(with_missing(rows, NOT_TIMED)).to_json()),
+        phases=ctx.timeline.to_json(),
+        engine=records.engine_section(built),
+        data=records.data_section(prepared),
+    )
+    payload = run_payload(record, {"tracking_uri": None, "experiment": None, "run_id": None})
+    return payload | {"run": None, "target": target}
