@@ -13,13 +13,18 @@ _SAY = {
     "fit": "training",
     "export": "exporting the graph",
     "build": "building the engine",
+    "trial": "trying the engines on real data",
+    "trial-eager": "trying eager",
+    "race": "racing those that keep the score",
     "evaluate": "checking parity and scoring",
     "examine": "reading the data, scoring both",
     "measure": "measuring, interleaved",
     "log": "writing to MLflow",
 }
-_SILENT = frozenset({"accepted"})
+_SILENT = frozenset({"accepted", "decide", "ladder"})
 """Stages that only keep a number for `--resume`."""
+_LONG = frozenset({"fit", "build", "trial", "race", "measure"})
+"""Stages that a log announces, because nothing else is written while they last."""
 
 
 @contextmanager
@@ -50,7 +55,9 @@ class _Lines:
         kind = event.get("event")
         if event.get("stage") in _SILENT:
             return
-        if kind == "stage" and event["state"] == "done":
+        if kind == "stage" and event["state"] == "start" and event["stage"].partition(" ")[0] in _LONG:
+            self._say(f"{_title(event['stage'])} ...")
+        elif kind == "stage" and event["state"] == "done":
             self._say(f"{_title(event['stage'])}: {event['seconds']:.1f} s")
         elif kind == "stage" and event["state"] == "kept":
             self._say(f"{_title(event['stage'])}: kept from before")

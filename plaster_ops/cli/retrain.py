@@ -17,6 +17,8 @@ plaster-ops retrain digits --devices 2 --compare champion --json
 
 plaster-ops retrain mymodule:pipeline --profile smoke
 
+plaster-ops retrain --ladder
+
 plaster-ops retrain --resume
 
 Exit codes: 0 done or nothing new; 2 wrong use; 3 held by a gate; 4 and 5 only with --fail-on; 6 a required gate
@@ -35,6 +37,9 @@ _Devices = Annotated[int | None, typer.Option("--devices", min=1, help="DDP rank
 _Nodes = Annotated[int | None, typer.Option("--nodes", min=1, help="Machines; above 1 needs a launcher.")]
 _NoMeasure = Annotated[bool, typer.Option("--no-measure", help="Train and build, but do not time anything.")]
 _NoPromote = Annotated[bool, typer.Option("--no-promote", help="Hold the new engine whatever the gates say.")]
+_Ladder = Annotated[
+    bool, typer.Option("--ladder", help="Try every backend and precision again, whatever the last retrain chose.")
+]
 _FailOn = Annotated[
     str | None, typer.Option("--fail-on", help=f"Comma-separated verdicts that fail too: {', '.join(FAIL_ON)}.")
 ]
@@ -51,6 +56,7 @@ def command(
     profile: ProfileOption = None,
     no_measure: _NoMeasure = False,
     no_promote: _NoPromote = False,
+    ladder: _Ladder = False,
     fail_on: _FailOn = None,
     dry_run: _DryRun = False,
     trigger: Annotated[
@@ -83,6 +89,7 @@ def command(
         fail_on=_known_fail_on(fail_on),
         trigger=_known_trigger(trigger),
         slot=slot,
+        ladder=ladder,
     )
     if dry_run:
         from plaster_ops.flow.plan import describe_plan

@@ -16,6 +16,7 @@ from plaster_ops.domain.metrics import (
     ROLLING_SCORE,
     find_metric,
 )
+from plaster_ops.report.engine_table import ladder_markdown, ladder_view
 from plaster_ops.report.numbers import show_change, show_interval, show_limit, show_value
 
 MARKS = {"better": "+", "worse": "-", "same": "=", "inconclusive": "~", "not_comparable": "x"}
@@ -41,6 +42,9 @@ class _Line:
 def comparison_view(payload: Mapping[str, Any], *, width: int, plain: bool) -> RenderableType:
     """The whole answer of a retrain: what happened, the table, phases, verdict, where to look."""
     parts: list[RenderableType] = [Text(line) for line in _head(payload)]
+    tried = (payload.get("engine") or {}).get("tried") or ()
+    if len(tried) > 1:
+        parts += [Text(), ladder_view(tried, plain=plain), Text()]
     lines = _lines(payload)
     if lines:
         parts.append(_table(lines, payload, narrow=width < _NARROW, plain=plain))
@@ -63,11 +67,25 @@ def _head(payload: Mapping[str, Any]) -> list[str]:
     if engine.get("backend"):
         start = f"   {engine['start']} start" if engine.get("start") else ""
         lines.append(f"  engine    {engine['backend']} {engine['precision']}   {engine['decision']}{start}")
+        lines += [f"            {text}" for text in _why(engine)]
     base = payload.get("baseline")
     if base:
         how = "measured again, interleaved with the new engine" if base["how"] == "remeasured" else "stored numbers"
         lines.append(f"  against   {base['which']} = #{base['index']}, {how}")
     return lines
+
+
+def _why(engine: Mapping[str, Any]) -> list[str]:
+    """Why it is this engine, and what was saved where it is last night's with new weights."""
+    told = [str(engine["why"])] if engine.get("why") else []
+    stage_s, full_s = engine.get("stage_s"), engine.get("full_build_stage_s")
+    if engine["decision"] in ("refit", "reuse") and stage_s is not None and full_s is not None:
+        told.append(f"{show_value(stage_s, 's')} instead of {show_value(full_s, 's')} for a full build")
+    tried = engine.get("tried") or ()
+    if len(tried) > 1:
+        kept = sum(bool(row["ok"]) for row in tried)
+        told.append(f"{kept} of {len(tried)} candidates keep the score; chosen for {engine['chosen']}")
+    return told
 
 
 def _position(watermark: Any) -> str:
@@ -184,4 +202,6 @@ def markdown(payload: Mapping[str, Any]) -> str:
     cells = [head, ["-"] * len(head), *rows]
     body = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in cells)
     reasons = "\n".join(f"- {reason}" for reason in payload["reasons"])
-    return f"{title}: **{payload['verdict']}**\n\n{body}\n\n{reasons}\n"
+    tried = (payload.get("engine") or {}).get("tried") or ()
+    ladder = f"\n{ladder_markdown(tried)}" if len(tried) > 1 else ""
+    return f"{title}: **{payload['verdict']}**\n\n{body}\n{ladder}\n{reasons}\n"

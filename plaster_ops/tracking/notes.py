@@ -35,17 +35,34 @@ def describe_training(record: RunRecord, dropped: int) -> str:
 
 
 def describe_build(record: RunRecord) -> str:
-    """The candidates that were tried, one row each; the step of the metrics is the row."""
-    lines = [
-        "Engine candidates, in the order tried.",
+    """Why this engine, and the candidates that were tried, one row each; the step of the metrics is the row."""
+    engine = record.engine
+    lines = [f"**{engine['decision']}**: {_cell(engine['why'])}"] if engine.get("why") else []
+    lines += [f"Chosen for {_cell(engine['chosen'])}"] if engine.get("chosen") else []
+    lines += [
         "",
-        "| step | backend | precision | passed | reason |",
-        "|-|-|-|-|-|",
+        "Engine candidates, in the order tried. `error`: the largest difference to eager FP32 over an output's range.",
+        "",
+        "| step | backend | precision | passed | build s | MB | error | score kept | p50 ms | samples/s | why not |",
+        "|-|-|-|-|-|-|-|-|-|-|-|",
     ]
-    for step, row in enumerate(record.engine.get("tried") or (), start=1):
-        cells = (row.get("backend"), row.get("precision"), "yes" if row.get("ok") else "no", row.get("reason"))
+    for step, row in enumerate(engine.get("tried") or (), start=1):
+        passed = "chosen" if row.get("chosen") else "yes" if row.get("ok") else "no"
+        size = row.get("engine_bytes")
+        cells = (
+            row.get("backend"),
+            row.get("precision"),
+            passed,
+            _short(row.get("build_s")),
+            _short(None if size is None else size / 1e6),
+            _short(row.get("rel_err_max")),
+            _short(row.get("retained_ratio")),
+            _short(row.get("p50_ms")),
+            _short(row.get("samples_per_s")),
+            row.get("reason"),
+        )
         lines.append(f"| {step} | {' | '.join(_cell(cell) for cell in cells)} |")
-    return "\n".join(lines)
+    return "\n".join(lines).strip()
 
 
 def describe_measuring(record: RunRecord) -> str:
@@ -87,6 +104,10 @@ def _headline(row: Mapping[str, Any]) -> str:
     bounds = "" if not interval else f"{interval[0]:.6g} to {interval[1]:.6g}"
     status = row["status"] if not row.get("reason") else f"{row['status']} ({row['reason']})"
     return f"| **{row['letter']}** | `{row['key']}` | {value} | {bounds} | {_cell(status)} |"
+
+
+def _short(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"
 
 
 def _cell(text: Any) -> str:

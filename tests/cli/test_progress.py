@@ -26,6 +26,7 @@ def test_a_pipe_gets_a_line_for_what_ended_and_what_was_noted(capsys: pytest.Cap
     captured = capsys.readouterr()
     lines = [line.partition("] ")[2] for line in captured.err.splitlines()]
     assert lines == [
+        "training ...",
         "restarting the gang: rank 1 was killed",
         "training: 12.3 s",
         "building the engine (openvino-fp32): kept from before",

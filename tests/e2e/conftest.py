@@ -21,7 +21,7 @@ tracking_uri = "sqlite:///mlruns/mlflow.db"
 [pipelines.flowers]
 ref = "user_module:pipeline"
 train = { max_epochs = 3, seed = 1 }
-engine = { backends = ["openvino", "inductor"], precisions = ["fp32"] }
+engine = { backends = ["openvino"], precisions = ["fp32", "int8"] }
 measure = { profile = "smoke", slo_ms = 50.0, batches = [1, 8] }
 gates = { accuracy = { max_drop = 0.2 }, latency = { max_rise_ratio = 2.0 } }
 """

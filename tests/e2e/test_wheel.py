@@ -51,4 +51,4 @@ def test_it_retrains_a_project_whose_own_pipelines_come_first(installed: Path, t
     ended = run_command(tmp_path, "retrain", "pipelines.mine:pipeline", "--no-measure", "--json", env=env)
     assert ended.code == 0, ended.err
     assert ended.payload["pipeline"] == "mine"
-    assert ended.payload["engine"]["backend"] == "openvino"
+    assert ended.payload["engine"]["backend"] in {"openvino", "onnxruntime", "inductor"}

@@ -158,6 +158,7 @@ def test_numbers_that_are_not_finite_are_stored_as_unknown(journal: Journal) -> 
 @pytest.mark.parametrize(
     ("pid", "host", "found"),
     [(PID_OF_NOBODY, HERE, True), (os.getpid(), HERE, False), (PID_OF_NOBODY, "another-host", False)],
+    ids=["of-nobody", "our-own", "on-another-host"],
 )
 def test_a_run_is_unfinished_when_its_process_is_certainly_dead(
     journal: Journal, pid: int, host: str, found: bool

@@ -110,7 +110,10 @@ def test_children_hang_under_the_parent_and_hold_their_own(tracker: MlflowTracke
     assert [(m.step, m.value) for m in losses][:2] == [(1, 1.0), (2, 0.5)]
     passed = client.get_metric_history(children["build"].info.run_id, "build/passed_count")
     assert [(m.step, m.value) for m in passed] == [(1, 1.0), (2, 0.0)]
-    assert "| 2 | inductor | int8 | no | not taken \\| here |" in children["build"].data.tags["mlflow.note.content"]
+    assert (
+        "| 2 | inductor | int8 | no |  |  |  |  |  |  | not taken \\| here |"
+        in children["build"].data.tags["mlflow.note.content"]
+    )
     assert children["measure"].data.metrics["latency/e2e_p50_n_count"] == 100
 
 
