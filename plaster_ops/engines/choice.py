@@ -40,7 +40,8 @@ _Cost = Callable[[Raced], float | None]
 def choose(raced: Sequence[Raced], objective: str, *, of: int | None = None) -> Choice:
     """Ranks by the objective; those within `MARGIN` of the best by the next criterion, and so on, then as given.
 
-    `of`: how many engines there were before the race, where some were left out of it for their rough numbers. Raises `ValueError` where there is nothing to choose from.
+    `of`: how many engines there were before the race, where some were left out of it for their rough numbers. Raises
+    `ValueError` where there is nothing to choose from.
     """
     if not raced:
         raise ValueError("there is no engine to choose from")

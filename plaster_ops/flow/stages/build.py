@@ -21,7 +21,7 @@ from plaster_ops.ports import Calibration, Coverage, EngineBackend, EngineSpec, 
 log = logging.getLogger(__name__)
 
 
-def run(spec: Mapping[str, Any], folder: Path, emit: EventSink) -> dict[str, Any]:
+def run(spec: Mapping[str, Any], folder: Path, _emit: EventSink) -> dict[str, Any]:
     """spec: program (path), spec (EngineSpec as JSON), weights_digest, graph_digest, out (the engine folder), and
     calibration (file of real inputs, or None).
 
