@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 $(VENV)/.demo: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) --editable ".[openvino,examples]"
+	$(PIP) --editable ".[openvino,onnx,int8,examples]"
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml
@@ -31,7 +31,7 @@ demo: $(VENV)/.demo
 	@echo "      $(BIN)/python -m pipelines.digits arrive && $(BIN)/plaster-ops retrain --compare champion"
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .

@@ -20,7 +20,7 @@ from plaster_ops.flow.candidates import Opponent, evaluate
 from plaster_ops.flow.cards import NOT_TIMED, machine_fingerprint, model_rows, user_code
 from plaster_ops.flow.context import Context, slug
 from plaster_ops.flow.decide import wanted_engine
-from plaster_ops.flow.ladder import climb
+from plaster_ops.flow.ladder import Ladder, climb
 from plaster_ops.flow.optimise import Built, export
 from plaster_ops.flow.retrain import calibration_samples
 from plaster_ops.flow.sidebyside import SideBySide, measure, timed_rows, value_of, with_missing
@@ -103,15 +103,36 @@ def _pipeline(settings: Settings, target: str | None, request: BenchRequest) -> 
         raise UsageError(f"that cannot be benched: {explain_values(error)}", "see: plaster-ops bench --help") from None
 
 
-def _model(ctx: Context, ports: Ports, target: str, run: str | None, request: BenchRequest) -> dict[str, Any]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Climbed:
+    """A ladder with the data and the export that it was built from."""
+
+    prepared: Mapping[str, Any]
+    exported: Mapping[str, Any]
+    ladder: Ladder
+    device: str
+
+
+def build_ladder(ctx: Context, weights: str | None) -> Climbed:
+    """Data, export and the ladder of the model with these weights (a file; None: as `model()` makes them).
+
+    Its engines are in folders under `ctx.folder`. Raises `BuildFailed` where no engine could be used.
+    """
     engine = ctx.pipeline.engine
     check_candidates(engine.backends, engine.options)
     device = engine_device(engine.device, engine.backends)
-    weights, whose = _weights(ctx, ports, run)
     prepared = _prepare(ctx)
     exported = ctx.once("export", Phase.EXPORT, lambda: export(ctx, weights, prepared))
+    ladder = climb(ctx, exported, str(exported["weights"]), prepared, device)
+    return Climbed(prepared=prepared, exported=exported, ladder=ladder, device=device)
+
+
+def _model(ctx: Context, ports: Ports, target: str, run: str | None, request: BenchRequest) -> dict[str, Any]:
+    weights, whose = _weights(ctx, ports, run)
+    climbed = build_ladder(ctx, weights)
+    prepared, exported, ladder, device = climbed.prepared, climbed.exported, climbed.ladder, climbed.device
+    engine = ctx.pipeline.engine
     stored = str(exported["weights"])
-    ladder = climb(ctx, exported, stored, prepared, device)
     rung = ladder.rungs[0]
     evaluation = ctx.once(
         f"evaluate {rung.candidate.label}",
