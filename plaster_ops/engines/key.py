@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from plaster_ops.engines.artifact import spec_to_json
 from plaster_ops.engines.cpu import this_cpu
@@ -34,11 +33,6 @@ def engine_key(
         "machine": machine_of(spec.device) if machine is None else machine,
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def recipe_key(graph_digest: str, spec: EngineSpec, versions: Sequence[tuple[str, str]]) -> str:
-    """The key but for the calibration inputs, which are new in every retrain."""
-    return engine_key(graph_digest, replace(spec, calibration=""), versions)
 
 
 def machine_of(device: str) -> str:

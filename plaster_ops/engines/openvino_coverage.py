@@ -16,7 +16,7 @@ _NO_OPERATORS = {"Parameter", "Constant", "Result"}
 _NO_LAYERS = {"Const", "Input", "Output"}
 
 
-def measure_coverage(core: Any, model: Any, compiled: Any, ops_total: int) -> Coverage:
+def measure_coverage(core: Any, model: Any, compiled: Any, ops_total: int, precision: str) -> Coverage:
     """`ops_total` counts the exported graph; OpenVINO's share of its own operators is applied to it, rounded down."""
     operators = [op for op in model.get_ops() if op.get_type_name() not in _NO_OPERATORS]
     supported = set(core.query_model(model, "CPU"))
@@ -37,7 +37,7 @@ def measure_coverage(core: Any, model: Any, compiled: Any, ops_total: int) -> Co
         flops_ratio=1.0 - lost / counted if counted else inside_ratio,
         engines=1,
         fallback_ops=tuple(sorted({op.get_type_name() for op in outside})),
-        precision_ratio=_eight_bit_ratio(compiled, flops) if counted else None,
+        precision_ratio=_precision_ratio(compiled, flops, precision) if counted else None,
         layers=sum(layer not in _NO_LAYERS for layer in layers),
     )
 
@@ -62,11 +62,11 @@ def _sizes(port: Any) -> list[int]:
     return [max(1, int(axis.get_max_length())) for axis in port.get_partial_shape()]
 
 
-def _eight_bit_ratio(compiled: Any, flops: dict[str, int]) -> float | None:
-    """FLOPs of 8-bit products / FLOPs of all products that the compiled model names an origin of."""
-    told = [(sum(flops.get(name, 0) for name in origins), low) for origins, low in heavy_nodes(compiled)]
+def _precision_ratio(compiled: Any, flops: dict[str, int], precision: str) -> float | None:
+    """FLOPs of the products in that precision / FLOPs of all products that the compiled model names an origin of."""
+    told = [(sum(flops.get(name, 0) for name in origins), runs_in) for origins, runs_in in heavy_nodes(compiled)]
     counted = sum(count for count, _ in told)
-    return sum(count for count, low in told if low) / counted if counted else None
+    return sum(count for count, runs_in in told if runs_in == precision) / counted if counted else None
 
 
 def _reference_operators(compiled: Any) -> set[str]:

@@ -94,7 +94,7 @@ class OpenVinoBackend:
         core = ov.Core()
         compiled = compile_model(core, model, compile_config(spec, options))
         check_precision(compiled, spec.precision)
-        return measure_coverage(core, model, compiled, count_ops(program))
+        return measure_coverage(core, model, compiled, count_ops(program), spec.precision)
 
     def refit(self, engine: Engine, program: ExportedProgram, spec: EngineSpec, folder: Path) -> float:
         """Never: OpenVINO packs the weights while it compiles."""

@@ -160,20 +160,21 @@ def check_precision(compiled: Any, wanted: str) -> None:
 def effective_precision(compiled: Any) -> str:
     """What the compiled model runs in: int8 where most of its products are 8-bit, else what OpenVINO says it uses."""
     heavy = heavy_nodes(compiled)
-    if heavy and 2 * sum(low for _, low in heavy) > len(heavy):
+    if heavy and 2 * sum(runs_in == "int8" for _, runs_in in heavy) > len(heavy):
         return "int8"
     name = str(compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name())
     return _NAMES.get(name, name)
 
 
-def heavy_nodes(compiled: Any) -> list[tuple[set[str], bool]]:
-    """Per product or convolution of the compiled model: the operators it came from, and whether it is 8-bit."""
+def heavy_nodes(compiled: Any) -> list[tuple[set[str], str]]:
+    """Per product or convolution of the compiled model: the operators it came from, and the precision it runs in."""
     found = []
     for node in compiled.get_runtime_model().get_ops():
         facts = node_facts(node)
         if facts.get("layerType") in _HEAVY:
             origins = set(facts.get("originalLayersNames", "").split(","))
-            found.append((origins, facts.get("runtimePrecision") in _EIGHT_BITS))
+            told = facts.get("runtimePrecision", "")
+            found.append((origins, "int8" if told in _EIGHT_BITS else _NAMES.get(told.lower(), told.lower())))
     return found
 
 

@@ -4,6 +4,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,14 @@ from plaster_ops.domain.run import RunRecord
 from plaster_ops.domain.timeline import Phase, Timeline
 from plaster_ops.engines.artifact import Manifest, verify
 from plaster_ops.engines.ladder import check_candidates, engine_device, stack
-from plaster_ops.errors import UsageError
+from plaster_ops.errors import BuildFailed, UsageError
 from plaster_ops.flow import record as records
 from plaster_ops.flow.baseline import choose_baseline
-from plaster_ops.flow.candidates import Opponent, evaluate
+from plaster_ops.flow.candidates import FAILURES, Opponent, evaluate, one_line
 from plaster_ops.flow.cards import NOT_TIMED, machine_fingerprint, model_rows, user_code
 from plaster_ops.flow.context import Context, slug
 from plaster_ops.flow.decide import wanted_engine
-from plaster_ops.flow.ladder import Ladder, climb
+from plaster_ops.flow.ladder import Ladder, Rung, climb
 from plaster_ops.flow.optimise import Built, export
 from plaster_ops.flow.retrain import calibration_samples
 from plaster_ops.flow.sidebyside import SideBySide, measure, timed_rows, value_of, with_missing
@@ -55,6 +56,8 @@ def run_bench(
 
     Raises `UsageError` for what is none of them, `BuildFailed` where no engine could be used.
     """
+    if request.keep is not None and request.keep.exists():
+        raise UsageError(f"--keep {request.keep}: exists already", "name a folder that does not exist yet")
     folder = Path(target)
     is_engine = (folder / "manifest.json").is_file()
     run = target if not is_engine and _names_a_run(target) else None
@@ -74,7 +77,7 @@ def run_bench(
                 folder=Path(place),
             )
             if is_engine:
-                return _engine(ctx, folder.resolve(), target)
+                return _engine(ctx, folder.resolve(), target, request)
             return _model(ctx, ports, target, run, request)
 
 
@@ -133,15 +136,7 @@ def _model(ctx: Context, ports: Ports, target: str, run: str | None, request: Be
     prepared, exported, ladder, device = climbed.prepared, climbed.exported, climbed.ladder, climbed.device
     engine = ctx.pipeline.engine
     stored = str(exported["weights"])
-    rung = ladder.rungs[0]
-    evaluation = ctx.once(
-        f"evaluate {rung.candidate.label}",
-        Phase.EVAL,
-        lambda: evaluate(ctx, weights=stored, prepared=prepared, engines=[Opponent(label="now", folder=rung.folder)]),
-        within=(Phase.PARITY, "parity_s"),
-    )
-    for row in ladder.rows:
-        row["chosen"] = row.get("place") == 1
+    rung, evaluation = _first_accepted(ctx, ladder, stored, prepared)
     how = {
         "decision": "build",
         "why": "bench",
@@ -149,7 +144,7 @@ def _model(ctx: Context, ports: Ports, target: str, run: str | None, request: Be
         "stage_s": rung.stage_s,
         "full_build_stage_s": rung.stage_s,
         "stack": stack(engine.backends, device),
-        "wanted": wanted_engine(ctx.pipeline, device),
+        "wanted": wanted_engine(ctx.pipeline, ctx.project, device),
     }
     built = Built(
         folder=rung.folder,
@@ -161,8 +156,33 @@ def _model(ctx: Context, ports: Ports, target: str, run: str | None, request: Be
     )
     measured = _measure(ctx, rung.folder, prepared["samples"], device, exported["eager"]) if request.measure else None
     if request.keep is not None:
-        _keep(rung.folder, request.keep)
+        shutil.copytree(rung.folder, request.keep)
     return _payload(ctx, target, built, measured, [f"weights: {whose}", ladder.why], prepared)
+
+
+def _first_accepted(
+    ctx: Context, ladder: Ladder, weights: str, prepared: Mapping[str, Any]
+) -> tuple[Rung, Mapping[str, Any]]:
+    """The best engine that a second look accepts too, and its evaluation; marks it, and those refused, in the rows."""
+    rows = {(row["backend"], row["precision"]): row for row in ladder.rows}
+    for rung in ladder.rungs:
+        label, engines = rung.candidate.label, [Opponent(label="now", folder=rung.folder)]
+        row = rows[rung.candidate.backend, rung.candidate.precision]
+        try:
+            evaluation = ctx.once(
+                f"evaluate {label}",
+                Phase.EVAL,
+                partial(evaluate, ctx, weights=weights, prepared=prepared, engines=engines, folder=f"evaluate-{label}"),
+                within=(Phase.PARITY, "parity_s"),
+            )
+        except FAILURES as error:
+            evaluation = {"accepted": False, "reason": one_line(error)}
+        if evaluation["accepted"]:
+            row["chosen"] = True
+            return rung, evaluation
+        row |= {"ok": False, "reason": evaluation["reason"]}
+    reasons = "; ".join(f"{row['backend']} {row['precision']}: {row['reason']}" for row in ladder.rows)
+    raise BuildFailed(f"no engine could be used: {reasons}", "see `plaster-ops engines` for the backends here")
 
 
 def _weights(ctx: Context, ports: Ports, run: str | None) -> tuple[str | None, str]:
@@ -200,7 +220,7 @@ def _measure(ctx: Context, folder: Path, samples: str, device: str, eager: str |
         return measure(ctx, engines, samples=samples, eager=Path(eager) if eager else None, device=device)
 
 
-def _engine(ctx: Context, folder: Path, target: str) -> dict[str, Any]:
+def _engine(ctx: Context, folder: Path, target: str, request: BenchRequest) -> dict[str, Any]:
     """A stored engine: measured and scored as it is, on the data of the pipeline that was named or is the default."""
     manifest = verify(folder)
     prepared = _prepare(ctx)
@@ -209,7 +229,10 @@ def _engine(ctx: Context, folder: Path, target: str) -> dict[str, Any]:
         Phase.EVAL,
         lambda: evaluate(ctx, weights=None, prepared=prepared, engines=[Opponent(label="now", folder=folder)]),
     )
-    measured = _measure(ctx, folder, prepared["samples"], manifest.spec.device, None)
+    device = manifest.spec.device
+    measured = _measure(ctx, folder, prepared["samples"], device, None) if request.measure else None
+    if request.keep is not None:
+        shutil.copytree(folder, request.keep)
     built = _as_built(manifest, folder, evaluation)
     return _payload(ctx, target, built, measured, [f"engine {folder}, as it was built"], prepared)
 
@@ -235,12 +258,6 @@ def _as_built(manifest: Manifest, folder: Path, evaluation: Mapping[str, Any]) -
         decision="reuse",
         how={"decision": "reuse", "why": "a stored engine"},
     )
-
-
-def _keep(folder: Path, target: Path) -> None:
-    if target.exists():
-        raise UsageError(f"--keep {target}: exists already", "name a folder that does not exist yet")
-    shutil.copytree(folder, target)
 
 
 def _payload(

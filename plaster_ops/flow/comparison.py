@@ -76,7 +76,10 @@ def _check_common_ground(now: Baseline, then: Baseline) -> None:
 def _remeasured(ctx: Context, now: Baseline, then: Baseline) -> dict[str, Any]:
     engines, prepared, evaluation = _examine(ctx, now, then)
     profile = ctx.pipeline.measure.profile
-    folders = ctx.once("measure", Phase.MEASURE, lambda: _folders(measure(ctx, engines, samples=prepared["samples"])))
+    device = str(now.record.engine.get("device") or "cpu")
+    folders = ctx.once(
+        "measure", Phase.MEASURE, lambda: _folders(measure(ctx, engines, samples=prepared["samples"], device=device))
+    )
     with ctx.timeline.phase(Phase.MEASURE):
         measured = reopen([Path(folder) for folder in folders["folders"]], profile)
         card_now = card_then(now, measured, evaluation, label="now")
@@ -113,6 +116,7 @@ def _examine(
         told = ctx.once("examine", Phase.EVAL, lambda: ctx.child("examine", spec))
         _check_data(told["prepared"])
         return found, told["prepared"], told["evaluation"]
+    asked["calibration_samples"] = ctx.pipeline.engine.calibration_samples  # one is built anew
     prepared = ctx.once("prepare", Phase.DATA, lambda: ctx.child("prepare", asked))
     _check_data(prepared)
     engines = [_engine(ctx, now, prepared, "now"), _engine(ctx, then, prepared, _label(then))]

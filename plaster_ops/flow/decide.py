@@ -1,7 +1,9 @@
 """Ladder, or last night's winner once more? Decided before the export, from settings, stack and age, with a reason."""
 
+import hashlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from plaster_ops.engines.key import changes
@@ -27,7 +29,7 @@ def decide_engine(ctx: Context, last: Baseline | None, *, force_ladder: bool) ->
         "rebuild": "",
         "device": device,
         "stack": stack(settings.backends, device),
-        "wanted": wanted_engine(ctx.pipeline, device),
+        "wanted": wanted_engine(ctx.pipeline, ctx.project, device),
         "last": None,
     }
     engine: Mapping[str, Any] = last.record.engine if last else {}
@@ -45,7 +47,7 @@ def decide_engine(ctx: Context, last: Baseline | None, *, force_ladder: bool) ->
     return found | {"kind": "again", "why": f"nothing but the weights is new since #{last.record.index}"}
 
 
-def wanted_engine(pipeline: PipelineSettings, device: str) -> dict[str, Any]:
+def wanted_engine(pipeline: PipelineSettings, project: Path, device: str) -> dict[str, Any]:
     """What the settings say about the choice of an engine; a change of it calls for a new ladder."""
     engine = pipeline.engine
     return {
@@ -59,7 +61,7 @@ def wanted_engine(pipeline: PipelineSettings, device: str) -> dict[str, Any]:
         "threads": engine.threads,
         "device": device,
         "options": dict(engine.options),
-        "adapters": list(engine.adapters),
+        "adapters": [f"{file} {_content(project / file)}" for file in engine.adapters],
     }
 
 
@@ -82,6 +84,11 @@ def _why_ladder(
     if age_s >= ctx.pipeline.engine.ladder_every_days * _DAY_S:
         return f"the last ladder was {age_s / _DAY_S:.1f} days ago"
     return ""
+
+
+def _content(file: Path) -> str:
+    """What the file holds, in short; an engine is built with it."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:12] if file.is_file() else "missing"
 
 
 def _texts(values: Mapping[str, Any]) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import Any
 from plaster_ops.domain.timeline import Phase
 from plaster_ops.engines.artifact import read_manifest
 from plaster_ops.engines.ladder import Candidate
-from plaster_ops.errors import BuildFailed, ChildFailed, TimedOut, UsageError
+from plaster_ops.errors import BuildFailed, ChildFailed, MemoryLimit, TimedOut, UsageError
 from plaster_ops.flow.baseline import Baseline
 from plaster_ops.flow.candidates import (
     FAILURES,
@@ -187,7 +187,7 @@ def export(
     reason = ""
     try:
         result = asked(previous, folder)
-    except (ChildFailed, TimedOut) as error:
+    except (ChildFailed, TimedOut, MemoryLimit) as error:
         if previous is None or (isinstance(error, ChildFailed) and error.kind == "exception"):
             raise
         reason = f"the refit ended its process: {one_line(error)}"
@@ -213,7 +213,8 @@ def rebuild(ctx: Context, baseline: Baseline, prepared: Mapping[str, Any]) -> Op
             candidate = Candidate(backend=engine["backend"], precision=engine["precision"])
             device = str(engine.get("device") or "cpu")
             spec = build_spec(ctx, candidate, exported, prepared.get("calibration"), device, folder)
-            ctx.child("build", spec, folder=f"{name}-build", timeout_s=ctx.pipeline.engine.timeout_s)
+            timeout_s = ctx.pipeline.engine.timeout_s
+            ctx.child("build", spec, folder=f"{name}-build", timeout_s=timeout_s, memory_bytes=memory_limit(ctx))
     except (BuildFailed, ChildFailed, TimedOut, UsageError, KeyError) as error:
         ctx.tell({"event": "note", "text": f"run {baseline.record.index} cannot be rebuilt: {error}"})
         return None

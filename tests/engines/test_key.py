@@ -6,7 +6,7 @@ import pytest
 
 from plaster_ops.engines.cpu import read_cpu
 from plaster_ops.engines.graph import all_weights, graph_digest, weights_digest
-from plaster_ops.engines.key import changes, engine_key, machine_of, recipe_key
+from plaster_ops.engines.key import changes, engine_key, machine_of
 from tests.engines.conftest import export_model
 
 VERSIONS = (("openvino", "2026.4.1"), ("torch", "2.13.0"))
@@ -56,13 +56,6 @@ def test_a_library_of_another_version_and_another_machine_change_the_key() -> No
     assert engine_key(graph, SPEC, VERSIONS[:1], "cpu 1") != known
     assert engine_key(graph, SPEC, VERSIONS, "cpu 2") != known
     assert engine_key(graph, SPEC, VERSIONS, "cpu 1") == known
-
-
-def test_the_recipe_leaves_out_the_calibration_alone() -> None:
-    graph = graph_digest(export_model("pooled").program)
-    known = recipe_key(graph, SPEC, VERSIONS)
-    assert recipe_key(graph, replace(SPEC, calibration="other"), VERSIONS) == known
-    assert recipe_key(graph, replace(SPEC, threads=2), VERSIONS) != known
 
 
 def test_two_cpus_with_other_instructions_are_other_machines(tmp_path) -> None:  # type: ignore[no-untyped-def]

@@ -4,6 +4,7 @@ An engine of the same architecture is refitted here, where the program is in mem
 more than the refit.
 """
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -40,6 +41,8 @@ from plaster_ops.flow.stages.build import build_folder
 from plaster_ops.flow.stages.examiner import batches_to_check
 from plaster_ops.ports import EngineSpec, EventSink, TensorSpec
 
+log = logging.getLogger(__name__)
+
 PROGRAM = "program.pt2"
 
 
@@ -48,7 +51,7 @@ def run(spec: Mapping[str, Any], folder: Path, emit: EventSink) -> dict[str, Any
     `weights` None: the model as model() makes it, whose weights are written beside the program.
 
     With `eager: {"threads": n}` an eager engine is built too, to be timed beside the new one. With `previous:
-    {"folder", "spec", "out", "refit", "rebuild"}` that engine is reused or refitted into `out` where it can be; `spec`
+    {"folder", "spec", "out", "rebuild"}` that engine is reused or refitted into `out` where it can be; `spec`
     is what it would be built as today, without inputs, `rebuild` a reason not to try. Result: eager (folder or None),
     program (path), graph_digest, weights_digest, inputs (TensorSpecs as JSON), outputs (names), structure (how the
     outputs nest), facts (`graph_facts`), torch (version), weights (path), again (see `engine_again`). Raises
@@ -126,6 +129,9 @@ def engine_again(
             found |= {"rel_err": refitted.rel_err, "reason": "the graph is that of the last engine"}
     except PlasterError as error:
         found["reason"] = error.message
+    except Exception as error:
+        log.exception("the last engine could not be used again")
+        found["reason"] = f"the last engine cannot be used again: {type(error).__name__}: {str(error)[:300]}"
     return found | {"stage_s": time.perf_counter() - began_s}
 
 
