@@ -32,10 +32,10 @@ def autocast_program(program: ExportedProgram, spec: EngineSpec) -> ExportedProg
     """
     flat = flat_callable(program)
     once = _reexport(_Autocast(flat, program, LOW_DTYPES[spec.precision], spec.device), program, spec)
-    halved = _only_read_as(once, LOW_DTYPES[spec.precision])
+    halved, kept = _read_as(once, LOW_DTYPES[spec.precision])
     if not halved:
         return once
-    _store_as(flat, halved, LOW_DTYPES[spec.precision])
+    _store_as(flat, halved, kept, LOW_DTYPES[spec.precision])
     return _reexport(_Autocast(flat, program, LOW_DTYPES[spec.precision], spec.device), program, spec)
 
 
@@ -148,21 +148,30 @@ def _reexport(module: nn.Module, program: ExportedProgram, spec: EngineSpec) -> 
         ) from error
 
 
-def _store_as(module: nn.Module, names: set[str], dtype: torch.dtype) -> None:
-    """Parameters of those names (below any prefix) get new memory in `dtype`; the original's are left alone."""
-    for name, parameter in list(module.named_parameters()):
-        if any(known.endswith(f".{name}") for known in names):
+def _store_as(module: nn.Module, halved: set[str], kept: set[str], dtype: torch.dtype) -> None:
+    """Parameters of the names `halved` get new memory in `dtype`, under every name that they have; the original's are
+    left alone. One that is also read under a name in `kept` stays as it is."""
+    names: dict[int, list[str]] = {}
+    parameters = dict(module.named_parameters(remove_duplicate=False))
+    for name, parameter in parameters.items():
+        names.setdefault(id(parameter), []).append(name)
+    for shared in names.values():
+        if halved.isdisjoint(shared) or not kept.isdisjoint(shared):
+            continue
+        new = nn.Parameter(parameters[shared[0]].detach().to(dtype), requires_grad=False)
+        for name in shared:
             owner, _, leaf = name.rpartition(".")
-            new = nn.Parameter(parameter.detach().to(dtype), requires_grad=False)
             module.get_submodule(owner)._parameters[leaf] = new
 
 
-def _only_read_as(program: ExportedProgram, dtype: torch.dtype) -> set[str]:
-    """Names of parameters whose every reader is a cast to `dtype`."""
-    wanted = {s.arg.name: str(s.target) for s in program.graph_signature.input_specs if s.kind == InputKind.PARAMETER}
-    found = set()
+def _read_as(program: ExportedProgram, dtype: torch.dtype) -> tuple[set[str], set[str]]:
+    """Names of parameters whose every reader is a cast to `dtype`, and of the others that are read."""
+    specs = program.graph_signature.input_specs
+    names = {s.arg.name: str(s.target).removeprefix("inner.") for s in specs if s.kind == InputKind.PARAMETER}
+    halved: set[str] = set()
+    kept: set[str] = set()
     for node in itertools.takewhile(lambda n: n.op == "placeholder", program.graph.nodes):
         casts = [u.target is torch.ops.aten._to_copy.default and u.kwargs.get("dtype") is dtype for u in node.users]
-        if node.name in wanted and casts and all(casts):
-            found.add(wanted[node.name])
-    return found
+        if node.name in names and casts:
+            (halved if all(casts) else kept).add(names[node.name])
+    return halved, kept

@@ -62,6 +62,20 @@ def write_onnx(program: ExportedProgram, spec: EngineSpec, file: Path, *, optimi
         ) from error
 
 
+def fold_constants(file: Path) -> None:
+    """Writes the graph anew with everything computed that depends on no input; nothing is fused."""
+    import onnx_ir
+    from onnxscript import optimizer
+
+    from plaster_ops.engines.quiet import foreign_warnings_ignored
+
+    with foreign_warnings_ignored():
+        model = onnx_ir.load(file)
+        optimizer.fold_constants(model)
+        optimizer.remove_unused_nodes(model)
+        onnx_ir.save(model, file)
+
+
 def _reason(error: BaseException) -> str:
     """The innermost telling line: torch wraps it in steps of its own."""
     inner: BaseException = error
@@ -157,6 +171,9 @@ def _node_flops(node: Any, shapes: Mapping[str, Sequence[int]]) -> int:
     if not weights:
         return 0
     if "Conv" in node.op_type:
+        if node.op_type == "ConvTranspose":  # weights [in, out, ...]: each input is spread over the kernel
+            inputs = shapes.get(node.input[0])
+            return 2 * math.prod(inputs) * math.prod(weights[1:]) if inputs else 0
         per_result = math.prod(weights[1:])
     else:
         transposed = any(a.name == "transB" and a.i for a in node.attribute)

@@ -7,6 +7,7 @@ operator that the plugin does not know, or runs by the slow reference implementa
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from plaster_ops.engines.openvino_model import heavy_nodes, node_facts
@@ -29,6 +30,7 @@ def measure_coverage(core: Any, model: Any, compiled: Any, ops_total: int, preci
     lost = sum(flops[op.get_friendly_name()] for op in outside)
     counted = sum(flops.values())
     inside_ratio = 1.0 - len(outside) / len(operators) if operators else 1.0
+    makers = {op.get_friendly_name(): [v.get_node().get_friendly_name() for v in op.input_values()] for op in operators}
     layers = [node_facts(node).get("layerType") for node in compiled.get_runtime_model().get_ops()]
     return Coverage(
         ops_total=ops_total,
@@ -37,7 +39,7 @@ def measure_coverage(core: Any, model: Any, compiled: Any, ops_total: int, preci
         flops_ratio=1.0 - lost / counted if counted else inside_ratio,
         engines=1,
         fallback_ops=tuple(sorted({op.get_type_name() for op in outside})),
-        precision_ratio=_precision_ratio(compiled, flops, precision) if counted else None,
+        precision_ratio=_precision_ratio(compiled, flops, makers, precision) if counted else None,
         layers=sum(layer not in _NO_LAYERS for layer in layers),
     )
 
@@ -62,11 +64,24 @@ def _sizes(port: Any) -> list[int]:
     return [max(1, int(axis.get_max_length())) for axis in port.get_partial_shape()]
 
 
-def _precision_ratio(compiled: Any, flops: dict[str, int], precision: str) -> float | None:
+def _precision_ratio(
+    compiled: Any, flops: dict[str, int], makers: Mapping[str, Sequence[str]], precision: str
+) -> float | None:
     """FLOPs of the products in that precision / FLOPs of all products that the compiled model names an origin of."""
-    told = [(sum(flops.get(name, 0) for name in origins), runs_in) for origins, runs_in in heavy_nodes(compiled)]
+    told = [(_flops_of(origins, flops, makers), runs_in) for origins, runs_in in heavy_nodes(compiled)]
     counted = sum(count for count, _ in told)
     return sum(count for count, runs_in in told if runs_in == precision) / counted if counted else None
+
+
+def _flops_of(origins: Iterable[str], flops: Mapping[str, int], makers: Mapping[str, Sequence[str]]) -> int:
+    """Of a compiled product: one that took its bias in may bear the name of the addition alone, and is found before."""
+    names = set(origins)
+    for _ in range(3):
+        count = sum(flops.get(name, 0) for name in names)
+        if count:
+            return count
+        names = {maker for name in names for maker in makers.get(name, ())}
+    return 0
 
 
 def _reference_operators(compiled: Any) -> set[str]:

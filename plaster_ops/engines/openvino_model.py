@@ -187,4 +187,4 @@ def words(error: Exception) -> str:
     """The telling lines of OpenVINO's messages, which begin with where in its source they arose."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     telling = [line for line in lines if not line.startswith(("Exception from", "Check '"))]
-    return " ".join((telling or lines)[:3])[:400]
+    return " ".join((telling or lines)[:6])[:400]

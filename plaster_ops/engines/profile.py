@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Sequence, Set
+from typing import TYPE_CHECKING, Any
 
 from plaster_ops.ports import Coverage, Engine
 
@@ -32,8 +32,18 @@ def time_inside(engine: Engine, coverage: Coverage, inputs: Sequence[Tensor]) ->
             engine.run(*inputs)
         whole_us = 1e6 * (time.perf_counter() - began_s)
     names = {_plain(name) for name in coverage.fallback_ops}
-    outside_us = sum(event.cpu_time_total for event in recorded.key_averages() if _plain(event.key) in names)
+    events = [event for event in recorded.events() or () if _plain(event.name) in names]
+    outside_us = sum(event.cpu_time_total for event in events if not _is_within(event.cpu_parent, names))
     return max(0.0, 1.0 - outside_us / whole_us) if outside_us else None
+
+
+def _is_within(event: Any, names: Set[str]) -> bool:
+    """Whether the event, or one that it was called by, is of those names: its time counts there already."""
+    while event is not None:
+        if _plain(event.name) in names:
+            return True
+        event = event.cpu_parent
+    return False
 
 
 def _plain(name: str) -> str:

@@ -38,12 +38,12 @@ def find_backend(name: str) -> EngineBackend:
     module_name, _, attribute = reference.partition(":")
     try:
         found = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError) as error:
+        backend = found() if inspect.isclass(found) else found
+    except Exception as error:
         raise SettingsError(
             f"engine backend {name!r} does not import: {type(error).__name__}: {error}",
             f"try: python -c 'from {module_name} import {attribute}'",
         ) from error
-    backend = found() if inspect.isclass(found) else found
     lacking = [
         member for member in ("name", "probe", "capabilities", "build", "refit", "load") if not hasattr(backend, member)
     ]

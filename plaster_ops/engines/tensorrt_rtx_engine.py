@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -148,7 +149,11 @@ _TORCH = {
 
 
 def parser_coverage(content: bytes, program: ExportedProgram) -> Coverage:
-    """What the ONNX parser says it takes: operators by count and by FLOPs, pieces, and the kinds it does not take."""
+    """What the ONNX parser says it takes: operators by count and by FLOPs, pieces, and the kinds it does not take.
+
+    Its pieces are runs of operators that it takes; asked whether a piece is supported, it says no to all of them as
+    soon as one operator of the graph is not, so only what they list counts.
+    """
     from plaster_ops.engines.facts import count_ops
     from plaster_ops.engines.onnx_graph import NO_OPERATORS, boundary_bytes, flops_of_nodes, load_graph
 
@@ -156,8 +161,8 @@ def parser_coverage(content: bytes, program: ExportedProgram) -> Coverage:
     network = trt.Builder(logger).create_network(_strongly_typed(trt))
     parser = trt.OnnxParser(network, logger)
     parser.supports_model_v2(content)
-    pieces = [k for k in range(parser.num_subgraphs) if parser.is_subgraph_supported(k)]
-    inside = {int(node) for k in pieces for node in parser.get_subgraph_nodes(k)}
+    pieces = [parser.get_subgraph_nodes(k) for k in range(parser.num_subgraphs)]
+    inside = {int(node) for nodes in pieces for node in nodes}
     graph = load_graph(content)
     nodes = list(graph.node)
     operators = [position for position, node in enumerate(nodes) if node.op_type not in NO_OPERATORS]
@@ -172,7 +177,7 @@ def parser_coverage(content: bytes, program: ExportedProgram) -> Coverage:
         ops_supported=total if not outside else int(total * share),
         flops_ratio=1.0 - lost / counted if counted else share,
         engines=len(pieces),
-        segments=parser.num_subgraphs - len(pieces),
+        segments=sum(position - 1 not in outside for position in outside),
         fallback_ops=tuple(sorted({nodes[position].op_type for position in outside})),
         boundary_bytes=boundary_bytes(graph, inside) if outside else 0,
         precision_ratio=None,
@@ -185,9 +190,14 @@ def _onnx(program: ExportedProgram, spec: EngineSpec, work: Path, calibration: C
     file = work / "graph.onnx"
     if spec.precision in ("fp16", "bf16"):
         from plaster_ops.engines.lowering import autocast_program
+        from plaster_ops.engines.onnx_graph import fold_constants
 
-        # The exporter's own clean-up folds a batch norm in fp32 into a bf16 convolution, which the parser refuses.
-        write_onnx(autocast_program(program, spec), spec, file, optimize=False)
+        # The program lies on the CPU, whatever it is built for, and autocast heeds where it lies. The exporter's own
+        # clean-up folds a batch norm in fp32 into a bf16 convolution, which the parser refuses; so it folds constants
+        # alone, because the parser wants to know the axes of a mean.
+        lowered = autocast_program(program, replace(spec, device="cpu"))
+        write_onnx(lowered, spec, file, optimize=False)
+        fold_constants(file)
     else:
         write_onnx(program, spec, file)
     if spec.precision == "int8":

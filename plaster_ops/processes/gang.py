@@ -165,7 +165,10 @@ class _Watch:
         allowed = self._limits.memory_bytes
         if allowed is None:
             return
-        used = sum(member.resident_bytes() for member in running)
+        members = list(running)
+        if sum(member.resident_bytes() for member in members) <= allowed:
+            return
+        used = sum(member.resident_bytes(shared_once=True) for member in members)
         if used > allowed:
             raise MemoryLimit(
                 f"{self._stage}: took {used / 1e9:.2f} GB of memory, {allowed / 1e9:.2f} GB are allowed; stopped",

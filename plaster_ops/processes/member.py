@@ -59,16 +59,21 @@ class Member:
                 self.ending = state.si_status if state.si_code == os.CLD_EXITED else -state.si_status
         return self.ending is not None
 
-    def resident_bytes(self) -> int:
-        """Resident memory of the child and of everything it started; 0 for what has ended."""
+    def resident_bytes(self, *, shared_once: bool = False) -> int:
+        """Resident memory of the child and of everything it started, in its session; 0 for what has ended.
+
+        `shared_once`: a page that several processes share counts in parts that add up to one, where the system tells
+        (Linux); that takes milliseconds a process. Else it counts for each of them.
+        """
         import psutil
 
         total = 0
-        with contextlib.suppress(psutil.Error):
-            child = psutil.Process(self._process.pid)
-            for process in (child, *child.children(recursive=True)):
-                with contextlib.suppress(psutil.Error):
-                    total += process.memory_info().rss
+        for pid in psutil.pids():
+            with contextlib.suppress(psutil.Error, OSError):
+                if os.getsid(pid) == self._process.pid:
+                    process = psutil.Process(pid)
+                    full = process.memory_full_info() if shared_once else process.memory_info()
+                    total += int(getattr(full, "pss", full.rss))
         return total
 
     def succeeded(self) -> bool:

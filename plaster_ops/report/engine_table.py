@@ -52,7 +52,7 @@ def ladder_view(rows: Sequence[Mapping[str, Any]], *, plain: bool) -> Renderable
 def ladder_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     """The same as GitHub Markdown."""
     head = [*_COLUMNS, "why not"]
-    cells = [[*_cells(row), "" if row["ok"] else str(row["reason"] or "")] for row in rows]
+    cells = [[*_cells(row), "" if row["ok"] else " ".join(str(row["reason"] or "").split())] for row in rows]
     lines = [head, ["-"] * len(head), *cells]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"
 
@@ -60,7 +60,7 @@ def ladder_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
 def _cells(row: Mapping[str, Any]) -> list[str]:
     kept = row.get("retained_ratio")
     loss = row.get("score_loss")
-    score = f"{kept:.4f}" if kept is not None else "" if loss is None else f"{-loss:+.4f}"
+    score = f"{kept:.4f}" if kept is not None else "" if loss is None else f"{0.0 - loss:+.4f}"
     return [
         "*" if row.get("chosen") else "+" if row["ok"] else "-",
         _name(row),
