@@ -43,6 +43,7 @@ class Context:
         env = {
             "PLASTER_CACHE": str(cache),
             "PLASTER_PROJECT": str(self.project),
+            "MPLCONFIGDIR": os.environ.get("MPLCONFIGDIR", str(cache / "matplotlib")),  # nncf imports matplotlib
             "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
         }
         if self.pipeline.engine.adapters:

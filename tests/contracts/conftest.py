@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
 
 from plaster_ops.engines.registry import BUILT_IN, find_backend
 from plaster_ops.ports import Coverage, Engine, EngineSpec
@@ -50,12 +51,18 @@ class BuiltEngine:
 Build = Callable[[str, str, str], BuiltEngine]
 
 
+@pytest.fixture(autouse=True)
+def _same_inputs_in_every_order() -> None:
+    torch.manual_seed(6)
+
+
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Build:
     known: dict[tuple[str, str, str], BuiltEngine] = {}
 
     def build(backend: str, precision: str, model: str) -> BuiltEngine:
         if (backend, precision, model) not in known:
+            torch.manual_seed(5)
             exported = export_model(model)
             folder = tmp_path_factory.mktemp(f"{backend}-{precision}-{model}") / "engine"
             coverage, engine = exported.build(folder, backend, precision)

@@ -100,11 +100,6 @@ def test_a_weight_that_is_read_in_fp32_too_is_kept_in_fp32() -> None:
     assert product_precision(program)[0] == "bf16"
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="_store_as matches names by their ending: `1.weight` is taken for `0.1.weight`",
-)
 def test_a_norm_whose_name_is_the_end_of_a_products_name_is_kept_in_fp32() -> None:
     exported = export_own(nn.Sequential(nn.Sequential(nn.ReLU(), nn.Linear(6, 5)), nn.LayerNorm(5)))
     found = stored(autocast_program(exported.program, exported.spec("any", "bf16")))
@@ -112,11 +107,6 @@ def test_a_norm_whose_name_is_the_end_of_a_products_name_is_kept_in_fp32() -> No
     assert found["1.weight"] is found["1.bias"] is torch.float32
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="_store_as sees a tied weight under its first name, the graph under its last",
-)
 def test_a_weight_that_two_products_share_is_stored_in_half() -> None:
     class Tied(nn.Module):
         def __init__(self) -> None:

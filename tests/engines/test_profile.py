@@ -80,11 +80,6 @@ def test_operators_outside_are_summed() -> None:
     assert both == pytest.approx(0.5, abs=0.2)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="time_inside adds cpu_time_total, which holds the operators called within, to those operators' own",
-)
 def test_an_operator_that_calls_another_one_outside_is_counted_once() -> None:
     found = share(
         lambda values: torch.linalg.inv(values[:40_000].reshape(200, 200)), 1.0, "linalg_inv", "linalg_inv_ex"

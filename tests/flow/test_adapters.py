@@ -253,7 +253,6 @@ def test_a_backend_that_cannot_be_used_is_a_clear_error(
     assert error.next_step
 
 
-@pytest.mark.xfail(strict=True, raises=OSError, reason="find_backend lets any error but a failed import through")
 @pytest.mark.parametrize(
     "text",
     [

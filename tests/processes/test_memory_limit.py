@@ -119,19 +119,11 @@ def test_parent_and_grandchild_count_together_though_each_is_below(tmp_path: Pat
     assert all(is_gone(pid) for pid in heard.pids)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=pytest.fail.Exception,
-    reason="Member.resident_bytes walks parent to child, and misses a process whose starter has ended",
-)
 def test_what_was_started_in_the_background_counts_too(tmp_path: Path, heard: Heard) -> None:
     with pytest.raises(MemoryLimit):
         start(tmp_path, heard, ALLOWED, theirs=TOO_MUCH, orphaned=True, look_s=1.0)
 
 
-@pytest.mark.xfail(
-    strict=True, raises=MemoryLimit, reason="Member.resident_bytes counts a page as often as processes share it"
-)
 def test_memory_that_forked_workers_share_is_counted_once(tmp_path: Path, heard: Heard) -> None:
     assert start(tmp_path, heard, ALLOWED, mine=150 * MB, forks=2, look_s=0.4) == {"held": 150 * MB}
 
