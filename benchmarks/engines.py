@@ -177,6 +177,7 @@ def _peers(name: str, work: Path, inputs: Path, threads: int) -> list[Rival]:
     model = engine_models.Served(name).eval()
     calibration = [row.unsqueeze(0) for row in engine_models.KINDS[name][1](engine_models.pictures(1, False)[0][:300])]
     shape = tuple(calibration[0].shape[1:])
+    example = torch.cat(calibration[:4])
     batch = torch.export.Dim("batch", min=1, max=32)
     rivals = []
     for kind in ("eager", "compile"):
@@ -203,9 +204,7 @@ def _peers(name: str, work: Path, inputs: Path, threads: int) -> list[Rival]:
 
     def convert() -> None:
         with torch.no_grad():
-            exported = torch.export.export(
-                model, (calibration[0].repeat(4, *[1] * len(shape)),), dynamic_shapes=({0: batch},)
-            )
+            exported = torch.export.export(model, (example,), dynamic_shapes=({0: batch},))
         made.append(ov.convert_model(exported))
         ov.save_model(made[0], folder / "fp32.xml", compress_to_fp16=False)
 
@@ -221,7 +220,7 @@ def _peers(name: str, work: Path, inputs: Path, threads: int) -> list[Rival]:
 
     def export() -> None:
         torch.onnx.export(
-            model, (calibration[0],), folder / "fp32.onnx", dynamo=True, dynamic_shapes=({0: "batch"},), verbose=False
+            model, (example,), folder / "fp32.onnx", dynamo=True, dynamic_shapes=({0: "batch"},), verbose=False
         )
 
     class Reader(CalibrationDataReader):
