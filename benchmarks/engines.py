@@ -1,12 +1,13 @@
 """Every engine beside what people use without plaster-ops: one interleaved run a model, with the ladder's own choice.
 
-`python benchmarks/engines.py [--models mlp,convnet,encoder] [--threads 1] [--rounds 8] [--work FOLDER]` trains the
-three models of `engine_models.py` (kept in FOLDER), lets the ladder build, check, race and choose as `plaster-ops
-bench` does, and then times every engine of it and the peers: eager PyTorch, `torch.compile`, OpenVINO's `benchmark_app`
-on the plainly converted (int8: plainly quantised) model, ONNX Runtime on the plainly exported (int8: plainly quantised)
-model. Each has a process of its own; a round gives each a turn at batch 1 and at batch 32. A figure is the median of
-all calls in all rounds, from CPU tensor or array to CPU tensor or array; `benchmark_app` times its inference alone.
-Prints a table in Markdown with versions, and leaves `engines.json` in FOLDER.
+`python benchmarks/engines.py [--models mlp,convnet,encoder] [--threads 1] [--rounds 12] [--again] [--work FOLDER]`
+trains the three models of `engine_models.py` (kept in FOLDER), lets the ladder build, check, race and choose as
+`plaster-ops bench` does, and then times every engine of it and the peers: eager PyTorch, `torch.compile`, OpenVINO's
+`benchmark_app` on the plainly converted (int8: plainly quantised) model, ONNX Runtime on the plainly exported (int8:
+plainly quantised) model. Each has a process of its own, all on the same cores; a round gives each a turn at batch 1 and
+at batch 32. A figure is the median of all calls in all rounds, from CPU tensor or array to CPU tensor or array;
+`benchmark_app` times its inference alone. Prints a table in Markdown with versions, and leaves `engines.json` in
+FOLDER.
 """
 
 import argparse
@@ -21,6 +22,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -43,7 +45,7 @@ ladder_every_days = 0
 batches = [1, 2, 4, 8, 16, 32]
 """
 PIPELINES = {"mlp": "Mlp", "convnet": "ConvNet", "encoder": "Encoder"}
-TURN_S = 1.0
+TURN_S = 0.4
 APP_S = 1
 
 
@@ -98,8 +100,15 @@ def _open(kind: str, path: str, inputs: Path, threads: int) -> tuple[Callable[[A
     return run, rows
 
 
+def _hold_to_cores(threads: int) -> None:
+    """Every rival runs on the same cores, whatever it would choose: the last ones, of which other work takes least."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-threads:])
+
+
 def serve(kind: str, path: str, inputs: Path, threads: int) -> None:
     """Answers each line `BATCH` on stdin with the milliseconds of its calls, as JSON."""
+    _hold_to_cores(threads)
     run, rows = _open(kind, path, inputs, threads)
     for row in rows:
         run(row)
@@ -153,7 +162,8 @@ def _benchmark_app(model: Path, name: str, shape: tuple[int, ...], threads: int)
         command = [str(Path(sys.executable).with_name("benchmark_app")), "-m", str(model), "-shape", f"{name}[{sizes}]"]
         command += ["-d", "CPU", "-hint", "none", "-nstreams", "1", "-nthreads", str(threads)]
         command += ["-api", "sync", "-t", str(APP_S), "-infer_precision", "f32"]
-        ended = subprocess.run(command, capture_output=True, text=True, check=True)
+        hold = partial(_hold_to_cores, threads)
+        ended = subprocess.run(command, capture_output=True, text=True, check=True, preexec_fn=hold)
         found = re.search(r"Median:\s+([\d.]+) ms", ended.stdout)
         if found is None:
             raise RuntimeError(f"benchmark_app told no median:\n{ended.stdout[-2000:]}")
@@ -242,12 +252,8 @@ def _peers(name: str, work: Path, inputs: Path, threads: int) -> list[Rival]:
 
 
 # ---- ours ------------------------------------------------------------------------------------------------------------
-def _ladder(
-    name: str, work: Path, threads: int, options: str
-) -> tuple[list[Mapping[str, Any]], str, list[Rival], Path]:
-    """The ladder's rows, why the best is best, the accepted engines from the best to the last, and a file of inputs."""
-    import torch
-
+def _ladder(name: str, work: Path, threads: int, options: str) -> dict[str, Any]:
+    """Builds, checks and races as `plaster-ops bench` does: rows, why, and the accepted engines, best first."""
     from plaster_ops.domain.timeline import Timeline
     from plaster_ops.flow.bench import build_ladder
     from plaster_ops.flow.context import Context
@@ -275,6 +281,20 @@ def _ladder(
             folder=place,
         )
         ladder = build_ladder(ctx, None).ladder
+    rungs = [[r.candidate.backend, r.candidate.precision, str(r.folder), r.manifest["build_s"]] for r in ladder.rungs]
+    return {"rows": ladder.rows, "why": ladder.why, "rungs": rungs}
+
+
+def _enter(
+    name: str, work: Path, threads: int, options: str, *, again: bool
+) -> tuple[list[Mapping[str, Any]], str, list[Rival], Path]:
+    """The ladder's rows, why the best is best, the accepted engines from the best to the last, and a file of inputs."""
+    import torch
+
+    kept = work / f"ladder-{name}.json"
+    if not (again and kept.is_file()):
+        kept.write_text(json.dumps(_ladder(name, work, threads, options)), encoding="utf-8")
+    found = json.loads(kept.read_text(encoding="utf-8"))
     sys.path.insert(0, str(work))
     import engine_models
 
@@ -282,17 +302,15 @@ def _ladder(
     held_out = engine_models.KINDS[name][1](engine_models.pictures(1, True)[0])
     torch.save([held_out[:batch].contiguous() for batch in BATCHES], inputs)
     rivals = []
-    for rung in ladder.rungs:
-        turn, close, _ = _process("engine", rung.folder, inputs, threads)
-        rivals.append(
-            Rival(rung.candidate.backend, rung.candidate.precision, turn, rung.manifest["build_s"], True, close=close)
-        )
-    return ladder.rows, ladder.why, rivals, inputs
+    for backend, precision, folder, build_s in found["rungs"]:
+        turn, close, _ = _process("engine", folder, inputs, threads)
+        rivals.append(Rival(backend, precision, turn, build_s, True, close=close))
+    return found["rows"], found["why"], rivals, inputs
 
 
-def compare(name: str, work: Path, threads: int, rounds: int, options: str) -> dict[str, Any]:
+def compare(name: str, work: Path, threads: int, rounds: int, options: str, *, again: bool = False) -> dict[str, Any]:
     """One model: its ladder, its interleaved run, and the table as rows."""
-    rows, why, ours, inputs = _ladder(name, work, threads, options)
+    rows, why, ours, inputs = _enter(name, work, threads, options, again=again)
     rivals = [*ours, *_peers(name, work, inputs, threads)]
     for number in range(rounds):
         print(f"  round {number + 1} of {rounds}", file=sys.stderr)
@@ -354,8 +372,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", default="mlp,convnet,encoder")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--options", default="", help='engine options as TOML lines: "openvino.hint" = "latency"')
+    parser.add_argument("--again", action="store_true", help="time the engines that FOLDER holds from an earlier run")
     parser.add_argument("--work", type=Path, help="where weights, engines and engines.json are left")
     parser.add_argument("--serve", nargs=3, metavar=("KIND", "PATH", "INPUTS"), help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -372,7 +391,7 @@ def main() -> None:
         if not (work / f"{name}.safetensors").is_file():
             code = f"import engine_models as e, pathlib; print('  {name}: right', e.train('{name}', pathlib.Path('.')))"
             subprocess.run([sys.executable, "-c", code], cwd=work, check=True, stdout=sys.stderr)
-        results.append(compare(name, work, given.threads, given.rounds, given.options))
+        results.append(compare(name, work, given.threads, given.rounds, given.options, again=given.again))
         print(markdown(results[-1]), flush=True)
         (work / "engines.json").write_text(json.dumps({"versions": versions, "models": results}, indent=1))
 
