@@ -21,7 +21,7 @@ tracking_uri = "sqlite:///mlruns/mlflow.db"
 [pipelines.flowers]
 ref = "user_module:pipeline"
 train = { max_epochs = 3, seed = 1 }
-engine = { backends = ["openvino"], precisions = ["fp32", "int8"] }
+engine = { backends = ["openvino"], precisions = ["fp32"] }
 measure = { profile = "smoke", slo_ms = 50.0, batches = [1, 8] }
 gates = { accuracy = { max_drop = 0.2 }, latency = { max_rise_ratio = 2.0 } }
 """
@@ -81,7 +81,8 @@ def let_arrive(project: Path, rows: int) -> None:
 @pytest.fixture(scope="session")
 def retrained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Ended, Ended]:
     """A project after two retrains on newly arriving data; the second with two ranks. Tests must not change it."""
-    project = make_project(tmp_path_factory.mktemp("retrained") / "project")
+    both = SETTINGS.replace('precisions = ["fp32"]', 'precisions = ["fp32", "int8"]')
+    project = make_project(tmp_path_factory.mktemp("retrained") / "project", both)
     first = run_command(project, "retrain", "--json")
     let_arrive(project, 360)
     second = run_command(project, "retrain", "flowers", "--devices", "2", "--compare", "last", "--json")
