@@ -10,7 +10,7 @@ import pytest
 from plaster_ops.engines.registry import BUILT_IN
 from tests.e2e.conftest import Ended, make_project, run_command
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e-engines")]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 FATAL = ("SegfaultingBuild", "HangingBuild", "HungryBuild", "SegfaultingEngine", "HangingEngine", "HungryEngine")
 LIMIT_S, LIMIT_BYTES = 40.0, 1_500_000_000

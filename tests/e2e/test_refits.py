@@ -8,7 +8,7 @@ import pytest
 from tests.e2e.conftest import Ended, let_arrive, make_project, run_command
 from tests.e2e.test_engines import settings
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e-refits")]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")

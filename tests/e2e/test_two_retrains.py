@@ -7,7 +7,7 @@ import pytest
 
 from tests.e2e.conftest import Ended, let_arrive, run_command
 
-pytestmark = [pytest.mark.xdist_group("e2e-retrained"), pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 Retrained = tuple[Path, Ended, Ended]
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.e2e.conftest import SETTINGS, let_arrive, make_project, run_command
 
-pytestmark = [pytest.mark.xdist_group("e2e-retrained"), pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 
 def champion_of(project: Path) -> int | None:
