@@ -12,23 +12,19 @@ FOLDER.
 
 import argparse
 import json
-import os
-import re
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from engine_peers import make_peers
+from engine_rivals import BATCHES, Rival, start_rival
+
 ROOT = Path(__file__).parents[1]
-BATCHES = (1, 32)
 PACKAGES = ("torch", "openvino", "nncf", "onnxruntime", "onnx", "onnxscript")
 SETTINGS = """default = "{name}"
 tracking_uri = "sqlite:///mlruns/mlflow.db"
@@ -45,210 +41,6 @@ ladder_every_days = 0
 batches = [1, 2, 4, 8, 16, 32]
 """
 PIPELINES = {"mlp": "Mlp", "convnet": "ConvNet", "encoder": "Encoder"}
-TURN_S = 0.4
-APP_S = 1
-
-
-@dataclass
-class Rival:
-    """One row of the table: what takes its turns, the seconds of its build, and its times by batch in ms."""
-
-    name: str
-    precision: str
-    turn: Callable[[int], list[float]]
-    build_s: float | None
-    ours: bool = False
-    close: Callable[[], None] = lambda: None
-    times: dict[int, list[float]] = field(default_factory=lambda: {batch: [] for batch in BATCHES})
-
-    def median(self, batch: int) -> float:
-        return statistics.median(self.times[batch])
-
-
-# ---- what a process of its own runs ----------------------------------------------------------------------------------
-def _open(kind: str, path: str, inputs: Path, threads: int) -> tuple[Callable[[Any], object], list[Any]]:
-    """A function of one array or tensor, and inputs by batch."""
-    import torch
-
-    torch.set_num_threads(threads)
-    rows = torch.load(inputs, weights_only=True)
-    if kind == "engine":
-        from plaster_ops.engines.artifact import read_manifest
-        from plaster_ops.engines.registry import find_backend
-
-        spec = read_manifest(Path(path)).spec
-        engine = find_backend(spec.backend).load(Path(path), spec)
-        return engine.run, rows
-    if kind == "onnx":
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        name = session.get_inputs()[0].name
-        return (lambda array: session.run(None, {name: array})), [tensor.numpy() for tensor in rows]
-    sys.path.insert(0, str(inputs.parent))
-    import engine_models
-
-    model = engine_models.Served(path).eval()
-    called: Any = torch.compile(model, dynamic=False) if kind == "compile" else model
-
-    def run(tensor: Any) -> object:
-        with torch.inference_mode():
-            return called(tensor)
-
-    return run, rows
-
-
-def _hold_to_cores(threads: int) -> None:
-    """Every rival runs on the same cores, whatever it would choose: the last ones, of which other work takes least."""
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-threads:])
-
-
-def serve(kind: str, path: str, inputs: Path, threads: int) -> None:
-    """Answers each line `BATCH` on stdin with the milliseconds of its calls, as JSON."""
-    _hold_to_cores(threads)
-    run, rows = _open(kind, path, inputs, threads)
-    for row in rows:
-        run(row)
-    print(json.dumps("ready"), flush=True)
-    for line in sys.stdin:
-        row = rows[BATCHES.index(int(line))]
-        for _ in range(10 if int(line) == 1 else 1):
-            run(row)
-        times: list[float] = []
-        began_s = time.perf_counter()
-        while time.perf_counter() - began_s < TURN_S or len(times) < 3:
-            call_s = time.perf_counter()
-            run(row)
-            times.append(1e3 * (time.perf_counter() - call_s))
-        print(json.dumps(times), flush=True)
-
-
-def _process(
-    kind: str, path: Path | str, inputs: Path, threads: int
-) -> tuple[Callable[[int], list[float]], Any, float]:
-    """Starts `serve`; its turn, how to end it, and the seconds until it was ready."""
-    began_s = time.monotonic()
-    command = [sys.executable, __file__, "--serve", kind, str(path), str(inputs), "--threads", str(threads)]
-    env = os.environ | {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
-    env |= {"OMP_WAIT_POLICY": "PASSIVE", "PYTHONPATH": str(ROOT)}
-    child = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=env
-    )
-    assert child.stdin is not None
-    assert child.stdout is not None
-    source, sink = child.stdout, child.stdin
-
-    def answer() -> Any:
-        line = source.readline()
-        if not line:
-            raise RuntimeError(f"{kind} {path} ended with {child.wait()}")
-        return json.loads(line)
-
-    answer()
-
-    def turn(batch: int) -> list[float]:
-        print(batch, file=sink, flush=True)
-        return [float(value) for value in answer()]
-
-    return turn, child.kill, time.monotonic() - began_s
-
-
-def _benchmark_app(model: Path, name: str, shape: tuple[int, ...], threads: int) -> Callable[[int], list[float]]:
-    def turn(batch: int) -> list[float]:
-        sizes = ",".join(str(size) for size in (batch, *shape))
-        command = [str(Path(sys.executable).with_name("benchmark_app")), "-m", str(model), "-shape", f"{name}[{sizes}]"]
-        command += ["-d", "CPU", "-hint", "none", "-nstreams", "1", "-nthreads", str(threads)]
-        command += ["-api", "sync", "-t", str(APP_S), "-infer_precision", "f32"]
-        hold = partial(_hold_to_cores, threads)
-        ended = subprocess.run(command, capture_output=True, text=True, check=True, preexec_fn=hold)
-        found = re.search(r"Median:\s+([\d.]+) ms", ended.stdout)
-        if found is None:
-            raise RuntimeError(f"benchmark_app told no median:\n{ended.stdout[-2000:]}")
-        return [float(found[1])]
-
-    return turn
-
-
-# ---- the peers, made as their own pages say --------------------------------------------------------------------------
-def _peers(name: str, work: Path, inputs: Path, threads: int) -> list[Rival]:
-    sys.path.insert(0, str(work))
-    os.environ["OPENVINO_TELEMETRY_DISABLED"] = "1"
-    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
-    import engine_models
-    import nncf
-    import onnx
-    import openvino as ov
-    import torch
-    from onnxruntime.quantization import CalibrationDataReader, quantize_static
-
-    model = engine_models.Served(name).eval()
-    calibration = [row.unsqueeze(0) for row in engine_models.KINDS[name][1](engine_models.pictures(1, False)[0][:300])]
-    shape = tuple(calibration[0].shape[1:])
-    example = torch.cat(calibration[:4])
-    batch = torch.export.Dim("batch", min=1, max=32)
-    rivals = []
-    for kind in ("eager", "compile"):
-        turn, close, ready_s = _process(kind, name, inputs, threads)
-        rivals.append(
-            Rival(
-                kind.replace("compile", "torch.compile"),
-                "fp32",
-                turn,
-                ready_s if kind == "compile" else None,
-                close=close,
-            )
-        )
-
-    def timed(what: Callable[[], object]) -> float:
-        began_s = time.monotonic()
-        what()
-        return time.monotonic() - began_s
-
-    folder = work / f"peers-{name}"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    made: list[Any] = []
-
-    def convert() -> None:
-        with torch.no_grad():
-            exported = torch.export.export(model, (example,), dynamic_shapes=({0: batch},))
-        made.append(ov.convert_model(exported))
-        ov.save_model(made[0], folder / "fp32.xml", compress_to_fp16=False)
-
-    def quantise() -> None:
-        quantised = nncf.quantize(made[0], nncf.Dataset([row.numpy() for row in calibration]))
-        ov.save_model(quantised, folder / "int8.xml", compress_to_fp16=False)
-
-    for precision, make in (("fp32", convert), ("int8", quantise)):
-        seconds = timed(make)
-        input_name = made[0].inputs[0].get_any_name()
-        turn = _benchmark_app(folder / f"{precision}.xml", input_name, shape, threads)
-        rivals.append(Rival("benchmark_app", precision, turn, seconds))
-
-    def export() -> None:
-        torch.onnx.export(
-            model, (example,), folder / "fp32.onnx", dynamo=True, dynamic_shapes=({0: "batch"},), verbose=False
-        )
-
-    class Reader(CalibrationDataReader):
-        def __init__(self) -> None:
-            name = onnx.load(folder / "fp32.onnx").graph.input[0].name
-            self._rows = iter([{name: row.numpy()} for row in calibration])
-
-        def get_next(self) -> Any:
-            return next(self._rows, None)
-
-    for precision, make in (
-        ("fp32", export),
-        ("int8", lambda: quantize_static(folder / "fp32.onnx", folder / "int8.onnx", Reader())),
-    ):
-        seconds = timed(make)
-        turn, close, _ = _process("onnx", folder / f"{precision}.onnx", inputs, threads)
-        rivals.append(Rival("ONNX Runtime, plain", precision, turn, seconds, close=close))
-    return rivals
 
 
 # ---- ours ------------------------------------------------------------------------------------------------------------
@@ -303,7 +95,7 @@ def _enter(
     torch.save([held_out[:batch].contiguous() for batch in BATCHES], inputs)
     rivals = []
     for backend, precision, folder, build_s in found["rungs"]:
-        turn, close, _ = _process("engine", folder, inputs, threads)
+        turn, close, _ = start_rival("engine", folder, inputs, threads)
         rivals.append(Rival(backend, precision, turn, build_s, True, close=close))
     return found["rows"], found["why"], rivals, inputs
 
@@ -311,7 +103,7 @@ def _enter(
 def compare(name: str, work: Path, threads: int, rounds: int, options: str, *, again: bool = False) -> dict[str, Any]:
     """One model: its ladder, its interleaved run, and the table as rows."""
     rows, why, ours, inputs = _enter(name, work, threads, options, again=again)
-    rivals = [*ours, *_peers(name, work, inputs, threads)]
+    rivals = [*ours, *make_peers(name, work, inputs, threads)]
     for number in range(rounds):
         print(f"  round {number + 1} of {rounds}", file=sys.stderr)
         for batch in BATCHES:
@@ -376,11 +168,7 @@ def main() -> None:
     parser.add_argument("--options", default="", help='engine options as TOML lines: "openvino.hint" = "latency"')
     parser.add_argument("--again", action="store_true", help="time the engines that FOLDER holds from an earlier run")
     parser.add_argument("--work", type=Path, help="where weights, engines and engines.json are left")
-    parser.add_argument("--serve", nargs=3, metavar=("KIND", "PATH", "INPUTS"), help=argparse.SUPPRESS)
     given = parser.parse_args()
-    if given.serve:
-        serve(given.serve[0], given.serve[1], Path(given.serve[2]), given.threads)
-        return
     work = (given.work or Path(tempfile.mkdtemp(prefix="engines-"))).resolve()
     work.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(ROOT / "benchmarks" / "engine_models.py", work / "engine_models.py")

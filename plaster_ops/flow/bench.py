@@ -1,7 +1,6 @@
 """`bench`: the ladder and the seven letters of a model without training it; nothing is recorded or promoted."""
 
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,7 +10,7 @@ from typing import Any
 from plaster_ops.domain.card import Card, Row, Unmeasured
 from plaster_ops.domain.metrics import E2E_P50_MS, TRAIN_TO_ENGINE_S
 from plaster_ops.domain.run import RunRecord
-from plaster_ops.domain.timeline import Phase, Timeline
+from plaster_ops.domain.timeline import Phase
 from plaster_ops.engines.artifact import Manifest, verify
 from plaster_ops.engines.ladder import check_candidates, engine_device, stack
 from plaster_ops.errors import BuildFailed, UsageError
@@ -19,11 +18,12 @@ from plaster_ops.flow import record as records
 from plaster_ops.flow.baseline import choose_baseline
 from plaster_ops.flow.candidates import FAILURES, Opponent, evaluate, one_line
 from plaster_ops.flow.cards import NOT_TIMED, machine_fingerprint, model_rows, user_code
-from plaster_ops.flow.context import Context, slug
+from plaster_ops.flow.context import Context
 from plaster_ops.flow.decide import wanted_engine
 from plaster_ops.flow.ladder import Ladder, Rung, climb
 from plaster_ops.flow.optimise import Built, export
 from plaster_ops.flow.retrain import calibration_samples
+from plaster_ops.flow.scratch import scratch_context
 from plaster_ops.flow.sidebyside import SideBySide, measure, timed_rows, value_of, with_missing
 from plaster_ops.flow.wiring import Ports, open_ports
 from plaster_ops.plaster import accuracy, learning
@@ -62,23 +62,13 @@ def run_bench(
     is_engine = (folder / "manifest.json").is_file()
     run = target if not is_engine and _names_a_run(target) else None
     name, pipeline = _pipeline(settings, None if is_engine or run else target, request)
-    with open_ports(settings) as ports:
-        work = settings.memory / "work"
-        work.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=work, prefix=f"bench-{slug(name)}-") as place:
-            ctx = Context(
-                settings=settings,
-                name=name,
-                pipeline=pipeline,
-                journal=ports.journal,
-                clock=ports.clock,
-                timeline=Timeline(ports.clock.monotonic_s, start_s),
-                tell=tell,
-                folder=Path(place),
-            )
-            if is_engine:
-                return _engine(ctx, folder.resolve(), target, request)
-            return _model(ctx, ports, target, run, request)
+    with (
+        open_ports(settings) as ports,
+        scratch_context(ports, name, pipeline, purpose="bench", tell=tell, start_s=start_s) as ctx,
+    ):
+        if is_engine:
+            return _engine(ctx, folder.resolve(), target, request)
+        return _model(ctx, ports, target, run, request)
 
 
 def _names_a_run(target: str) -> bool:
@@ -199,15 +189,7 @@ def _weights(ctx: Context, ports: Ports, run: str | None) -> tuple[str | None, s
 
 
 def _prepare(ctx: Context) -> dict[str, Any]:
-    _, learned = ctx.journal.watermarks(ctx.name)
-    spec = {
-        "reference": ctx.pipeline.ref,
-        "project": str(ctx.project),
-        "seen": None,
-        "learned": learned,
-        "needed": 1,
-        "calibration_samples": calibration_samples(ctx),
-    }
+    spec = ctx.data_spec(calibration_samples=calibration_samples(ctx))
     prepared = ctx.once("prepare", Phase.DATA, lambda: ctx.child("prepare", spec))
     if prepared["skip"]:
         raise UsageError(f"there is no data to measure with: {prepared['skip']}", "let data arrive, then try again")

@@ -1,6 +1,5 @@
 """`compare A B`: two engines of the past, measured now side by side; nothing is recorded, nothing is promoted."""
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,13 +8,14 @@ from typing import Any
 from plaster_ops.domain.card import Card
 from plaster_ops.domain.compare import Comparison, Evidence, Judgement, compare_cards
 from plaster_ops.domain.fingerprint import Fingerprint
-from plaster_ops.domain.timeline import Phase, Timeline
+from plaster_ops.domain.timeline import Phase
 from plaster_ops.errors import NotComparable
 from plaster_ops.flow import record as records
 from plaster_ops.flow.baseline import Baseline, choose_baseline
 from plaster_ops.flow.candidates import Opponent, evaluate, evaluation_spec
-from plaster_ops.flow.context import Context, slug
+from plaster_ops.flow.context import Context
 from plaster_ops.flow.optimise import rebuild
+from plaster_ops.flow.scratch import scratch_context
 from plaster_ops.flow.sidebyside import SideBySide, card_then, measure, paired_evidence, reopen
 from plaster_ops.flow.wiring import Ports, open_ports
 from plaster_ops.ports import EventSink
@@ -48,19 +48,7 @@ def compare_runs(
         _check_common_ground(now, then)
         if stored:
             return _stored(ports, found, now, then, pipeline)
-        work = settings.memory / "work"
-        work.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=work, prefix=f"compare-{slug(found)}-") as folder:
-            ctx = Context(
-                settings=settings,
-                name=found,
-                pipeline=pipeline,
-                journal=ports.journal,
-                clock=ports.clock,
-                timeline=Timeline(ports.clock.monotonic_s, start_s),
-                tell=tell,
-                folder=Path(folder),
-            )
+        with scratch_context(ports, found, pipeline, purpose="compare", tell=tell, start_s=start_s) as ctx:
             return _remeasured(ctx, now, then)
 
 
@@ -98,25 +86,17 @@ def _examine(
     ctx: Context, now: Baseline, then: Baseline
 ) -> tuple[list[Opponent], Mapping[str, Any], Mapping[str, Any]]:
     """Both engines and how they score on today's data; one process does it all where both engines are there."""
-    _, learned = ctx.journal.watermarks(ctx.name)
-    asked = {
-        "reference": ctx.pipeline.ref,
-        "project": str(ctx.project),
-        "seen": None,
-        "learned": learned,
-        "needed": 1,
-    }
     found = [
         Opponent(label=label, folder=baseline.engine_folder)
         for label, baseline in (("now", now), (_label(then), then))
         if baseline.engine_folder is not None
     ]
     if len(found) == 2:
-        spec = {"prepare": asked, "evaluate": evaluation_spec(ctx, None, found)}
+        spec = {"prepare": ctx.data_spec(), "evaluate": evaluation_spec(ctx, None, found)}
         told = ctx.once("examine", Phase.EVAL, lambda: ctx.child("examine", spec))
         _check_data(told["prepared"])
         return found, told["prepared"], told["evaluation"]
-    asked["calibration_samples"] = ctx.pipeline.engine.calibration_samples  # one is built anew
+    asked = ctx.data_spec(calibration_samples=ctx.pipeline.engine.calibration_samples)  # one is built anew
     prepared = ctx.once("prepare", Phase.DATA, lambda: ctx.child("prepare", asked))
     _check_data(prepared)
     engines = [_engine(ctx, now, prepared, "now"), _engine(ctx, then, prepared, _label(then))]

@@ -54,6 +54,19 @@ class Context:
             env |= {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
         return env
 
+    def data_spec(self, *, arrived: bool = False, calibration_samples: int = 0) -> dict[str, Any]:
+        """What the stage `prepare` is asked: the window after what the journal has seen where new data is wanted
+        (`arrived`), else whatever there is. `calibration_samples`: inputs to put aside to quantise with."""
+        seen, learned = self.journal.watermarks(self.name)
+        return {
+            "reference": self.pipeline.ref,
+            "project": str(self.project),
+            "seen": seen if arrived else None,
+            "learned": learned,
+            "needed": self.pipeline.trigger.min_new_samples if arrived else 1,
+            "calibration_samples": calibration_samples,
+        }
+
     def once(
         self,
         stage: str,

@@ -164,15 +164,7 @@ def choose_baselines(ctx: Context, request: Request) -> Baselines:
 
 def prepare(ctx: Context) -> dict[str, Any]:
     """The data stage, with the watermarks of the journal."""
-    seen, learned = ctx.journal.watermarks(ctx.name)
-    spec = {
-        "reference": ctx.pipeline.ref,
-        "project": str(ctx.project),
-        "seen": seen,
-        "learned": learned,
-        "needed": ctx.pipeline.trigger.min_new_samples,
-        "calibration_samples": calibration_samples(ctx),
-    }
+    spec = ctx.data_spec(arrived=True, calibration_samples=calibration_samples(ctx))
     return ctx.child("prepare", spec, timeout_s=ctx.pipeline.train.timeout_s)
 
 

@@ -28,9 +28,9 @@ def runnable() -> list[tuple[str, str]]:
 
 
 def cases(only: str | None = None) -> list[object]:
-    """`(backend, precision, model)`, those of one backend on one worker; `only` that model."""
+    """`(backend, precision, model)`; `only` that model."""
     return [
-        pytest.param(backend, precision, model, marks=pytest.mark.xdist_group(f"engines-{backend}"))
+        (backend, precision, model)
         for backend, precision in runnable()
         for model in SLOW.get(backend, USUAL.get(precision, ("pooled",)))
         if only in (None, model)

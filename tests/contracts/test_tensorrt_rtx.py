@@ -25,7 +25,6 @@ BACKEND = TensorRtRtxBackend()
 AVAILABLE = BACKEND.probe()
 
 pytestmark = [
-    pytest.mark.xdist_group("engines-tensorrt_rtx"),
     pytest.mark.skipif(not AVAILABLE.ok, reason=AVAILABLE.reason),
 ]
 no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is visible, and these are about having none")

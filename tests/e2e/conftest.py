@@ -92,10 +92,10 @@ def retrained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Ended, En
 @pytest.fixture
 def copy_of(retrained: tuple[Path, Ended, Ended], tmp_path: Path) -> Callable[[], Path]:
     """A copy of that project, moved as a user would move it, that a test may spoil."""
+    return lambda: copied(retrained[0], tmp_path)
 
-    def copied() -> Path:
-        target = tmp_path / "copy"
-        shutil.copytree(retrained[0], target, symlinks=True)
-        return target
 
-    return copied
+def copied(project: Path, folder: Path) -> Path:
+    target = folder / "copy"
+    shutil.copytree(project, target, symlinks=True)
+    return target

@@ -13,7 +13,7 @@ from tests.e2e.conftest import Ended, make_project, run_command
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 FATAL = ("SegfaultingBuild", "HangingBuild", "HungryBuild", "SegfaultingEngine", "HangingEngine", "HungryEngine")
-LIMIT_S, LIMIT_BYTES = 40.0, 1_500_000_000
+LIMIT_S, LIMIT_BYTES = 25.0, 1_500_000_000
 
 
 def settings(engine: str) -> str:

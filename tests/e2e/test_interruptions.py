@@ -73,7 +73,7 @@ def test_kill_9_of_the_parent_leaves_nothing_and_resume_continues(tmp_path: Path
         retrain.send_signal(signal.SIGKILL)
         retrain.wait()
         gone_within(project, 2.0)
-    resumed = run_command(project, "retrain", "--resume", "--json")
+    resumed = run_command(project, "retrain", "--resume", "--no-measure", "--json")
     assert resumed.code == 0, resumed.err
     assert resumed.payload["run"]["index"] == 1
     assert "kept from before" in resumed.err

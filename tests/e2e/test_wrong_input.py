@@ -7,9 +7,22 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import SETTINGS, let_arrive, make_project, run_command
+from tests.e2e.conftest import SETTINGS, copied, let_arrive, make_project, run_command
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+
+
+@pytest.fixture(scope="module")
+def promoted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project after one retrain, not timed. Tests must not change it."""
+    project = make_project(tmp_path_factory.mktemp("promoted") / "project")
+    assert run_command(project, "retrain", "--no-measure").code == 0
+    return project
+
+
+@pytest.fixture
+def copy_of(promoted: Path, tmp_path: Path) -> Callable[[], Path]:
+    return lambda: copied(promoted, tmp_path)
 
 
 def champion_of(project: Path) -> int | None:
@@ -46,36 +59,36 @@ def test_a_module_that_does_not_import_is_named_with_its_reason(tmp_path: Path) 
 
 def test_a_loss_that_goes_nan_fails_the_training_and_keeps_the_champion(copy_of: Callable[[], Path]) -> None:
     project = copy_of()
-    let_arrive(project, 480)
+    let_arrive(project, 360)
     ended = run_command(project, "retrain", "--json", env={"PLASTER_TEST_NAN": "1"})
     assert ended.code == 10, ended.err
     assert "nan" in ended.err.lower()
     assert ended.payload["verdict"] == "failed"
-    assert champion_of(project) == 2
+    assert champion_of(project) == 1
 
 
 def test_a_model_that_cannot_be_exported_says_so_and_keeps_the_champion(copy_of: Callable[[], Path]) -> None:
     project = copy_of()
-    let_arrive(project, 480)
+    let_arrive(project, 360)
     ended = run_command(project, "retrain", env={"PLASTER_TEST_BRANCH": "1"})
     assert ended.code == 11, ended.err
     assert "export" in ended.err
-    assert champion_of(project) == 2
+    assert champion_of(project) == 1
 
 
 def test_a_golden_set_without_rows_is_refused(copy_of: Callable[[], Path]) -> None:
     project = copy_of()
-    let_arrive(project, 480)
+    let_arrive(project, 360)
     ended = run_command(project, "retrain", env={"PLASTER_TEST_NO_GOLDEN": "1"})
     assert ended.code == 2, ended.err
     assert "golden set has 0 rows" in ended.err
-    assert champion_of(project) == 2
+    assert champion_of(project) == 1
 
 
 def test_an_engine_file_that_was_changed_is_never_loaded(copy_of: Callable[[], Path]) -> None:
     project = copy_of()
-    let_arrive(project, 480)
-    engines = sorted((project / "mlruns" / "runs" / "flowers").glob("00002-*/engine-*/*.bin"))
+    let_arrive(project, 360)
+    engines = sorted((project / "mlruns" / "runs" / "flowers").glob("00001-*/engine-*/*.bin"))
     assert engines
     spoilt = bytearray(engines[0].read_bytes())
     spoilt[len(spoilt) // 2] ^= 0xFF
@@ -84,7 +97,7 @@ def test_an_engine_file_that_was_changed_is_never_loaded(copy_of: Callable[[], P
     assert ended.code == 11, ended.err
     assert engines[0].name in ended.err
     assert "next:" in ended.err
-    assert champion_of(project) == 2
+    assert champion_of(project) == 1
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere; a file stands in the way instead, below")

@@ -17,8 +17,6 @@ from tests.engines import models
 from tests.engines.conftest import MAX_BATCH, Exported, export_model
 from tests.engines.test_backends import assert_parity
 
-pytestmark = pytest.mark.xdist_group("engines-inductor")
-
 
 @pytest.fixture(scope="module")
 def regression(tmp_path_factory: pytest.TempPathFactory) -> tuple[Exported, Path, InductorEngine]:

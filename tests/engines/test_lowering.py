@@ -9,9 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
-from plaster_ops.engines.export import export_program, flatten_inputs, output_names, run_eager
+from plaster_ops.engines.export import flatten_inputs, output_names, run_eager
 from plaster_ops.engines.graph import weights_digest
-from plaster_ops.engines.inputs import input_names, input_specs
 from plaster_ops.engines.lowering import (
     autocast_program,
     calibration_rows,
@@ -22,13 +21,7 @@ from plaster_ops.engines.lowering import (
 from plaster_ops.engines.parity import compare_outputs
 from plaster_ops.errors import BuildFailed
 from tests.engines import models
-from tests.engines.conftest import MAX_BATCH, Exported, export_model
-
-
-def export_own(module: nn.Module, inputs: Callable[[int], Any] = models.mlp_inputs) -> Exported:
-    example = inputs(3)
-    specs = input_specs([flatten_inputs(example)], None, input_names(module, example))
-    return Exported(module.eval(), inputs, specs, export_program(module, example, specs, MAX_BATCH))
+from tests.engines.conftest import MAX_BATCH, Exported, export_model, export_own
 
 
 @cache

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,36 +17,17 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from plaster_ops.engines import onnx_engine
 from plaster_ops.engines.cpu import Cpu
-from plaster_ops.engines.export import export_program, flatten_inputs, output_names, run_eager
-from plaster_ops.engines.inputs import input_names, input_specs
 from plaster_ops.engines.onnx_engine import OnnxBackend
 from plaster_ops.engines.onnx_graph import boundary_bytes, count_kinds, flops_of_nodes, write_onnx
-from plaster_ops.engines.parity import compare_outputs
 from plaster_ops.errors import BuildFailed, SettingsError
-from plaster_ops.ports import Coverage, Engine
 from tests.engines import models
-from tests.engines.conftest import MAX_BATCH, Exported, export_model
-
-pytestmark = pytest.mark.xdist_group("engines-onnxruntime")
-
-Built = tuple[Coverage, Engine, Path]
-Build = Callable[..., Built]
+from tests.engines.conftest import Build, Exported, build_once, export_model, export_own, reasons_against
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Build:
     """Coverage, engine and folder of a model; each is built once."""
-    known: dict[str, Built] = {}
-
-    def build(name: str, precision: str = "int8", **options: Any) -> Built:
-        key = f"{name} {precision} {sorted(options.items())}"
-        if key not in known:
-            folder = tmp_path_factory.mktemp("onnx") / "engine"
-            torch.manual_seed(1)
-            known[key] = (*exported_model(name).build(folder, "onnxruntime", precision, **options), folder)
-        return known[key]
-
-    return build
+    return build_once(lambda: tmp_path_factory.mktemp("onnxruntime"), "onnxruntime", "int8", exported_model)
 
 
 class Masked(nn.Module):
@@ -64,23 +44,9 @@ class Masked(nn.Module):
         return self.head(torch.softmax(masked, 1))
 
 
-def export_own(module: nn.Module, inputs: Callable[[int], Any] = models.mlp_inputs) -> Exported:
-    example = inputs(3)
-    specs = input_specs([flatten_inputs(example)], None, input_names(module, example))
-    return Exported(module.eval(), inputs, specs, export_program(module, example, specs, MAX_BATCH))
-
-
 @cache
 def exported_model(name: str) -> Exported:
     return export_own(Masked()) if name == "masked" else export_model(name)
-
-
-def worst(exported: Exported, engine: Engine, precision: str, rows: int = 8) -> tuple[str, ...]:
-    value = exported.inputs(rows)
-    wanted = torch.utils._pytree.tree_leaves(run_eager(exported.module, value))
-    return compare_outputs(
-        wanted, engine.run(*flatten_inputs(value)), output_names(exported.program), precision
-    ).reasons
 
 
 def stored_graph(folder: Path) -> Any:
@@ -105,7 +71,7 @@ def test_int8_is_quantised_once_and_for_all_and_never_while_it_runs(built: Build
     assert {"QLinearConv", "QGemm"} <= ran
     assert engine.effective_precision() == "int8"
     assert coverage.precision_ratio == 1.0
-    assert worst(export_model("pooled"), engine, "int8") == ()
+    assert reasons_against(export_model("pooled"), engine, "int8") == ()
 
 
 def test_the_same_inputs_are_answered_alike_beside_whatever_others(built: Build) -> None:
@@ -152,10 +118,10 @@ def softmax_is_quantised(folder: Path) -> bool:
 
 def test_auto_leaves_the_others_in_fp32_where_a_mask_takes_all_steps(built: Build) -> None:
     exported = exported_model("masked")
-    assert worst(exported, built("masked", operators="all")[1], "int8") != ()
+    assert reasons_against(exported, built("masked", operators="all")[1], "int8") != ()
     assert softmax_is_quantised(built("masked", operators="all")[2])
     _, engine, _ = built("masked")
-    assert worst(exported, engine, "int8") == ()
+    assert reasons_against(exported, engine, "int8") == ()
     assert engine.effective_precision() == "int8"
     assert not softmax_is_quantised(built("masked")[2])
 
@@ -198,7 +164,7 @@ def test_weights_of_any_size_lie_inside_the_one_file(tmp_path: Path) -> None:
     assert {path.name for path in (tmp_path / "moved").iterdir()} == {"model.onnx", "operators.json"}
     assert [path.name for path in tmp_path.iterdir()] == ["moved"]
     moved = OnnxBackend().load(tmp_path / "moved", exported.spec("onnxruntime"))
-    assert worst(exported, moved, "fp32") == ()
+    assert reasons_against(exported, moved, "fp32") == ()
 
 
 def test_of_a_quantised_model_nothing_else_is_left_either(built: Build) -> None:
@@ -243,7 +209,7 @@ def test_an_input_that_the_model_does_not_read_is_taken_and_passed_over(tmp_path
 
     exported = export_own(Ignoring(), lambda n: (torch.rand(n, 5), torch.rand(n, 3)))
     _, engine = exported.build(tmp_path / "engine", "onnxruntime", "int8")
-    assert worst(exported, engine, "int8") == ()
+    assert reasons_against(exported, engine, "int8") == ()
 
 
 # ---- what is read from a graph -------------------------------------------------------------------------------------

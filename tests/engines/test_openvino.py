@@ -15,53 +15,23 @@ from torch import Tensor, nn
 from plaster_ops.engines import openvino_engine, openvino_model
 from plaster_ops.engines.blob_cache import CACHE_VARIABLE
 from plaster_ops.engines.cpu import Cpu
-from plaster_ops.engines.export import export_program, flatten_inputs, output_names, run_eager
+from plaster_ops.engines.export import export_program, run_eager
 from plaster_ops.engines.facts import flops_of_nodes
-from plaster_ops.engines.inputs import input_names, input_specs
+from plaster_ops.engines.inputs import input_specs
 from plaster_ops.engines.openvino_coverage import operator_flops
 from plaster_ops.engines.openvino_engine import OpenVinoBackend
 from plaster_ops.engines.openvino_model import import_openvino
-from plaster_ops.engines.parity import compare_outputs
 from plaster_ops.errors import BuildFailed, SettingsError
 from plaster_ops.flow.stages.build import build_folder
-from plaster_ops.ports import Coverage, Engine
+from plaster_ops.ports import Engine
 from tests.engines import models
-from tests.engines.conftest import MAX_BATCH, Exported, export_model
-
-pytestmark = pytest.mark.xdist_group("engines-openvino")
-
-Built = tuple[Coverage, Engine, Path]
-Build = Callable[..., Built]
+from tests.engines.conftest import MAX_BATCH, Build, Exported, build_once, export_model, export_own, reasons_against
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Build:
     """Coverage, engine and folder of a model; each is built once."""
-    known: dict[str, Built] = {}
-
-    def build(name: str, precision: str = "fp32", **options: Any) -> Built:
-        key = f"{name} {precision} {sorted(options.items())}"
-        if key not in known:
-            folder = tmp_path_factory.mktemp("openvino") / "engine"
-            torch.manual_seed(1)
-            known[key] = (*export_model(name).build(folder, "openvino", precision, **options), folder)
-        return known[key]
-
-    return build
-
-
-def reasons(exported: Exported, engine: Engine, precision: str, rows: int = 5) -> tuple[str, ...]:
-    value = exported.inputs(rows)
-    wanted = torch.utils._pytree.tree_leaves(run_eager(exported.module, value))
-    return compare_outputs(
-        wanted, engine.run(*flatten_inputs(value)), output_names(exported.program), precision
-    ).reasons
-
-
-def export_own(module: nn.Module, inputs: Callable[[int], Any], max_batch: int = MAX_BATCH) -> Exported:
-    example = inputs(3)
-    specs = input_specs([flatten_inputs(example)], None, input_names(module, example))
-    return Exported(module.eval(), inputs, specs, export_program(module, example, specs, max_batch))
+    return build_once(lambda: tmp_path_factory.mktemp("openvino"), "openvino", "fp32", export_model)
 
 
 def answer(engine: Engine) -> Tensor:
@@ -92,14 +62,14 @@ def test_with_the_hint_throughput_the_rows_of_a_batch_come_back_in_their_order(b
     exported = export_model("two")
     _, _, folder = built("two")
     engine = OpenVinoBackend().load(folder, replace(exported.spec("openvino", hint="throughput"), threads=2))
-    assert [reasons(exported, engine, "fp32", rows) for rows in (1, 2, 3, 7, MAX_BATCH, 1)] == [()] * 6
+    assert [reasons_against(exported, engine, "fp32", rows) for rows in (1, 2, 3, 7, MAX_BATCH, 1)] == [()] * 6
     engine.close()
 
 
 def test_a_single_query_is_answered_alike_without_a_model_of_its_own(built: Build) -> None:
     exported = export_model("pooled")
     engine = OpenVinoBackend().load(built("pooled")[2], exported.spec("openvino", batch_1=False))
-    assert [reasons(exported, engine, "fp32", rows) for rows in (1, 4, 1)] == [(), (), ()]
+    assert [reasons_against(exported, engine, "fp32", rows) for rows in (1, 4, 1)] == [(), (), ()]
     engine.close()
 
 
@@ -110,7 +80,7 @@ def test_large_and_small_batches_may_take_turns(tmp_path: Path) -> None:
     backend = OpenVinoBackend()
     backend.build(exported.program, spec, tmp_path, ())
     engine = backend.load(tmp_path, spec)
-    assert [reasons(exported, engine, "fp32", rows) for rows in (40, 2, 40, 2, 39)] == [()] * 5
+    assert [reasons_against(exported, engine, "fp32", rows) for rows in (40, 2, 40, 2, 39)] == [()] * 5
 
 
 def test_an_input_that_the_model_does_not_read_is_taken_and_passed_over(tmp_path: Path) -> None:
@@ -125,7 +95,7 @@ def test_an_input_that_the_model_does_not_read_is_taken_and_passed_over(tmp_path
 
     exported = export_own(Ignoring(), lambda n: (torch.rand(n, 5), torch.rand(n, 3)))
     _, engine = exported.build(tmp_path, "openvino", "int8")
-    assert [reasons(exported, engine, "int8", rows) for rows in (1, 4)] == [(), ()]
+    assert [reasons_against(exported, engine, "int8", rows) for rows in (1, 4)] == [(), ()]
 
 
 # ---- 8 bits by nncf ------------------------------------------------------------------------------------------------
@@ -133,7 +103,7 @@ def test_int8_runs_in_8_bits_keeps_parity_and_takes_less_room(built: Build) -> N
     coverage, engine, folder = built("pooled", "int8")
     assert engine.effective_precision() == "int8"
     assert coverage.precision_ratio == 1.0
-    assert reasons(export_model("pooled"), engine, "int8") == ()
+    assert reasons_against(export_model("pooled"), engine, "int8") == ()
     assert (folder / "model.bin").stat().st_size < 0.5 * (built("pooled")[2] / "model.bin").stat().st_size
 
 
@@ -237,7 +207,7 @@ def test_the_second_load_needs_no_compilation_and_answers_alike(
         (folder / name).unlink()
     engine = load(folder, precision)
     assert engine.effective_precision() == precision
-    assert [reasons(export_model("pooled"), engine, precision, rows) for rows in (1, 5)] == [(), ()]
+    assert [reasons_against(export_model("pooled"), engine, precision, rows) for rows in (1, 5)] == [(), ()]
     assert blobs(cache) == kept
 
 
@@ -248,7 +218,7 @@ def test_what_is_damaged_or_refused_is_compiled_anew(is_whole: bool, cache: Path
         blob.write_bytes(b"of another release")
         if is_whole:
             blob.with_suffix(".sha256").write_text(hashlib.sha256(b"of another release").hexdigest())
-    assert reasons(export_model("pooled"), load(stored()), "fp32") == ()
+    assert reasons_against(export_model("pooled"), load(stored()), "fp32") == ()
     assert all(blob.stat().st_size > 1000 for blob in blobs(cache))
 
 
@@ -278,7 +248,7 @@ def test_a_model_with_a_free_axis_has_none_for_batch_1(cache: Path, tmp_path: Pa
     build_folder(program, exported.spec("openvino"), tmp_path / "engine", "g", "w")
     assert len(blobs(cache)) == 0, "a folder without its manifest is not known yet"
     engine = OpenVinoBackend().load(tmp_path / "engine", exported.spec("openvino"))
-    assert [reasons(exported, engine, "fp32", n) for n in (1, 5)] == [(), ()]
+    assert [reasons_against(exported, engine, "fp32", n) for n in (1, 5)] == [(), ()]
     assert len(blobs(cache)) == 1
 
 

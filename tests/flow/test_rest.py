@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from plaster_ops.errors import UsageError
+from plaster_ops.errors import PlasterError, UsageError
 from plaster_ops.flow import doctor, plan, ui
 from plaster_ops.flow.history import history_rows
 from plaster_ops.flow.record import data_section, history_values, input_shapes
@@ -19,32 +19,46 @@ from tests.tracking.samples import finish
 
 
 # ---- plan ----------------------------------------------------------------------------------------------------------
-@pytest.fixture
-def planned(walk: Walk, monkeypatch: pytest.MonkeyPatch) -> Walk:
-    monkeypatch.setattr(plan, "run_stage", walk.run_stage)
-    return walk
-
-
-def test_a_plan_says_what_would_be_done(planned: Walk, settings: Settings) -> None:
+def test_a_plan_says_what_would_be_done(walk: Walk, settings: Settings) -> None:
     text = plan.describe_plan(settings, None, Request(devices=2))
     for part in ("window None -> 8, held out up to 10", "scratch", "2 x 1 node", "fp32", "no earlier run: a baseline"):
         assert part in text
     assert "gate       accuracy: accuracy/rolling_score may get worse by 0.01" in text
-    assert planned.calls == {"prepare": 1}
+    assert walk.calls == {"prepare": 1}
 
 
-def test_a_plan_knows_what_came_before(planned: Walk, retrain: Retrain, settings: Settings) -> None:
+def test_a_plan_knows_what_came_before(walk: Walk, retrain: Retrain, settings: Settings) -> None:
     retrain()
     assert "would skip: nothing new arrived since 10" in plan.describe_plan(settings, None, Request())
-    planned.arrived = 14
+    walk.arrived = 14
     text = plan.describe_plan(settings, None, Request(compare="champion", measure=False))
     assert "warm from #1" in text
     assert "champion = #1" in text
     assert "nothing (--no-measure)" in text
 
 
-def test_a_plan_leaves_no_run_and_no_files(planned: Walk, settings: Settings) -> None:
-    del planned
+def test_a_plan_says_whether_all_candidates_are_tried_or_the_last_winner_again(
+    walk: Walk, retrain: Retrain, settings: Settings
+) -> None:
+    first = plan.describe_plan(settings, None, Request())
+    assert "every candidate is tried: the first engine of this pipeline" in first
+    retrain()
+    walk.arrived = 14
+    assert "fp32 of #1, reused, refitted or built anew" in plan.describe_plan(settings, None, Request())
+    assert "every candidate is tried: --ladder" in plan.describe_plan(settings, None, Request(ladder=True))
+
+
+def test_a_plan_refuses_an_option_that_no_backend_takes_before_it_reads_data(walk: Walk, settings: Settings) -> None:
+    pipeline = settings.pipelines["digits"]
+    engine = pipeline.engine.model_copy(update={"options": {"hint": "latency"}})
+    wrong = pipeline.model_copy(update={"engine": engine})
+    with pytest.raises(PlasterError, match="hint"):
+        plan.describe_plan(settings.model_copy(update={"pipelines": {"digits": wrong}}), None, Request())
+    assert walk.calls == {}
+
+
+def test_a_plan_leaves_no_run_and_no_files(walk: Walk, settings: Settings) -> None:
+    del walk
     plan.describe_plan(settings, None, Request())
     with Journal.open(settings.memory) as journal:
         assert journal.history() == []

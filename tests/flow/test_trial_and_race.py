@@ -34,8 +34,6 @@ from tests.conftest import SteppedClock
 from tests.engines import models
 from tests.engines.doubles import SpinningBackend, SpinningEngine
 
-pytestmark = pytest.mark.xdist_group("engines-openvino")
-
 HERE = "tests.flow.test_trial_and_race"
 WRONG, NUDGED, STUMBLING = "tests.engines.doubles:WrongBackend", f"{HERE}:NudgedBackend", f"{HERE}:StumblingBackend"
 FAST, NEAR, SLOW = f"{HERE}:FastBackend", f"{HERE}:NearBackend", f"{HERE}:SlowBackend"

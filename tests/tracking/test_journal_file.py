@@ -1,5 +1,6 @@
 """The journal's file: migrated forward, refused where it cannot be written, and light to open."""
 
+import logging
 import os
 import subprocess
 import sys
@@ -101,6 +102,8 @@ def test_the_write_ahead_log_is_used_on_a_local_disk_only(
         assert row is not None
         return str(row[0])
 
+    monkeypatch.setattr(journal_file.log, "disabled", False)  # whatever a library of another test did to all loggers
+    caplog.set_level(logging.WARNING, logger=journal_file.log.name)
     with Journal.open(tmp_path / "local") as journal:
         assert mode(journal) == "wal"
     monkeypatch.setattr(journal_file, "is_network_path", lambda _: True)
