@@ -81,8 +81,7 @@ def let_arrive(project: Path, rows: int) -> None:
 @pytest.fixture(scope="session")
 def retrained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Ended, Ended]:
     """A project after two retrains on newly arriving data; the second with two ranks. Tests must not change it."""
-    both = SETTINGS.replace('precisions = ["fp32"]', 'precisions = ["fp32", "int8"]')
-    project = make_project(tmp_path_factory.mktemp("retrained") / "project", both)
+    project = make_project(tmp_path_factory.mktemp("retrained") / "project")
     first = run_command(project, "retrain", "--json")
     let_arrive(project, 360)
     second = run_command(project, "retrain", "flowers", "--devices", "2", "--compare", "last", "--json")

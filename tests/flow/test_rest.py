@@ -50,9 +50,9 @@ def test_a_plan_says_whether_all_candidates_are_tried_or_the_last_winner_again(
 
 def test_a_plan_refuses_an_option_that_no_backend_takes_before_it_reads_data(walk: Walk, settings: Settings) -> None:
     pipeline = settings.pipelines["digits"]
-    engine = pipeline.engine.model_copy(update={"options": {"hint": "latency"}})
+    engine = pipeline.engine.model_copy(update={"backends": ("openvino",), "options": {"openvino.hinnt": "latency"}})
     wrong = pipeline.model_copy(update={"engine": engine})
-    with pytest.raises(PlasterError, match="hint"):
+    with pytest.raises(PlasterError, match="hinnt"):
         plan.describe_plan(settings.model_copy(update={"pipelines": {"digits": wrong}}), None, Request())
     assert walk.calls == {}
 
