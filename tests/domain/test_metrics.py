@@ -6,6 +6,7 @@ import pytest
 
 from plaster_ops.domain import metrics
 from plaster_ops.domain.metrics import CATALOGUE, HEADLINES, Better, Letter, Metric, Scale, find_metric
+from plaster_ops.domain.metrics.declare import declare
 
 AXES = {
     "P": "programmability",
@@ -84,4 +85,4 @@ def test_a_key_that_nobody_declared_is_named() -> None:
 
 def test_a_metric_cannot_be_declared_twice() -> None:
     with pytest.raises(ValueError, match="latency/e2e_p50_ms is declared twice"):
-        metrics._declare(Letter.LATENCY, "latency/e2e_p50_ms", "ms", Better.LOWER, "latency.other.v1", "again")
+        declare(Letter.LATENCY, "latency/e2e_p50_ms", "ms", Better.LOWER, "latency.other.v1", "again")

@@ -1,0 +1,36 @@
+"""L: how long one query takes, host to host."""
+
+from plaster_ops.domain.metric import Letter
+from plaster_ops.domain.metrics.declare import INFO, LOWER, axis
+
+_declare = axis(Letter.LATENCY, "latency")
+
+_LAT = "latency.singlestream.v1"
+E2E_P50_MS = _declare(
+    "e2e_p50_ms",
+    "ms",
+    LOWER,
+    _LAT,
+    "host to host, batch 1, single stream: input readable to output readable; median",
+    headline=True,
+    margin=0.05,
+)
+E2E_P90_MS = _declare("e2e_p90_ms", "ms", LOWER, _LAT, "90th percentile, nearest rank", margin=0.10)
+E2E_P95_MS = _declare("e2e_p95_ms", "ms", LOWER, _LAT, "95th percentile, nearest rank")
+E2E_P99_MS = _declare("e2e_p99_ms", "ms", LOWER, _LAT, "99th percentile; never from fewer than 368 queries")
+E2E_P99_ES_MS = _declare(
+    "e2e_p99_es_ms",
+    "ms",
+    LOWER,
+    "latency.early_stopping.v1",
+    "99 %-confident upper estimate of p99 (MLPerf LoadGen's early stopping); never below 662 queries",
+)
+E2E_MEAN_MS = _declare("e2e_mean_ms", "ms", LOWER, _LAT, "arithmetic mean")
+E2E_MAX_MS = _declare("e2e_max_ms", "ms", LOWER, _LAT, "largest of the samples")
+FIRST_INFERENCE_MS = _declare("first_inference_ms", "ms", LOWER, _LAT, "first answer after loading")
+ENGINE_LOAD_S = _declare("engine_load_s", "s", LOWER, _LAT, "engine files to a loaded engine")
+SAMPLES_COUNT = _declare("samples_count", "count", INFO, _LAT, "timed queries, warm-up not counted")
+WINDOW_S = _declare("window_s", "s", INFO, _LAT, "timed seconds")
+AUTOCORR1_RATIO = _declare(
+    "autocorr1_ratio", "ratio", INFO, _LAT, "lag-1 autocorrelation; above 0.2 the interval is optimistic"
+)

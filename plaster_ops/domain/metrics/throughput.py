@@ -1,0 +1,31 @@
+"""T: samples per second, inside the latency limit and without one."""
+
+from plaster_ops.domain.metric import Letter
+from plaster_ops.domain.metrics.declare import HIGHER, INFO, axis
+
+_declare = axis(Letter.THROUGHPUT, "throughput")
+
+_THR = "throughput.static_batch.v1"
+SLO_SAMPLES_PER_S = _declare(
+    "slo_samples_per_s",
+    "per_s",
+    HIGHER,
+    _THR,
+    "largest sustained samples/s of a static batch whose p99 is certified within slo_ms (99 % confidence)",
+    headline=True,
+    margin=0.05,
+)
+SLO_LIMIT_MS = _declare("slo_limit_ms", "ms", INFO, _THR, "the latency limit")
+SLO_P99_AT_MAX_MS = _declare("slo_p99_at_max_ms", "ms", INFO, _THR, "p99 reached at that rate")
+SLO_BATCH_COUNT = _declare("slo_batch_count", "count", INFO, _THR, "the batch that won")
+OFFLINE_SAMPLES_PER_S = _declare(
+    "offline_samples_per_s", "per_s", HIGHER, "throughput.offline.v1", "unbounded maximum over batches"
+)
+OFFLINE_BATCH_COUNT = _declare(
+    "offline_batch_count", "count", INFO, "throughput.offline.v1", "the batch of the unbounded maximum"
+)
+SLO_COST_RATIO = _declare("slo_cost_ratio", "ratio", HIGHER, _THR, "bounded / unbounded rate")
+GOODPUT_RATIO = _declare("goodput_ratio", "ratio", HIGHER, _THR, "queries inside the limit at that rate")
+BATCH1_SAMPLES_PER_S = _declare(
+    "batch1_samples_per_s", "per_s", HIGHER, "latency.singlestream.v1", "single stream rate"
+)
