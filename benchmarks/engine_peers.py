@@ -10,6 +10,19 @@ from typing import Any
 
 from engine_rivals import Rival, benchmark_app, start_rival
 
+from plaster_ops.engines.cpu import this_cpu
+
+
+def _torch_rivals(name: str, inputs: Path, threads: int) -> list[Rival]:
+    """Eager and compiled, in fp32, and by autocast in bf16 where the CPU has it."""
+    rivals = []
+    for kind in ("eager", "compile", *(("eager-bf16", "compile-bf16") if this_cpu().has_bf16 else ())):
+        turn, close, ready_s = start_rival(kind, name, inputs, threads)
+        label, _, precision = kind.replace("compile", "torch.compile").partition("-")
+        build_s = None if label == "eager" else ready_s
+        rivals.append(Rival(label, precision or "fp32", turn, build_s, close=close))
+    return rivals
+
 
 def make_peers(name: str, work: Path, inputs: Path, threads: int) -> list[Rival]:
     sys.path.insert(0, str(work))
@@ -27,18 +40,7 @@ def make_peers(name: str, work: Path, inputs: Path, threads: int) -> list[Rival]
     shape = tuple(calibration[0].shape[1:])
     example = torch.cat(calibration[:4])
     batch = torch.export.Dim("batch", min=1, max=32)
-    rivals = []
-    for kind in ("eager", "compile"):
-        turn, close, ready_s = start_rival(kind, name, inputs, threads)
-        rivals.append(
-            Rival(
-                kind.replace("compile", "torch.compile"),
-                "fp32",
-                turn,
-                ready_s if kind == "compile" else None,
-                close=close,
-            )
-        )
+    rivals = _torch_rivals(name, inputs, threads)
 
     def timed(what: Callable[[], object]) -> float:
         began_s = time.monotonic()
@@ -65,6 +67,9 @@ def make_peers(name: str, work: Path, inputs: Path, threads: int) -> list[Rival]
         input_name = made[0].inputs[0].get_any_name()
         turn = benchmark_app(folder / f"{precision}.xml", input_name, shape, threads)
         rivals.append(Rival("benchmark_app", precision, turn, seconds))
+    if this_cpu().has_bf16 and this_cpu().has_avx512:
+        turn = benchmark_app(folder / "fp32.xml", input_name, shape, threads, "bf16")
+        rivals.append(Rival("benchmark_app", "bf16", turn, None))
 
     def export() -> None:
         torch.onnx.export(

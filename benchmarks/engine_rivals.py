@@ -63,10 +63,11 @@ def _open(kind: str, path: str, inputs: Path, threads: int) -> tuple[Callable[[A
     import engine_models
 
     model = engine_models.Served(path).eval()
-    called: Any = torch.compile(model, dynamic=False) if kind == "compile" else model
+    called: Any = torch.compile(model, dynamic=False) if kind.startswith("compile") else model
+    bf16 = kind.endswith("-bf16")
 
     def run(tensor: Any) -> object:
-        with torch.inference_mode():
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             return called(tensor)
 
     return run, rows
@@ -128,18 +129,20 @@ def start_rival(
     return turn, child.kill, time.monotonic() - began_s
 
 
-def benchmark_app(model: Path, name: str, shape: tuple[int, ...], threads: int) -> Callable[[int], list[float]]:
+def benchmark_app(
+    model: Path, name: str, shape: tuple[int, ...], threads: int, hint: str = "f32"
+) -> Callable[[int], list[float]]:
     def turn(batch: int) -> list[float]:
         sizes = ",".join(str(size) for size in (batch, *shape))
         command = [str(Path(sys.executable).with_name("benchmark_app")), "-m", str(model), "-shape", f"{name}[{sizes}]"]
         command += ["-d", "CPU", "-hint", "none", "-nstreams", "1", "-nthreads", str(threads)]
-        command += ["-api", "sync", "-t", str(APP_S), "-infer_precision", "f32"]
+        command += ["-api", "sync", "-t", str(APP_S), "-infer_precision", hint]
         hold = partial(_hold_to_cores, threads)
         ended = subprocess.run(command, capture_output=True, text=True, check=True, preexec_fn=hold)
-        found = re.search(r"Median:\s+([\d.]+) ms", ended.stdout)
+        found = re.search(r"Median:\s+([\d.]+) (ms|us)", ended.stdout)
         if found is None:
             raise RuntimeError(f"benchmark_app told no median:\n{ended.stdout[-2000:]}")
-        return [float(found[1])]
+        return [float(found[1]) * (1.0 if found[2] == "ms" else 1e-3)]
 
     return turn
 

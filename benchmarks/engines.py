@@ -3,11 +3,11 @@
 `python benchmarks/engines.py [--models mlp,convnet,encoder] [--threads 1] [--rounds 12] [--again] [--work FOLDER]`
 trains the three models of `engine_models.py` (kept in FOLDER), lets the ladder build, check, race and choose as
 `plaster-ops bench` does, and then times every engine of it and the peers: eager PyTorch, `torch.compile`, OpenVINO's
-`benchmark_app` on the plainly converted (int8: plainly quantised) model, ONNX Runtime on the plainly exported (int8:
-plainly quantised) model. Each has a process of its own, all on the same cores; a round gives each a turn at batch 1 and
-at batch 32. A figure is the median of all calls in all rounds, from CPU tensor or array to CPU tensor or array;
-`benchmark_app` times its inference alone. Prints a table in Markdown with versions, and leaves `engines.json` in
-FOLDER.
+`benchmark_app` on the plainly converted (int8: plainly quantised) model, bf16 by autocast and by `benchmark_app`'s own
+hint where the CPU has it, ONNX Runtime on the plainly exported (int8: plainly quantised) model. Each has a process of
+its own, all on the same cores; a round gives each a turn at batch 1 and at batch 32. A figure is the median of all
+calls in all rounds, from CPU tensor or array to CPU tensor or array; `benchmark_app` times its inference alone. Prints
+a table in Markdown with versions, and leaves `engines.json` in FOLDER.
 """
 
 import argparse

@@ -41,7 +41,8 @@ def take(spec: Mapping[str, Any], _folder: Path, emit: EventSink) -> dict[str, A
     for _ in range(int(spec.get("forks", 0))):
         if os.fork() == 0:
             signal.pause()
-    emit({"event": "holding"})
+    if not spec.get("silent"):
+        emit({"event": "holding"})
     if spec.get("wait"):
         signal.pause()
     if spec.get("look_s"):
@@ -137,6 +138,13 @@ def test_one_that_is_deaf_to_sigterm_is_killed_after_the_grace(tmp_path: Path, h
 def test_one_that_stays_below_is_looked_at_and_left_alone(tmp_path: Path, heard: Heard) -> None:
     assert start(tmp_path, heard, ALLOWED, mine=20 * MB, theirs=20 * MB, look_s=0.4) == {"held": 20 * MB}
     assert [event["event"] for event in heard.events] == ["started", "started_both", "holding", "finished"]
+
+
+def test_a_child_that_says_nothing_is_looked_at_all_the_same(tmp_path: Path, heard: Heard) -> None:
+    limits = Limits(timeout_s=10, idle_s=None, grace_s=1.0, memory_bytes=ALLOWED)
+    spec = {"mine": TOO_MUCH, "silent": True, "wait": True}
+    with pytest.raises(MemoryLimit):
+        run_stage("take", spec, folder=tmp_path, limits=limits, on_event=heard, project=tmp_path, env=DOUBLES)
 
 
 def test_without_a_limit_nobody_looks(tmp_path: Path, heard: Heard) -> None:
