@@ -222,7 +222,7 @@ def _paired_ratio(base: Comparison, paired: PairedRatios | None, noise: float | 
         reason = (
             f"too_noisy: two copies of one engine differ by up to {noise:.1%} here, more than the margin {limit:.1%}"
         )
-        return replace(judged, judgement=Judgement.INCONCLUSIVE, reason=reason)
+        return replace(judged, judgement=Judgement.INCONCLUSIVE, reason=reason, p_value=None)
     return judged
 
 

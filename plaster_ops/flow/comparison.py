@@ -14,6 +14,7 @@ from plaster_ops.flow import record as records
 from plaster_ops.flow.baseline import Baseline, choose_baseline
 from plaster_ops.flow.candidates import Opponent, evaluate, evaluation_spec
 from plaster_ops.flow.context import Context
+from plaster_ops.flow.noise import calibrated
 from plaster_ops.flow.optimise import rebuild
 from plaster_ops.flow.scratch import scratch_context
 from plaster_ops.flow.sidebyside import SideBySide, card_then, measure, paired_evidence, reopen
@@ -68,6 +69,8 @@ def _remeasured(ctx: Context, now: Baseline, then: Baseline) -> dict[str, Any]:
     folders = ctx.once(
         "measure", Phase.MEASURE, lambda: _folders(measure(ctx, engines, samples=prepared["samples"], device=device))
     )
+    margins = ctx.pipeline.margins()
+    noise = calibrated(ctx.journal, ctx.name, Fingerprint.from_json(now.record.fingerprint), profile)
     with ctx.timeline.phase(Phase.MEASURE):
         measured = reopen([Path(folder) for folder in folders["folders"]], profile)
         card_now = card_then(now, measured, evaluation, label="now")
@@ -75,8 +78,8 @@ def _remeasured(ctx: Context, now: Baseline, then: Baseline) -> dict[str, Any]:
         rows = compare_cards(
             card_now,
             card_before,
-            paired_evidence(measured, evaluation, _label(then)),
-            margins=ctx.pipeline.margins(),
+            paired_evidence(measured, evaluation, _label(then), margins, noise),
+            margins=margins,
             history=records.history_values(ctx.journal, ctx.name, before=now.record.index),
         )
     return _payload(ctx.name, now, then, card_now, rows, "remeasured", ctx.timeline.to_json())

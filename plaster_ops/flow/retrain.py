@@ -18,6 +18,7 @@ from plaster_ops.flow.candidates import Opponent
 from plaster_ops.flow.cards import build_card, machine_fingerprint, with_deployment
 from plaster_ops.flow.context import Context
 from plaster_ops.flow.decide import decide_engine
+from plaster_ops.flow.noise import calibrated
 from plaster_ops.flow.optimise import Built, optimise, rebuild
 from plaster_ops.flow.promote import decide, narrowed_exit_code, overtaken, promotion_of
 from plaster_ops.flow.sidebyside import SideBySide, compare_with, measure, reopen
@@ -236,6 +237,7 @@ def _compare(
         margins=ctx.pipeline.margins(),
         history=records.history_values(ctx.journal, ctx.name),
         fingerprint=fingerprint,
+        noise=calibrated(ctx.journal, ctx.name, fingerprint, ctx.pipeline.measure.profile),
     )
 
 

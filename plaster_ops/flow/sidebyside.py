@@ -13,6 +13,7 @@ from plaster_ops.domain.sample import PairedDifference, PairedRatios
 from plaster_ops.flow.baseline import Baseline
 from plaster_ops.flow.candidates import Opponent
 from plaster_ops.flow.context import Context
+from plaster_ops.flow.noise import noise_of, paired_ratios
 from plaster_ops.plaster import accuracy, energy, latency, throughput
 from plaster_ops.plaster.evidence import Evidence as Measured
 from plaster_ops.plaster.evidence import load_evidence
@@ -32,9 +33,18 @@ class SideBySide:
 
 
 def measure(
-    ctx: Context, engines: Sequence[Opponent], *, samples: str, eager: Path | None = None, device: str = "cpu"
+    ctx: Context,
+    engines: Sequence[Opponent],
+    *,
+    samples: str,
+    eager: Path | None = None,
+    device: str = "cpu",
+    place: str = "measure",
 ) -> SideBySide:
-    """Measures all engines in R fresh processes, interleaved A B B A; R and the seconds come from the profile."""
+    """Measures all engines in R fresh processes, interleaved A B B A; R and the seconds come from the profile.
+
+    `place`: the folder of the processes' own folders, inside the run's.
+    """
     profile = find_profile(ctx.pipeline.measure.profile)
     chosen: Mapping[str, int] | None = None
     folders = []
@@ -45,7 +55,7 @@ def measure(
             "chosen_batches": dict(chosen) if chosen else None,
             "eager": str(eager) if eager else None,
         }
-        name = f"measure/p{process}"
+        name = f"{place}/p{process}"
         result = ctx.child(
             "measure", spec, folder=name, timeout_s=profile.timeout_s, threads=ctx.pipeline.engine.threads
         )
@@ -104,14 +114,15 @@ def compare_with(
     margins: Mapping[str, float],
     history: Mapping[str, Sequence[float]],
     fingerprint: Fingerprint,
+    noise: Mapping[str, float],
 ) -> tuple[Comparison, ...]:
-    """All judged metrics of the new card against one baseline."""
+    """All judged metrics of the new card against one baseline. `noise`: this machine's, as it was calibrated."""
     then = card_then(baseline, measured, evaluation)
     differing = fingerprint.differences(Fingerprint.from_json(baseline.record.fingerprint))
     return compare_cards(
         now,
         then,
-        paired_evidence(measured, evaluation, baseline.label),
+        paired_evidence(measured, evaluation, baseline.label, margins, noise),
         margins=margins,
         history=history,
         differing=() if measured is not None else differing,
@@ -119,16 +130,22 @@ def compare_with(
     )
 
 
-def paired_evidence(measured: SideBySide | None, evaluation: Mapping[str, Any], label: str) -> Evidence:
-    """The paired numbers of `now` against one engine."""
+def paired_evidence(
+    measured: SideBySide | None,
+    evaluation: Mapping[str, Any],
+    label: str,
+    margins: Mapping[str, float],
+    noise: Mapping[str, float],
+) -> Evidence:
+    """The paired numbers of `now` against one engine, and how noisy the machine was meanwhile."""
     ratios: dict[str, PairedRatios] = {}
     if measured is not None:
-        for room in (latency, throughput, energy):
-            ratios |= {paired.key: paired for paired in room.paired_ratios(measured.evidence, "now", label)}
+        ratios = paired_ratios(measured.evidence, "now", label)
+        noise = noise_of(measured.evidence, ("now", label), margins, noise)
     differences: dict[str, PairedDifference] = {
         paired.key: paired for paired in accuracy.paired_differences(evaluation, label)
     }
-    return Evidence(ratios=ratios, differences=differences)
+    return Evidence(ratios=ratios, differences=differences, noise=noise)
 
 
 def with_missing(rows: Sequence[Row], reason: str) -> list[Row]:

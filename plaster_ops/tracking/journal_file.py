@@ -95,7 +95,19 @@ _V1 = (
         folder TEXT NOT NULL)""",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_V1,)
+_V2 = (
+    """CREATE TABLE noise (
+        pipeline TEXT NOT NULL,
+        fingerprint TEXT NOT NULL,
+        profile TEXT NOT NULL,
+        key TEXT NOT NULL,
+        half_width REAL NOT NULL,
+        comparisons INTEGER NOT NULL,
+        at TEXT NOT NULL,
+        PRIMARY KEY (pipeline, fingerprint, profile, key)) WITHOUT ROWID""",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_V1, _V2)
 """Statements per schema version, oldest first. Append only: a version that was released never changes."""
 
 

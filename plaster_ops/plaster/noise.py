@@ -1,0 +1,33 @@
+"""How far two copies of one engine seem to differ on a machine: what a verdict may not undercut.
+
+Two copies have the same speed, so whatever a comparison of them shows is the machine's. The half-width is that of the
+verdict rule's own 95 % interval (`compare.interval_of_processes`), around no change instead of around the estimate, so
+that a lasting difference between the first and the second of two turns counts as noise too.
+"""
+
+import math
+from collections.abc import Sequence
+
+from plaster_ops.domain.compare import PRIOR_WEIGHT
+from plaster_ops.domain.sample import PairedRatios
+
+
+def half_width(comparisons: Sequence[PairedRatios], margin: float, *, share: float = 1.0) -> float:
+    """95 % half-width, as a ratio, of one comparison like these, each of two copies of one engine.
+
+    Moderated t over the log ratios of all their processes, with the verdict rule's prior. `margin`: the metric's.
+    `share`: variance of one comparison over that of these, where they rest on fewer pairs than the one it is for.
+    Raises `ValueError` without a comparison.
+    """
+    from scipy.stats import t as student
+
+    if not comparisons:
+        raise ValueError("no comparison to tell the noise from")
+    values = [value for paired in comparisons for value in paired.per_process]
+    errors = [error for paired in comparisons for error in paired.within_se]
+    within = math.sqrt(sum(error**2 for error in errors) / len(errors))
+    prior = max(math.log1p(margin) / 4.0, within)
+    freedom = PRIOR_WEIGHT + len(values)
+    variance = (PRIOR_WEIGHT * prior**2 + sum(value**2 for value in values)) / freedom
+    processes = len(values) / len(comparisons)
+    return math.expm1(float(student.ppf(0.975, freedom)) * math.sqrt(share * variance / processes))
