@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from plaster_ops.plaster.evidence import MeasuredBlock, by_process, pooled_ns, windows
-from plaster_ops.plaster.percentiles import percentile, rank_interval
+from plaster_ops.plaster.percentiles import nearest_rank, rank_interval
 
 Interval = tuple[float, float]
 _RESAMPLES = 1000
@@ -26,7 +26,7 @@ def percentile_interval_ms(blocks: Sequence[MeasuredBlock], quantile: float) -> 
     ranks = rank_interval(len(ordered), quantile)
     if ranks is None:
         return None
-    single = [percentile(list(pooled_ns(part)), quantile) for part in by_process(blocks)]
+    single = [part[nearest_rank(len(part), quantile) - 1] for part in map(pooled_ns, by_process(blocks))]
     bounds = [int(ordered[ranks[0] - 1]), int(ordered[ranks[1] - 1]), *map(int, single)]
     return min(bounds) * 1e-6, max(bounds) * 1e-6
 

@@ -6,6 +6,7 @@ only, so that the measuring process can use it without loading scipy.
 
 import math
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 _TAIL = 0.025
 _DOUBT = 0.01
@@ -51,6 +52,7 @@ def percentile(ordered: Sequence[int], quantile: float) -> int:
     return ordered[nearest_rank(len(ordered), quantile) - 1]
 
 
+@lru_cache(maxsize=4096)
 def rank_interval(count: int, quantile: float) -> tuple[int, int] | None:
     """1-based ranks whose samples bound the quantile with 95 % confidence; None where `count` is too small for both."""
     lowest = _first(lambda rank: binomial_cdf(rank - 1, count, quantile) > _TAIL, 1, count) - 1
@@ -64,6 +66,7 @@ def fewest_for_interval(quantile: float) -> int:
     return math.ceil(math.log(_TAIL) / math.log1p(-tail) - 1e-12)
 
 
+@lru_cache(maxsize=4096)
 def early_stopping_rank(count: int, quantile: float) -> int | None:
     """Largest t >= 1 with P[Binomial(count, 1 - quantile) <= t] <= 0.01; None where there is none.
 

@@ -57,7 +57,8 @@ def time_queries(
     `settle` queries are run before and not timed, so that the turn of another engine leaves no cold first query.
     """
     available = len(queries)
-    sequence = [queries[(first + i) % available] for i in range(count)]
+    start = first % available
+    sequence = (list(queries) * -(-(start + count) // available))[start : start + count]
     for i in range(settle):
         run(*queries[(first - 1 - i) % available])
     latencies_ns: list[int] = []
