@@ -16,12 +16,15 @@ from plaster_ops.plaster.percentiles import (
     early_stopping_estimate,
     fewest_for_interval,
     fewest_to_pass,
+    nearest_rank,
     percentile,
 )
+from plaster_ops.plaster.steadiness import LAST, LEAST_QUERIES, what_moved, window_figures
 
+Trust = tuple[Status, str | None]
 _SINGLE = "single"
-_STEADY = 1.10
-_WINDOWS = 6
+_LEAST_WINDOW_S = 1.0
+_MOST_WINDOWS = 10
 _PERCENTILES = ((m.E2E_P50_MS, 0.50), (m.E2E_P90_MS, 0.90), (m.E2E_P95_MS, 0.95), (m.E2E_P99_MS, 0.99))
 
 
@@ -31,8 +34,9 @@ def read(evidence: Evidence, label: str) -> list[Row]:
     if not blocks:
         reason = f"engine {label!r} was not measured"
         return [Unmeasured(metric=metric, reason=reason) for metric, _ in _PERCENTILES]
-    rows: list[Row] = [_percentile_row(evidence, blocks, metric, quantile) for metric, quantile in _PERCENTILES]
-    return [*rows, _early_stopping_row(evidence, blocks), *_plain_rows(evidence, blocks), *_start_rows(evidence, label)]
+    trust = _trust(evidence, blocks)
+    rows: list[Row] = [_percentile_row(blocks, metric, quantile, trust) for metric, quantile in _PERCENTILES]
+    return [*rows, _early_stopping_row(blocks, trust), *_plain_rows(blocks, trust), *_start_rows(evidence, label)]
 
 
 def paired_ratios(evidence: Evidence, now: str, then: str) -> tuple[PairedRatios, ...]:
@@ -50,38 +54,46 @@ def p50_ms(evidence: Evidence, label: str, kind: str = _SINGLE) -> float | None:
     return int(percentile(list(ordered), 0.5)) * 1e-6 if len(ordered) else None
 
 
-def _percentile_row(evidence: Evidence, blocks: Sequence[MeasuredBlock], metric: Metric, quantile: float) -> Row:
+def _percentile_row(blocks: Sequence[MeasuredBlock], metric: Metric, quantile: float, trust: Trust) -> Row:
     ordered = pooled_ns(blocks)
     fewest = fewest_for_interval(quantile)
     if len(ordered) < fewest:
         return Unmeasured(metric=metric, reason=f"{len(ordered)} queries; this percentile needs {fewest}")
-    status, reason = evidence.trust()
-    if status is Status.MEASURED and not _is_steady(blocks, quantile):
-        status, reason = Status.UNSTABLE, "no three windows in a row within 10 % in most processes"
+    status, reason = trust
     return Reading(
         metric=metric,
-        value=int(percentile(list(ordered), quantile)) * 1e-6,
+        value=int(ordered[nearest_rank(len(ordered), quantile) - 1]) * 1e-6,
         ci95=percentile_interval_ms(blocks, quantile),
         n=len(ordered),
         status=status,
-        reason=reason or _noted(evidence),
+        reason=reason,
     )
 
 
-def _early_stopping_row(evidence: Evidence, blocks: Sequence[MeasuredBlock]) -> Row:
+def _trust(evidence: Evidence, blocks: Sequence[MeasuredBlock]) -> Trust:
+    """Of all percentiles: suspect, else unstable where most processes had not settled at their end, else measured."""
+    status, reason = evidence.trust()
+    if status is not Status.MEASURED:
+        return status, reason
+    moved = [_what_moved(part) for part in by_process(blocks)]
+    why = [text for text in moved if text]
+    if 2 * len(why) >= len(moved):
+        return Status.UNSTABLE, f"not settled in {len(why)} of {len(moved)} processes: {why[-1]} over the last windows"
+    return status, _noted(evidence)
+
+
+def _early_stopping_row(blocks: Sequence[MeasuredBlock], trust: Trust) -> Row:
     ordered = pooled_ns(blocks)
     estimate = early_stopping_estimate(list(ordered), 0.99)
     if estimate is None:
         reason = f"{len(ordered)} queries; the early-stopping estimate needs {fewest_to_pass(1)}"
         return Unmeasured(metric=m.E2E_P99_ES_MS, reason=reason)
-    status, reason_text = evidence.trust()
-    return Reading(
-        metric=m.E2E_P99_ES_MS, value=int(estimate) * 1e-6, n=len(ordered), status=status, reason=reason_text
-    )
+    status, reason = trust
+    return Reading(metric=m.E2E_P99_ES_MS, value=int(estimate) * 1e-6, n=len(ordered), status=status, reason=reason)
 
 
-def _plain_rows(evidence: Evidence, blocks: Sequence[MeasuredBlock]) -> list[Row]:
-    status, reason = evidence.trust()
+def _plain_rows(blocks: Sequence[MeasuredBlock], trust: Trust) -> list[Row]:
+    status, reason = trust
     ordered = pooled_ns(blocks)
     mean_ms, interval = total_ratio(blocks, lambda b: float(b.latencies_ns.sum()) * 1e-6, lambda b: float(b.queries))
     count = len(ordered)
@@ -109,18 +121,16 @@ def _start_rows(evidence: Evidence, label: str) -> list[Row]:
     return rows
 
 
-def _is_steady(blocks: Sequence[MeasuredBlock], quantile: float) -> bool:
-    """True where most processes had three windows in a row within 10 % (or fewer than three to tell by)."""
-    steady = [
-        _has_steady_run([float(percentile(list(pooled_ns(window)), quantile)) for window in windows(part, _WINDOWS)])
-        for part in by_process(blocks)
-    ]
-    return sum(steady) * 2 > len(steady)
+def _what_moved(part: Sequence[MeasuredBlock]) -> str | None:
+    """One process: windows of at least a second and 50 queries, 3 to 10 of them; None where the last three agree.
 
-
-def _has_steady_run(values: Sequence[float]) -> bool:
-    runs = [values[i : i + 3] for i in range(len(values) - 2)]
-    return not runs or any(max(three) <= _STEADY * min(three) for three in runs)
+    Too few blocks for three windows say nothing, and are not called unstable.
+    """
+    long_enough = min(sum(b.window_s for b in part) / _LEAST_WINDOW_S, sum(b.queries for b in part) / LEAST_QUERIES)
+    found = windows(part, min(_MOST_WINDOWS, max(LAST, int(long_enough))))
+    if len(found) < LAST:
+        return None
+    return what_moved([window_figures(pooled_ns(w).tolist(), sum(b.window_s for b in w)) for w in found])
 
 
 def _block_ms(block: MeasuredBlock, quantile: float) -> float:

@@ -3,18 +3,17 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from plaster_ops.plaster.percentiles import percentile
+from plaster_ops.plaster.steadiness import WindowFigures, what_moved, window_figures
 from plaster_ops.plaster.timing import ClockNs, Query, RunQuery, time_queries
 
 _LEAST_QUERIES = 10
 _WINDOWS = 5
-_STEADY = 1.10
 _MOST_WINDOWS = 200
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Warmth:
-    """`p50_ns` is the median of the last window; `is_steady` where the last three medians lay within 10 %."""
+    """`p50_ns` is the median of the last window; `is_steady` where the last three windows agreed (`steadiness`)."""
 
     p50_ns: int
     queries: int
@@ -36,22 +35,19 @@ def warm_up(
     An engine too slow for 10 queries stops at 3 x `limit_s`.
     """
     slice_ns = max(1, round(least_s * 1e9 / _WINDOWS))
-    medians: list[int] = []
+    windows: list[WindowFigures] = []
     done, spent_s = 0, 0.0
-    while len(medians) < _MOST_WINDOWS:
+    while len(windows) < _MOST_WINDOWS:
         timed = time_queries(
             run, queries, first=done, count=4096, limit_ns=slice_ns, clock_ns=clock_ns, cpu_s=cpu_s, settle=0
         )
-        medians.append(max(1, percentile(sorted(timed.latencies_ns), 0.5)))
+        windows.append(window_figures(sorted(timed.latencies_ns), timed.window_ns * 1e-9))
         done += len(timed.latencies_ns)
         spent_s += timed.window_ns * 1e-9
-        if done >= _LEAST_QUERIES and spent_s >= least_s and _is_steady(medians):
+        if done >= _LEAST_QUERIES and spent_s >= least_s and what_moved(windows) is None:
             break
         if spent_s >= limit_s and (done >= _LEAST_QUERIES or spent_s >= 3 * limit_s):
             break
-    return Warmth(p50_ns=medians[-1], queries=done, seconds=spent_s, is_steady=_is_steady(medians))
-
-
-def _is_steady(medians: Sequence[int]) -> bool:
-    last = medians[-3:]
-    return len(last) == 3 and max(last) <= _STEADY * min(last)
+    return Warmth(
+        p50_ns=round(windows[-1].figures[1]), queries=done, seconds=spent_s, is_steady=what_moved(windows) is None
+    )
