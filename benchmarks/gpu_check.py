@@ -57,27 +57,34 @@ def model_and_inputs() -> tuple[Any, Any]:
 
 
 def timing() -> str:
-    """Where the time of one host-to-host call goes, by CUDA events: medians of 200 calls at the usual batch."""
+    """Where the time of one host-to-host call goes, as a card tells it: 400 calls of the eager engine, batch 1."""
     torch = need_cuda()
+    from plaster_ops.engines.device import DeviceRun, SplitsCalls
+
     model, inputs = model_and_inputs()
-    model, host = model.to(DEVICE), inputs(BATCHES[1]).pin_memory()
-    columns: list[list[float]] = [[], [], []]
-    with torch.no_grad():
-        for call in range(220):
-            marks = [torch.cuda.Event(enable_timing=True) for _ in range(4)]
-            marks[0].record()
-            given = host.to(DEVICE, non_blocking=True)
-            marks[1].record()
-            answer = model(given)
-            marks[2].record()
-            answer.to("cpu")
-            marks[3].record()
-            torch.cuda.synchronize()
-            if call >= 20:
-                for column, begin, end in zip(columns, marks[:-1], marks[1:], strict=True):
-                    column.append(begin.elapsed_time(end) * 1e3)
-    copied, computed, back = (statistics.median(column) for column in columns)
-    return f"batch {BATCHES[1]}: to the GPU {copied:.1f} us, kernels {computed:.1f} us, to the host {back:.1f} us"
+    model = model.to(DEVICE)
+
+    class Split(SplitsCalls):
+        def __init__(self) -> None:
+            self._run = DeviceRun(lambda given: [model(*given)], DEVICE, torch.cuda)
+
+        def run(self, *given: Any) -> tuple[Any, ...]:
+            with torch.no_grad():
+                return tuple(self._run(given))
+
+    engine = Split()
+    queries = [(inputs(1).pin_memory(),) for _ in range(420)]
+    for query in queries[:20]:
+        engine.run(*query)
+    parts = engine.time_parts(queries[20:])
+    if parts is None or any(len(column) != 400 for column in parts.values()):
+        raise RuntimeError(f"400 calls were made, told are {parts and {k: len(v) for k, v in parts.items()}}")
+    whole_us = median_us(engine, queries[0][0])
+    summed_us = sum(statistics.median(parts[name]) for name in ("h2d", "compute", "d2h")) * 1e3
+    if summed_us > 1.1 * whole_us:
+        raise RuntimeError(f"the parts take {summed_us:.1f} us, the whole call {whole_us:.1f} us")
+    told = ", ".join(f"{name} {statistics.median(column) * 1e3:.1f} us" for name, column in parts.items())
+    return f"{told}; the whole call {whole_us:.1f} us"
 
 
 def energy() -> str:

@@ -6,7 +6,9 @@ Written and never run: no GPU was at hand (docs/benchmarks.md).
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 Run = Callable[[Sequence[Any]], Sequence[Any]]
@@ -38,13 +40,71 @@ def host_to_host(run: Run, device: str) -> Run:
         return run
     import torch
 
-    stream = torch.cuda.Stream(device)
+    return DeviceRun(run, device, torch.cuda)
 
-    def copied(inputs: Sequence[Any]) -> Sequence[Any]:
-        with torch.cuda.stream(stream):
-            given = [tensor.to(device, non_blocking=True) for tensor in inputs]
-            answers = [tensor.to("cpu", non_blocking=True) for tensor in run(given)]
-        stream.synchronize()
+
+class DeviceRun:
+    """One engine's calls on a GPU. While `marks` is a list, each call also leaves its CUDA events there."""
+
+    def __init__(self, run: Run, device: str, cuda: Any) -> None:
+        self._run, self._device, self._cuda = run, device, cuda
+        self._stream: Any = cuda.Stream(device)
+        self.marks: list[tuple[Sequence[Any], int]] | None = None
+
+    def __call__(self, inputs: Sequence[Any]) -> Sequence[Any]:
+        """Host tensors to host tensors; nothing is in flight afterwards."""
+        if self.marks is not None:
+            return self._marked(inputs, self.marks)
+        with self._cuda.stream(self._stream):
+            given = [tensor.to(self._device, non_blocking=True) for tensor in inputs]
+            answers = [tensor.to("cpu", non_blocking=True) for tensor in self._run(given)]
+        self._stream.synchronize()
         return answers
 
-    return copied
+    def _marked(self, inputs: Sequence[Any], marks: list[tuple[Sequence[Any], int]]) -> Sequence[Any]:
+        events = [self._cuda.Event(enable_timing=True) for _ in range(4)]
+        begin_ns = time.perf_counter_ns()
+        with self._cuda.stream(self._stream):
+            events[0].record(self._stream)
+            given = [tensor.to(self._device, non_blocking=True) for tensor in inputs]
+            events[1].record(self._stream)
+            answers = self._run(given)
+            events[2].record(self._stream)
+            answers = [tensor.to("cpu", non_blocking=True) for tensor in answers]
+            events[3].record(self._stream)
+        enqueued_ns = time.perf_counter_ns() - begin_ns
+        self._stream.synchronize()
+        marks.append((events, enqueued_ns))
+        return answers
+
+
+class SplitsCalls:
+    """What an engine that may run on a GPU inherits: `time_parts` tells where the time of its calls goes."""
+
+    _run: Any
+
+    def run(self, *inputs: Any) -> tuple[Any, ...]:
+        """The engine's own."""
+        raise NotImplementedError
+
+    def time_parts(self, queries: Sequence[tuple[Any, ...]]) -> dict[str, list[float]] | None:
+        """Runs the queries one by one; per query, in ms: `h2d`, `compute`, `d2h` by CUDA events, `enqueue` by the host.
+
+        Events are read after the last query. `enqueue` is from the first event to the return of the last asynchronous
+        call. None on the CPU, where there are no copies.
+        """
+        if not isinstance(self._run, DeviceRun):
+            return None
+        marks: list[tuple[Sequence[Any], int]] = []
+        self._run.marks = marks
+        try:
+            for query in queries:
+                self.run(*query)
+        finally:
+            self._run.marks = None
+        parts: dict[str, list[float]] = {"h2d": [], "compute": [], "d2h": [], "enqueue": []}
+        for events, enqueued_ns in marks:
+            for name, (begin, end) in zip(parts, pairwise(events), strict=False):
+                parts[name].append(float(begin.elapsed_time(end)))
+            parts["enqueue"].append(enqueued_ns * 1e-6)
+        return parts

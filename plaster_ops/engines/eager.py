@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from plaster_ops.engines.cpu import this_cpu
+from plaster_ops.engines.device import SplitsCalls, host_to_host, moved_to
 from plaster_ops.engines.options import read_options
 from plaster_ops.errors import BuildFailed, RefitUnsupported
 from plaster_ops.ports import Availability, Calibration, Capabilities, Coverage, Engine, EngineSpec
@@ -88,13 +89,12 @@ class EagerBackend:
         return EagerEngine(load_program(folder / PROGRAM), spec)
 
 
-class EagerEngine:
+class EagerEngine(SplitsCalls):
     """A graph that is run by torch. Outputs are new tensors, never overwritten by a later call."""
 
     def __init__(self, program: ExportedProgram, spec: EngineSpec) -> None:
         import torch
 
-        from plaster_ops.engines.device import host_to_host, moved_to
         from plaster_ops.engines.inputs import InputGuard
 
         torch.set_num_threads(spec.threads)

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from plaster_ops.engines.artifact import link_or_copy
 from plaster_ops.engines.cpu import this_cpu
+from plaster_ops.engines.device import SplitsCalls, host_to_host
 from plaster_ops.engines.inductor_build import compile_package, files_below, lowered
 from plaster_ops.engines.options import Schema, read_options
 from plaster_ops.errors import BuildFailed, RefitUnsupported
@@ -108,13 +109,12 @@ class InductorBackend:
             return InductorEngine(folder, spec)
 
 
-class InductorEngine:
+class InductorEngine(SplitsCalls):
     """A loaded library. Outputs are new tensors, never overwritten by a later call."""
 
     def __init__(self, folder: Path, spec: EngineSpec) -> None:
         import torch
 
-        from plaster_ops.engines.device import host_to_host
         from plaster_ops.engines.inputs import InputGuard
 
         torch.set_num_threads(spec.threads)

@@ -25,6 +25,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from plaster_ops.engines.device import SplitsCalls, host_to_host
 from plaster_ops.engines.gpus import visible_gpus
 from plaster_ops.engines.options import Schema, read_options
 from plaster_ops.errors import BuildFailed, RefitUnsupported
@@ -172,13 +173,12 @@ class TensorRtBackend:
             return TensorRtEngine(tt, program, spec, json.loads(texts[_FACTS]), graphs=bool(options["cuda_graphs"]))
 
 
-class TensorRtEngine:
+class TensorRtEngine(SplitsCalls):
     """A loaded file: engines, and torch's operators between them. Outputs are copied to new host tensors."""
 
     def __init__(self, tt: Any, program: Any, spec: EngineSpec, facts: Mapping[str, Any], *, graphs: bool) -> None:
         import torch
 
-        from plaster_ops.engines.device import host_to_host
         from plaster_ops.engines.inputs import InputGuard
         from plaster_ops.engines.lowering import flat_callable
 

@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from plaster_ops.engines.device import SplitsCalls, host_to_host
 from plaster_ops.engines.options import Schema, read_options
 from plaster_ops.errors import BuildFailed, RefitUnsupported
 from plaster_ops.ports import Availability, Calibration, Capabilities, Coverage, Engine, EngineSpec
@@ -85,13 +86,12 @@ class TensorRtRtxBackend:
         return RtxEngine((folder / PLAN).read_bytes(), spec)
 
 
-class RtxEngine:
+class RtxEngine(SplitsCalls):
     """A plan in an execution context of its own. Outputs are copied to new host tensors."""
 
     def __init__(self, plan: bytes, spec: EngineSpec) -> None:
         import torch
 
-        from plaster_ops.engines.device import host_to_host
         from plaster_ops.engines.inputs import InputGuard
 
         trt, logger = _import_trt()

@@ -8,7 +8,7 @@ from typing import Any
 from plaster_ops.domain.card import Card, Reading, Row, Unmeasured
 from plaster_ops.domain.compare import Comparison, Evidence, compare_cards
 from plaster_ops.domain.fingerprint import Fingerprint
-from plaster_ops.domain.metrics import HEADLINES
+from plaster_ops.domain.metrics import HEADLINES, Letter
 from plaster_ops.domain.sample import PairedDifference, PairedRatios
 from plaster_ops.flow.baseline import Baseline
 from plaster_ops.flow.candidates import Opponent
@@ -149,10 +149,12 @@ def paired_evidence(
 
 
 def with_missing(rows: Sequence[Row], reason: str) -> list[Row]:
-    """The rows, with every unmeasured timed headline given as reason `reason`; for `--no-measure`."""
-    present = {row.metric.key for row in rows}
+    """The rows; every headline that is missing, and all of latency where none of it was timed, for that reason."""
+    timed = any(row.metric.letter is Letter.LATENCY for row in rows)
+    given = [*rows] if timed else [*rows, *latency.unmeasured(reason)]
+    present = {row.metric.key for row in given}
     gaps: list[Row] = [Unmeasured(metric=metric, reason=reason) for metric in HEADLINES if metric.key not in present]
-    return [*rows, *gaps]
+    return [*given, *gaps]
 
 
 def value_of(rows: Sequence[Row], key: str) -> float | None:

@@ -10,12 +10,14 @@ from plaster_ops.plaster.profiles import Profile
 from plaster_ops.plaster.search import Found
 from plaster_ops.plaster.sustained import Sustained
 from plaster_ops.plaster.timing import RunQuery, Turn, interleave, no_garbage_collection
-from plaster_ops.plaster.turns import EAGER, SINGLE, Bench, Block, block_count, bounded_count
+from plaster_ops.plaster.turns import EAGER, SINGLE, Bench, Block, Parts, block_count, bounded_count
 from plaster_ops.plaster.warmup import Warmth, warm_up
 
 _EAGER_BLOCKS = 4
 _LEAST_ROUNDS = 2
 _PATIENCE = 10
+_SPLIT_QUERIES = 400
+_SPLIT_LIMIT_S = 1.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,6 +45,8 @@ class Collected:
     warmths: Mapping[str, Warmth]
     found: Found | None
     chosen_batches: Mapping[str, int]
+    parts: Mapping[str, Parts]
+    """Where the time of a call goes, for engines on a GPU; per query in ms."""
 
 
 def collect(bench: Bench, setup: Setup) -> Collected:
@@ -57,6 +61,7 @@ def collect(bench: Bench, setup: Setup) -> Collected:
     with no_garbage_collection():
         warmths = {label: _warm(bench, setup, bench.runs[label]) for label in setup.order}
         take_single_stream(bench, setup, warmths)
+        parts = _split_calls(bench, setup, warmths)
         if EAGER in bench.runs and EAGER not in setup.labels:
             warmths[EAGER] = _warm(bench, setup, bench.runs[EAGER])
             _take_eager(bench, setup, warmths[EAGER])
@@ -65,7 +70,7 @@ def collect(bench: Bench, setup: Setup) -> Collected:
         wanted = found.chosen if found else given or {}
         chosen = sustained.measure({label: int(wanted.get(label, 1)) for label in setup.order}, found)
     bench.progress.finish(setup.order[-1])
-    return Collected(blocks=tuple(bench.blocks), warmths=warmths, found=found, chosen_batches=chosen)
+    return Collected(blocks=tuple(bench.blocks), warmths=warmths, found=found, chosen_batches=chosen, parts=parts)
 
 
 def take_single_stream(bench: Bench, setup: Setup, warmths: Mapping[str, Warmth]) -> None:
@@ -80,6 +85,19 @@ def take_single_stream(bench: Bench, setup: Setup, warmths: Mapping[str, Warmth]
             query_s = max(mean_s, warmths[turn.label].p50_ns * 1e-9)
             bench.take(SINGLE, turn, batch=1, count=count, limit_s=_PATIENCE * count * query_s)
         number += 1
+
+
+def _split_calls(bench: Bench, setup: Setup, warmths: Mapping[str, Warmth]) -> dict[str, Parts]:
+    """A pass of its own: events inside a call cost time that a timed block must not hold. At most a second each."""
+    found = {}
+    for label in setup.order:
+        if label in bench.splits:
+            count = max(1, min(_SPLIT_QUERIES, round(_SPLIT_LIMIT_S * 1e9 / warmths[label].p50_ns)))
+            queries = bench.inputs.queries(1)
+            parts = bench.splits[label]((queries * -(-count // len(queries)))[:count])
+            if parts is not None:
+                found[label] = parts
+    return found
 
 
 def _take_eager(bench: Bench, setup: Setup, warmth: Warmth) -> None:

@@ -95,6 +95,15 @@ class Evidence:
         )
         return taken[len(taken) // 2] if taken else None
 
+    def parts_ms(self, label: str, part: str) -> list[float]:
+        """`h2d`, `compute`, `d2h` or `enqueue` of every call that was split, sorted; none on a CPU."""
+        return sorted(float(ms) for r in self.results for ms in r.get("parts", {}).get(label, {}).get(part, ()))
+
+    @property
+    def device(self) -> str:
+        """Where the engines ran: "cpu" or "cuda:0"."""
+        return str(self.results[0].get("device", "cpu"))
+
     def notes(self) -> list[str]:
         """What each process noted about foreign load and steal."""
         return [note for result in self.results for note in result["machine"]["notes"]]

@@ -1,6 +1,7 @@
 """L, latency: host to host, batch 1, one query at a time. Reads the single-stream blocks of all processes."""
 
 import math
+import statistics
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,6 +10,7 @@ from plaster_ops.domain import metrics as m
 from plaster_ops.domain.card import Reading, Row, Status, Unmeasured
 from plaster_ops.domain.metrics import Metric
 from plaster_ops.domain.sample import PairedRatios
+from plaster_ops.plaster import device_parts
 from plaster_ops.plaster.evidence import Evidence, MeasuredBlock, by_process, pooled_ns, windows
 from plaster_ops.plaster.intervals import percentile_interval_ms, total_ratio
 from plaster_ops.plaster.pairing import pair_blocks
@@ -23,20 +25,30 @@ from plaster_ops.plaster.steadiness import LAST, LEAST_QUERIES, what_moved, wind
 
 Trust = tuple[Status, str | None]
 _SINGLE = "single"
+_LETTER = m.Letter.LATENCY
 _LEAST_WINDOW_S = 1.0
 _MOST_WINDOWS = 10
 _PERCENTILES = ((m.E2E_P50_MS, 0.50), (m.E2E_P90_MS, 0.90), (m.E2E_P95_MS, 0.95), (m.E2E_P99_MS, 0.99))
+_FULL = "full"
+_FULL_PERCENTILE = 0.999
+_OPTIMISTIC = 0.2
 
 
 def read(evidence: Evidence, label: str) -> list[Row]:
     """All latency rows of one engine; percentiles that its number of queries cannot carry are not measured."""
     blocks = evidence.blocks(_SINGLE, label)
     if not blocks:
-        reason = f"engine {label!r} was not measured"
-        return [Unmeasured(metric=metric, reason=reason) for metric, _ in _PERCENTILES]
+        return unmeasured(f"engine {label!r} was not measured")
     trust = _trust(evidence, blocks)
     rows: list[Row] = [_percentile_row(blocks, metric, quantile, trust) for metric, quantile in _PERCENTILES]
+    rows.append(_full_row(evidence, blocks, trust))
+    rows += device_parts.read(evidence, label)
     return [*rows, _early_stopping_row(blocks, trust), *_plain_rows(blocks, trust), *_start_rows(evidence, label)]
+
+
+def unmeasured(reason: str) -> list[Row]:
+    """Every latency row, without a value."""
+    return [Unmeasured(metric=metric, reason=reason) for metric in m.CATALOGUE.values() if metric.letter is _LETTER]
 
 
 def paired_ratios(evidence: Evidence, now: str, then: str) -> tuple[PairedRatios, ...]:
@@ -70,6 +82,12 @@ def _percentile_row(blocks: Sequence[MeasuredBlock], metric: Metric, quantile: f
     )
 
 
+def _full_row(evidence: Evidence, blocks: Sequence[MeasuredBlock], trust: Trust) -> Row:
+    if evidence.profile != _FULL:
+        return Unmeasured(metric=m.E2E_P999_MS, reason=f"only in profile {_FULL}; this is {evidence.profile}")
+    return _percentile_row(blocks, m.E2E_P999_MS, _FULL_PERCENTILE, trust)
+
+
 def _trust(evidence: Evidence, blocks: Sequence[MeasuredBlock]) -> Trust:
     """Of all percentiles: suspect, else unstable where most processes had not settled at their end, else measured."""
     status, reason = evidence.trust()
@@ -88,8 +106,8 @@ def _early_stopping_row(blocks: Sequence[MeasuredBlock], trust: Trust) -> Row:
     if estimate is None:
         reason = f"{len(ordered)} queries; the early-stopping estimate needs {fewest_to_pass(1)}"
         return Unmeasured(metric=m.E2E_P99_ES_MS, reason=reason)
-    status, reason = trust
-    return Reading(metric=m.E2E_P99_ES_MS, value=int(estimate) * 1e-6, n=len(ordered), status=status, reason=reason)
+    status, why = trust
+    return Reading(metric=m.E2E_P99_ES_MS, value=int(estimate) * 1e-6, n=len(ordered), status=status, reason=why)
 
 
 def _plain_rows(blocks: Sequence[MeasuredBlock], trust: Trust) -> list[Row]:
@@ -107,7 +125,15 @@ def _plain_rows(blocks: Sequence[MeasuredBlock], trust: Trust) -> list[Row]:
     if correlation is None:
         rows.append(Unmeasured(metric=m.AUTOCORR1_RATIO, reason="too few queries in a block"))
     else:
-        rows.append(Reading(metric=m.AUTOCORR1_RATIO, value=correlation, n=count))
+        told = "neighbouring queries are alike: intervals of the percentiles are optimistic"
+        rows.append(
+            Reading(
+                metric=m.AUTOCORR1_RATIO,
+                value=correlation,
+                n=count,
+                reason=told if correlation > _OPTIMISTIC else None,
+            )
+        )
     return rows
 
 
@@ -115,9 +141,11 @@ def _start_rows(evidence: Evidence, label: str) -> list[Row]:
     loaded = evidence.engine_rows(label)
     rows: list[Row] = []
     for metric, field in ((m.FIRST_INFERENCE_MS, "first_inference_ms"), (m.ENGINE_LOAD_S, "load_s")):
-        values = sorted(float(row[field]) for row in loaded)
+        values = [float(row[field]) for row in loaded]
         if values:
-            rows.append(Reading(metric=metric, value=_median(values), ci95=None, n=len(values)))
+            rows.append(Reading(metric=metric, value=statistics.median(values), ci95=None, n=len(values)))
+        else:
+            rows.append(Unmeasured(metric=metric, reason=f"no process tells how engine {label!r} was loaded"))
     return rows
 
 
@@ -152,8 +180,3 @@ def _autocorrelation(blocks: Sequence[MeasuredBlock]) -> float | None:
 def _noted(evidence: Evidence) -> str | None:
     notes = evidence.notes()
     return notes[0] if notes else None
-
-
-def _median(ordered: Sequence[float]) -> float:
-    middle = len(ordered) // 2
-    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2

@@ -71,9 +71,17 @@ class Progress:
         self.emit({"event": "measure", "done": round(done_s, 1), "total": round(self.total_s, 1), "label": label})
 
 
+Parts = dict[str, list[float]]
+SplitCalls = Callable[[Sequence[Query]], Parts | None]
+"""Runs queries and tells per query, in ms, `h2d`, `compute`, `d2h` and `enqueue`; None where there are no copies."""
+
+
 @dataclass(slots=True)
 class Bench:
-    """The engines (label -> callable), their inputs and clocks; `blocks` fills up as turns are taken."""
+    """The engines (label -> callable), their inputs and clocks; `blocks` fills up as turns are taken.
+
+    `splits` holds the engines that can tell where the time of a call goes.
+    """
 
     runs: Mapping[str, RunQuery]
     inputs: Inputs
@@ -82,6 +90,7 @@ class Bench:
     clock_ns: ClockNs = time.perf_counter_ns
     cpu_s: Callable[[], float] = process_cpu_s
     blocks: list[Block] = field(default_factory=list)
+    splits: Mapping[str, SplitCalls] = field(default_factory=dict)
 
     def take(self, kind: str, turn: Turn, *, batch: int, count: int, limit_s: float) -> None:
         """Times one block and keeps it; throughput blocks are metered. Equal indices start at the same sample."""

@@ -137,6 +137,56 @@ def test_an_engine_nobody_measured_has_a_reason_for_every_letter() -> None:
     assert latency.p50_ms(other, "now") == 1.0
 
 
+def test_every_latency_key_is_on_every_card() -> None:
+    keys = {metric.key for metric in m.CATALOGUE.values() if metric.letter is m.Letter.LATENCY}
+    handful = evidence([block("now", 0, [MS] * 5)], engines={})
+    for rows in (
+        latency.read(evidence([block("now", 0, [MS] * 5000)]), "now"),
+        latency.read(handful, "now"),
+        latency.read(handful, "then"),
+        latency.unmeasured("not timed"),
+    ):
+        assert sorted(row.metric.key for row in rows) == sorted(keys)
+        assert all(isinstance(row, Reading) or row.reason for row in rows)
+
+
+def test_the_999th_of_a_thousand_is_for_the_full_profile() -> None:
+    blocks = [block("now", 0, range(1000, 5_001_000, 1000))]
+    assert "only in profile full" in str(row_of(latency.read(evidence(blocks), "now"), m.E2E_P999_MS).reason)
+    full = latency.read(evidence(blocks, profile="full"), "now")
+    assert value_of(full, m.E2E_P999_MS) == pytest.approx(4.995)
+    short = latency.read(evidence([block("now", 0, [MS] * 3687)], profile="full"), "now")
+    assert row_of(short, m.E2E_P999_MS).reason == "3687 queries; this percentile needs 3688"
+
+
+def parts(compute: list[float]) -> dict[str, dict[str, list[float]]]:
+    return {"now": {"h2d": [0.2, 0.1, 0.3] * 200, "compute": compute, "d2h": [0.05] * 600, "enqueue": [0.4] * 600}}
+
+
+def test_a_call_on_a_gpu_is_told_in_its_parts() -> None:
+    blocks = [block("now", 0, [MS] * 600)]
+    steady = evidence(blocks, device="cuda:0", parts=parts([float(k) / 1e6 + 1.0 for k in range(600)]))
+    rows = latency.read(steady, "now")
+    assert value_of(rows, m.H2D_P50_MS) == 0.2
+    assert value_of(rows, m.D2H_P50_MS) == 0.05
+    assert value_of(rows, m.ENQUEUE_P50_MS) == 0.4
+    assert value_of(rows, m.GPU_COMPUTE_P50_MS) == pytest.approx(1.000299)
+    assert value_of(rows, m.GPU_COMPUTE_P99_MS) == pytest.approx(1.000593)
+    assert row_of(rows, m.GPU_COMPUTE_CV_RATIO).reason is None
+    wild = latency.read(evidence(blocks, device="cuda:0", parts=parts([1.0, 2.0] * 300)), "now")
+    assert value_of(wild, m.GPU_COMPUTE_CV_RATIO) == pytest.approx(1 / 3, rel=0.01)
+    assert "above 0.025" in str(row_of(wild, m.GPU_COMPUTE_CV_RATIO).reason)
+    few = latency.read(evidence(blocks, device="cuda:0", parts=parts([1.0] * 100)), "now")
+    assert "needs 368" in str(row_of(few, m.GPU_COMPUTE_P99_MS).reason)
+
+
+def test_without_parts_it_says_whether_there_are_none_or_none_were_told() -> None:
+    blocks = [block("now", 0, [MS] * 600)]
+    assert "no copies" in str(row_of(latency.read(evidence(blocks, device="cpu"), "now"), m.H2D_P50_MS).reason)
+    elsewhere = row_of(latency.read(evidence(blocks, device="cuda:0"), "now"), m.H2D_P50_MS)
+    assert elsewhere.reason == "this backend does not split its calls"
+
+
 # ---- pairs -----------------------------------------------------------------------------------------------------------
 def test_paired_ratios_find_a_20_percent_change_under_a_drift_of_30_percent() -> None:
     p50, p90 = latency.paired_ratios(evidence(noisy("now", 1.2) + noisy("then", 1.0)), "now", "then")

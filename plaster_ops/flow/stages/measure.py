@@ -45,6 +45,7 @@ def run(spec: Mapping[str, Any], folder: Path, emit: EventSink) -> dict[str, Any
             inputs=samples,
             progress=Progress(emit=emit),
             meter=meter_for(counter),
+            splits={label: engine.time_parts for label, engine in engines.items() if hasattr(engine, "time_parts")},
         )
         collected = collect(bench, _setup(spec))
         quiet = disturbance(machine_before, cpu_times(), process_cpu_s() - own_before_s, gpu_trouble(device))
@@ -59,6 +60,7 @@ def run(spec: Mapping[str, Any], folder: Path, emit: EventSink) -> dict[str, Any
         "input_shapes": list(samples.shapes),
         "samples_count": samples.count,
         "engines": {label: row | _warmth(collected, label) for label, row in loading.items()},
+        "parts": dict(collected.parts),
         "search": _search_rows(collected.found),
         "chosen_batches": dict(collected.chosen_batches),
         "energy": {"source": counter.source, "scope": counter.scope, "reason": counter.reason},
