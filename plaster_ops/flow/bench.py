@@ -267,7 +267,7 @@ def _payload(
         verdict="benched",
         exit_code=0,
         reasons=tuple(reasons),
-        fingerprint=machine_fingerprint(built).to_json(),
+        fingerprint=machine_fingerprint(ctx, built, prepared, measured).to_json(),
         card=tuple(Card.of(with_missing(rows, NOT_TIMED)).to_json()),
         phases=ctx.timeline.to_json(),
         engine=records.engine_section(built),

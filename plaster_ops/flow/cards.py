@@ -8,6 +8,7 @@ from plaster_ops.domain.fingerprint import Fingerprint
 from plaster_ops.domain.metrics import DATA_TO_DEPLOY_S, E2E_P50_MS
 from plaster_ops.domain.timeline import Phase
 from plaster_ops.engines.artifact import read_manifest
+from plaster_ops.engines.registry import find_backend
 from plaster_ops.flow import record as records
 from plaster_ops.flow.context import Context
 from plaster_ops.flow.optimise import Built
@@ -17,6 +18,8 @@ from plaster_ops.plaster import accuracy, latency, learning, machine, programmab
 from plaster_ops.plaster.evidence import Evidence
 from plaster_ops.plaster.programmability import UserCode
 
+_TENSORRT, _LEVEL = "tensorrt", "optimization_level"
+_DIGESTS = ("train_digest", "eval_digest", "golden_digest")
 NOT_TIMED = "not timed: --no-measure"
 
 
@@ -116,9 +119,12 @@ def with_deployment(ctx: Context, card: Card, prepared: Mapping[str, Any]) -> Ca
     return Card.of([*others, Reading(metric=DATA_TO_DEPLOY_S, value=took_s)])
 
 
-def machine_fingerprint(built: Built) -> Fingerprint:
-    """This machine as the engine saw it."""
+def machine_fingerprint(
+    ctx: Context, built: Built, prepared: Mapping[str, Any], measured: SideBySide | None = None
+) -> Fingerprint:
+    """This machine as the engine saw it; as environment also how it was built, and digests of the data."""
     spec = built.manifest["spec"]
+    data = {f"data.{name.removesuffix('_digest')}": str(prepared[name])[:16] for name in _DIGESTS if prepared.get(name)}
     return machine.fingerprint(
         spec["device"],
         int(spec["threads"]),
@@ -127,5 +133,20 @@ def machine_fingerprint(built: Built) -> Fingerprint:
             "backend": spec["backend"],
             "precision": built.manifest["effective_precision"],
             **{f"engine.{name}": str(version) for name, version in built.manifest["versions"].items()},
+            **_builder(ctx, spec),
+            **data,
+            **({"measure.affinity": measured.evidence.affinity} if measured else {}),
         },
     )
+
+
+def _builder(ctx: Context, spec: Mapping[str, Any]) -> dict[str, str]:
+    """TensorRT's optimisation level and the digest of its timing cache; nothing for builders that have neither.
+
+    A backend of the user's own is not asked: its module stays out of this process.
+    """
+    if spec["backend"] != _TENSORRT:
+        return {}
+    level = spec["options"].get(_LEVEL, find_backend(_TENSORRT).capabilities().options[_LEVEL])
+    timed = machine.timing_cache_digest(ctx.settings.memory / "cache")
+    return {"builder.optimization_level": str(level), "builder.timing_cache": timed[:16] if timed else "none"}

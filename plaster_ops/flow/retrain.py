@@ -106,7 +106,7 @@ class _Found:
 def _judge(ctx: Context, request: Request, baselines: Baselines, found: _Found) -> records.Measured:
     """The card, the comparisons with the champion (which gates) and the shown run, and the decision."""
     champion, shown, measured, built = baselines.champion, baselines.shown, found.measured, found.built
-    fingerprint = machine_fingerprint(built)
+    fingerprint = machine_fingerprint(ctx, built, found.prepared, measured)
     card = build_card(
         ctx,
         prepared=found.prepared,

@@ -104,6 +104,12 @@ class Evidence:
         """Where the engines ran: "cpu" or "cuda:0"."""
         return str(self.results[0].get("device", "cpu"))
 
+    @property
+    def affinity(self) -> str:
+        """The CPUs that the measuring processes ran on, "0,1"; "unknown" where they do not tell, or differ."""
+        told = {str(result.get("affinity", "unknown")) for result in self.results}
+        return told.pop() if len(told) == 1 else "unknown"
+
     def notes(self) -> list[str]:
         """What each process noted about foreign load and steal."""
         return [note for result in self.results for note in result["machine"]["notes"]]

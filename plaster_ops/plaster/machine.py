@@ -1,9 +1,10 @@
 """What this machine is: the parts of a fingerprint. Loads no torch; NVML only where a GPU is asked for."""
 
+import hashlib
 import os
 import platform
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ def fingerprint(
     root: Path = _ROOT,
     nvml: Any = None,
 ) -> Fingerprint:
-    """The device model, and as environment: kernel, governor, affinity, CPU quota, memory, driver, package versions."""
+    """The device model, and as environment: kernel, governor, affinity, CPU quota, container, driver, versions."""
     recorded = cpu_environment(root) | package_versions() | dict(environment or {})
     name = cpu_model(root)
     if device.startswith("cuda"):
@@ -50,7 +51,7 @@ def cpu_model(root: Path = _ROOT) -> str:
 
 
 def gpu_model(device: str, *, nvml: Any = None) -> tuple[str, dict[str, str]]:
-    """The GPU's name, and its driver, UUID and power limit; `("unknown GPU", {})` where NVML does not answer."""
+    """The GPU's name, and its driver, UUID, power limit and modes; `("unknown GPU", {})` where NVML does not answer."""
     nvml = nvml or load_nvml()
     try:
         nvml.nvmlInit()
@@ -59,9 +60,51 @@ def gpu_model(device: str, *, nvml: Any = None) -> tuple[str, dict[str, str]]:
             "driver": str(nvml.nvmlSystemGetDriverVersion()),
             "gpu_uuid": str(nvml.nvmlDeviceGetUUID(handle)),
             "power_limit_w": f"{nvml.nvmlDeviceGetEnforcedPowerLimit(handle) / 1000:.0f}",
-        }
+        } | _gpu_modes(nvml, handle)
     except (nvml.NVMLError, ValueError):
         return "unknown GPU", {}
+
+
+def _gpu_modes(nvml: Any, handle: Any) -> dict[str, str]:
+    """Persistence, ECC, MIG and the highest SM clock in MHz; "unknown" for what this GPU or driver does not tell."""
+    asked: dict[str, Callable[[], Any]] = {
+        "gpu_persistence": lambda: nvml.nvmlDeviceGetPersistenceMode(handle),
+        "gpu_ecc": lambda: nvml.nvmlDeviceGetEccMode(handle)[0],
+        "gpu_mig": lambda: nvml.nvmlDeviceGetMigMode(handle)[0],
+        "gpu_max_sm_clock_mhz": lambda: nvml.nvmlDeviceGetMaxClockInfo(handle, nvml.NVML_CLOCK_SM),
+    }
+    found = {}
+    for name, ask in asked.items():
+        try:
+            found[name] = str(ask())
+        except (nvml.NVMLError, AttributeError):
+            found[name] = "unknown"
+    return found
+
+
+def container(root: Path = _ROOT) -> str:
+    """The image that this process runs in, as podman tells it; "docker", "kubernetes" where only that is known; "none".
+
+    Nothing inside a docker container names its image.
+    """
+    lines = read_lines(root / "run/.containerenv")
+    images = [line.partition("=")[2].strip().strip('"') for line in lines if line.startswith("image=")]
+    if images and images[0]:
+        return images[0]
+    if (root / "run/.containerenv").exists():
+        return "podman"
+    if (root / "var/run/secrets/kubernetes.io").exists():
+        return "kubernetes"
+    return "docker" if (root / ".dockerenv").exists() else "none"
+
+
+def timing_cache_digest(cache: Path) -> str | None:
+    """SHA-256 of what a TensorRT builder timed last, below the project's cache; None where there is no such file.
+
+    Two builds from one timing cache choose the same kernels more often, so a changed digest explains a changed engine.
+    """
+    found = sorted(cache.glob("tensorrt/*/timing.cache"), key=lambda path: path.stat().st_mtime)
+    return hashlib.sha256(found[-1].read_bytes()).hexdigest() if found else None
 
 
 def cpu_environment(root: Path = _ROOT) -> dict[str, str]:
@@ -71,6 +114,7 @@ def cpu_environment(root: Path = _ROOT) -> dict[str, str]:
         "governor": first_line(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor") or "unknown",
         "affinity": ",".join(str(cpu) for cpu in sorted(os.sched_getaffinity(0))),
         "cpu_quota": cpu_quota(root),
+        "container": container(root),
         "python": platform.python_version(),
     }
 

@@ -1,5 +1,6 @@
 """What the machine is, and whether it was left alone."""
 
+import hashlib
 import os
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,45 @@ def test_a_fingerprint_of_a_gpu_names_the_gpu_and_its_driver() -> None:
     assert found.device == "NVIDIA Something"
     assert dict(found.environment)["driver"] == "580.65"
     assert dict(found.environment)["power_limit_w"] == "350"
+
+
+def test_modes_of_a_gpu_that_it_does_not_tell_are_unknown() -> None:
+    class Telling(NamedNvml):
+        NVML_CLOCK_SM = 1
+
+        def nvmlDeviceGetEccMode(self, _handle: str) -> tuple[int, int]:  # noqa: N802
+            return 1, 0
+
+        def nvmlDeviceGetMaxClockInfo(self, _handle: str, _clock: int) -> int:  # noqa: N802
+            return 1980
+
+        def nvmlDeviceGetMigMode(self, _handle: str) -> tuple[int, int]:  # noqa: N802
+            raise self.NVMLError("Not Supported")
+
+    _, modes = machine.gpu_model("cuda:0", nvml=Telling())
+    assert (modes["gpu_ecc"], modes["gpu_max_sm_clock_mhz"]) == ("1", "1980")
+    assert (modes["gpu_mig"], modes["gpu_persistence"]) == ("unknown", "unknown")
+
+
+def test_a_container_is_named_where_it_names_itself(tmp_path: Path) -> None:
+    assert machine.container(tmp_path) == "none"
+    write(tmp_path, ".dockerenv", "")
+    assert machine.container(tmp_path) == "docker"
+    write(tmp_path, "run/.containerenv", "")
+    assert machine.container(tmp_path) == "podman"
+    write(tmp_path, "run/.containerenv", 'engine="podman"\nimage="localhost/plaster:7"\n')
+    assert machine.container(tmp_path) == "localhost/plaster:7"
+    write(tmp_path, "sys/fs/cgroup/cpu.max", "max 100000\n")
+    assert machine.cpu_environment(tmp_path)["container"] == "localhost/plaster:7"
+
+
+def test_the_newest_timing_cache_is_digested(tmp_path: Path) -> None:
+    assert machine.timing_cache_digest(tmp_path) is None
+    write(tmp_path, "tensorrt/one/timing.cache", "old")
+    os.utime(tmp_path / "tensorrt/one/timing.cache", (1, 1))
+    write(tmp_path, "tensorrt/two/timing.cache", "new")
+    digest = machine.timing_cache_digest(tmp_path)
+    assert digest == hashlib.sha256(b"new").hexdigest()
 
 
 def test_a_gpu_that_nvml_does_not_know_is_unknown_not_guessed() -> None:

@@ -3,6 +3,7 @@
 No user code runs here. Reading the evidence is the parent's work (`plaster.latency` and its neighbours).
 """
 
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -61,6 +62,8 @@ def run(spec: Mapping[str, Any], folder: Path, emit: EventSink) -> dict[str, Any
         "samples_count": samples.count,
         "engines": {label: row | _warmth(collected, label) for label, row in loading.items()},
         "parts": dict(collected.parts),
+        "affinity": ",".join(str(cpu) for cpu in sorted(os.sched_getaffinity(0))),
+        "torch_threads": torch.get_num_threads(),
         "search": _search_rows(collected.found),
         "chosen_batches": dict(collected.chosen_batches),
         "energy": {"source": counter.source, "scope": counter.scope, "reason": counter.reason},
