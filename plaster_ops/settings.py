@@ -97,6 +97,7 @@ class Measure(_Section):
     profile: ProfileName = "standard"
     slo_ms: Annotated[float, Field(gt=0)] = 7.0
     batches: tuple[Annotated[int, Field(ge=1)], ...] = (1, 2, 4, 8, 16, 32, 64)
+    pin: bool = True
 
 
 class GateSettings(_Section):

@@ -47,12 +47,14 @@ def measure(
     """
     profile = find_profile(ctx.pipeline.measure.profile)
     chosen: Mapping[str, int] | None = None
+    cpus: Sequence[int] | None = None
     folders = []
     for process in range(profile.processes):
         spec = measure_spec(ctx, {e.label: e.folder for e in engines}, samples=samples, profile=profile, device=device)
         spec |= {
             "process": process,
             "chosen_batches": dict(chosen) if chosen else None,
+            "cpus": cpus,
             "eager": str(eager) if eager else None,
         }
         name = f"{place}/p{process}"
@@ -60,6 +62,7 @@ def measure(
             "measure", spec, folder=name, timeout_s=profile.timeout_s, threads=ctx.pipeline.engine.threads
         )
         chosen = chosen or result.get("chosen_batches")
+        cpus = cpus or result.get("cpus")
         folders.append(ctx.folder / name)
     return reopen(folders, profile.name)
 
@@ -78,6 +81,7 @@ def measure_spec(
         "batches": list(wanted.batches),
         "threads": ctx.pipeline.engine.threads,
         "device": device,
+        "pin": wanted.pin,
         "chosen_batches": None,
         "eager": None,
     }

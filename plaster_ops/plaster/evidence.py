@@ -107,8 +107,8 @@ class Evidence:
     @property
     def affinity(self) -> str:
         """The CPUs that the measuring processes ran on, "0,1"; "unknown" where they do not tell, or differ."""
-        told = {str(result.get("affinity", "unknown")) for result in self.results}
-        return told.pop() if len(told) == 1 else "unknown"
+        told = {",".join(map(str, result.get("cpus", ()))) for result in self.results}
+        return (told.pop() if len(told) == 1 else "") or "unknown"
 
     def notes(self) -> list[str]:
         """What each process noted about foreign load and steal."""

@@ -129,7 +129,7 @@ def test_numbers_of_two_methods_are_not_compared() -> None:
     older = Reading(metric=replace(E2E_P50_MS, method="latency.singlestream.v0"), value=1.0)
     row = judge(P50, older, evidence(ratios(E2E_P50_MS, SLOWER, SLOWER)))
     assert row.judgement is Judgement.NOT_COMPARABLE
-    assert row.reason == "method latency.singlestream.v1 against latency.singlestream.v0"
+    assert row.reason == "method latency.singlestream.v2 against latency.singlestream.v0"
 
 
 def test_an_estimate_decides_nothing() -> None:

@@ -91,7 +91,7 @@ def test_the_parent_says_what_happened_in_words_and_tags(tracker: MlflowTracker)
     tags = run.data.tags
     assert tags["git"] == "abc1234"
     assert (tags["plaster.index"], tags["plaster.verdict"], tags["plaster.baseline"]) == ("12", "promoted", "#11")
-    assert (tags["plaster.latency.status"], tags["plaster.latency.method"]) == ("measured", "latency.singlestream.v1")
+    assert (tags["plaster.latency.status"], tags["plaster.latency.method"]) == ("measured", "latency.singlestream.v2")
     assert (tags["plaster.energy.status"], tags["plaster.energy.reason"]) == ("not_measured", "no NVML, no RAPL")
     assert "energy/cpu_time_per_inference_s: no NVML" in tags["plaster.energy.missing"]
     note = tags["mlflow.note.content"]

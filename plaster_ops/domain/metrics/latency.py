@@ -5,7 +5,7 @@ from plaster_ops.domain.metrics.declare import INFO, LOWER, axis
 
 _declare = axis(Letter.LATENCY, "latency")
 
-_LAT = "latency.singlestream.v1"
+_LAT = "latency.singlestream.v2"
 E2E_P50_MS = _declare(
     "e2e_p50_ms",
     "ms",

@@ -27,5 +27,5 @@ OFFLINE_BATCH_COUNT = _declare(
 SLO_COST_RATIO = _declare("slo_cost_ratio", "ratio", HIGHER, _THR, "bounded / unbounded rate")
 GOODPUT_RATIO = _declare("goodput_ratio", "ratio", HIGHER, _THR, "queries inside the limit at that rate")
 BATCH1_SAMPLES_PER_S = _declare(
-    "batch1_samples_per_s", "per_s", HIGHER, "latency.singlestream.v1", "single stream rate"
+    "batch1_samples_per_s", "per_s", HIGHER, "latency.singlestream.v2", "single stream rate"
 )

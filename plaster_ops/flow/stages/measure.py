@@ -15,6 +15,7 @@ from plaster_ops.plaster.evidence import RAW, write_raw
 from plaster_ops.plaster.load import Samples, load_samples
 from plaster_ops.plaster.machine import anonymous_bytes, peak_host_bytes, process_age_s
 from plaster_ops.plaster.meter import meter_for
+from plaster_ops.plaster.pinning import pin_process
 from plaster_ops.plaster.power import open_counter
 from plaster_ops.plaster.preflight import cpu_times, disturbance, gpu_trouble
 from plaster_ops.plaster.profiles import Profile, find_profile
@@ -30,8 +31,11 @@ def run(spec: Mapping[str, Any], folder: Path, emit: EventSink) -> dict[str, Any
     """Measures `spec["engines"]` (rows `{"label", "folder"}`) against each other; raw latencies go to `folder/raw.npz`.
 
     Further fields: `samples` (file), `profile`, `process` (0 searches the batch unless `chosen_batches` is given),
-    `slo_ms`, `batches`, `threads`, `device`, `eager` (engine folder or None).
+    `slo_ms`, `batches`, `threads`, `device`, `eager` (engine folder or None), `pin` (held to as many CPUs as `threads`;
+    `cpus` are those of the process before).
     """
+    if spec.get("pin") and spec["device"] == "cpu":
+        pin_process(int(spec["threads"]), spec.get("cpus"))
     import torch
 
     torch.set_num_threads(int(spec["threads"]))
@@ -62,7 +66,7 @@ def run(spec: Mapping[str, Any], folder: Path, emit: EventSink) -> dict[str, Any
         "samples_count": samples.count,
         "engines": {label: row | _warmth(collected, label) for label, row in loading.items()},
         "parts": dict(collected.parts),
-        "affinity": ",".join(str(cpu) for cpu in sorted(os.sched_getaffinity(0))),
+        "cpus": sorted(os.sched_getaffinity(0)),
         "torch_threads": torch.get_num_threads(),
         "search": _search_rows(collected.found),
         "chosen_batches": dict(collected.chosen_batches),
