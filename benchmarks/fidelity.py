@@ -40,6 +40,7 @@ MOST_COST_NS = 500.0
 BARE_BELOW_MS = 0.2
 FEWEST, MOST = 700, 60_000
 NEVER_NS = 10**15
+TURNS, QUERIES = 40, 2_000
 
 Figures = dict[str, dict[str, float]]
 
@@ -256,18 +257,19 @@ def tell(rows: Sequence[Row], unit_ns: float | None) -> int:
     return sum(not row.agrees for row in rows)
 
 
-def costs(lg: LoadGen, queries: Queries, options: Any) -> tuple[int, Figures]:
-    """Prints what a query costs on an engine that does nothing, in the least disturbed round (as `timeit` does).
+def costs(lg: LoadGen, queries: Queries) -> tuple[int, Figures]:
+    """Prints what a query costs on an engine that does nothing, in the least disturbed turn (as `timeit` does).
 
-    Returns misses, and what each side tells of nothing in ns, in the median of the rounds.
+    Turns are short, so that on a busy machine some of them are not cut by another process. Returns misses, and what
+    each side tells of nothing in ns, in the median of the turns.
     """
     sides: dict[str, Callable[[Run, Queries, int], Told]] = {"o": ours, "l": lg.single_stream, "n": naive}
     told: dict[str, list[Told]] = {side: [] for side in sides}
     least: list[float] = []
-    for _ in range(2 * options.rounds):
-        for side, call in sides.items():
-            told[side].append(call(nothing, queries, 20_000))
-        least.append(bare_ns(nothing, queries[0], 20_000))
+    for number in range(TURNS):
+        for side in ("oln", "nlo")[number % 2]:
+            told[side].append(sides[side](nothing, queries, QUERIES))
+        least.append(bare_ns(nothing, queries[0], QUERIES))
     whole = {side: [one.whole_ns for one in found] for side, found in told.items()}
     nothings = {
         side: {name: statistics.median(one.values[name] for one in found) for name in found[0].values}
@@ -288,7 +290,7 @@ def run_all(lg: LoadGen, options: Any, scratch: Path) -> int:
     """Everything, in order; returns the number of misses."""
     plain: Queries = [(number,) for number in range(SAMPLES)]
     with no_garbage_collection():
-        missed, nothings = costs(lg, plain, options)
+        missed, nothings = costs(lg, plain)
         print("\n| from LoadGen's own trace | ours, ns | LoadGen, ns |\n|-|-|-|")
         for name, mine, theirs in same_arithmetic(lg, plain):
             missed += abs(mine - theirs) > 0.5
