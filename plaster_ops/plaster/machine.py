@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from plaster_ops.domain.fingerprint import Fingerprint
-from plaster_ops.plaster.power import find_gpu, load_nvml
+from plaster_ops.plaster.gpu_lookup import find_gpu, load_nvml, nvml_open
 
 _PACKAGES = ("torch", "openvino", "onnxruntime", "torch-tensorrt", "tensorrt", "nncf", "numpy", "plaster-ops")
 _ROOT = Path("/")
@@ -54,13 +54,13 @@ def gpu_model(device: str, *, nvml: Any = None) -> tuple[str, dict[str, str]]:
     """The GPU's name, and its driver, UUID, power limit and modes; `("unknown GPU", {})` where NVML does not answer."""
     nvml = nvml or load_nvml()
     try:
-        nvml.nvmlInit()
-        handle = find_gpu(nvml, device)
-        return str(nvml.nvmlDeviceGetName(handle)), {
-            "driver": str(nvml.nvmlSystemGetDriverVersion()),
-            "gpu_uuid": str(nvml.nvmlDeviceGetUUID(handle)),
-            "power_limit_w": f"{nvml.nvmlDeviceGetEnforcedPowerLimit(handle) / 1000:.0f}",
-        } | _gpu_modes(nvml, handle)
+        with nvml_open(nvml):
+            handle = find_gpu(nvml, device)
+            return str(nvml.nvmlDeviceGetName(handle)), {
+                "driver": str(nvml.nvmlSystemGetDriverVersion()),
+                "gpu_uuid": str(nvml.nvmlDeviceGetUUID(handle)),
+                "power_limit_w": f"{nvml.nvmlDeviceGetEnforcedPowerLimit(handle) / 1000:.0f}",
+            } | _gpu_modes(nvml, handle)
     except (nvml.NVMLError, ValueError):
         return "unknown GPU", {}
 

@@ -1,30 +1,46 @@
 """Joules of one block under load: at the block's edges for a fast counter, at the counter's ticks for a slow one."""
 
+import random
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
-from plaster_ops.plaster.power import SLOW_TICK_S, EnergyCounter
+from plaster_ops.plaster.power import SLOW_TICK_S, CounterLost, EnergyCounter, NoCounter, PowerSample, Sensor
+from plaster_ops.plaster.sensing import Sensed, sum_up
 from plaster_ops.plaster.timing import Timed
 
 Tick = tuple[int, float]
 """A clock reading in ns and the joules counted by then."""
 
+_SENSOR_EVERY_NS = 30_000_000
+"""On average: more than 20 times a second, at irregular instants, so that no rhythm of the load hides from it."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EnergyWindow:
-    """`inferences` samples were finished while `joules` were counted, in `window_s` and `updates` counter steps."""
+    """`inferences` samples were finished while `joules` were counted, in `window_s` and `updates` counter steps.
+
+    `dram_j`: the memory's own joules, None where it has no counter. `sensed`: what the power sensor said meanwhile.
+    """
 
     joules: float
     window_s: float
     inferences: int
     updates: int
+    dram_j: float | None = None
+    sensed: Sensed = field(default_factory=Sensed)
 
 
 class Meter(Protocol):
-    """Brackets a block: `begin`, then the block, then `end`."""
+    """Brackets a block: `begin`, then the block, then `end`.
+
+    `is_fine`: blocks of milliseconds can be metered. `lost` says why the counter is of no more use; empty while it is.
+    """
+
+    is_fine: bool
+    lost: str
 
     def begin(self) -> None: ...
 
@@ -34,6 +50,9 @@ class Meter(Protocol):
 class NoMeter:
     """Measures nothing."""
 
+    is_fine = False
+    lost = ""
+
     def begin(self) -> None:
         """Nothing to read."""
 
@@ -42,66 +61,126 @@ class NoMeter:
 
 
 class EdgeMeter:
-    """Reads a counter that is finer than a block right before and after it."""
+    """Reads a counter that is finer than a block right before and after it, and the memory's where there is one."""
 
-    def __init__(self, counter: EnergyCounter, clock_ns: Callable[[], int] = time.perf_counter_ns) -> None:
+    is_fine = True
+
+    def __init__(
+        self,
+        counter: EnergyCounter,
+        clock_ns: Callable[[], int] = time.perf_counter_ns,
+        *,
+        memory: EnergyCounter | None = None,
+    ) -> None:
         self._counter = counter
+        self._memory = memory or NoCounter("none was asked for")
         self._clock_ns = clock_ns
-        self._begin: Tick = (0, 0.0)
+        self._begin: tuple[int, float, float | None] = (0, 0.0, None)
+        self.lost = ""
 
     def begin(self) -> None:
         """First edge."""
-        self._begin = (self._clock_ns(), self._counter.read_j())
+        if self.lost:
+            return
+        try:
+            self._counter.rebase()
+            self._memory.rebase()
+            self._begin = (self._clock_ns(), self._counter.read_j(), self._memory_j())
+        except CounterLost as error:
+            self.lost = str(error)
 
     def end(self, timed: Timed, batch: int) -> EnergyWindow | None:
         """Second edge; the settling query before the block lies inside and is counted with it."""
-        end_ns, end_j = self._clock_ns(), self._counter.read_j()
-        begin_ns, begin_j = self._begin
+        if self.lost:
+            return None
+        try:
+            end_ns, end_j, end_dram_j = self._clock_ns(), self._counter.read_j(), self._memory_j()
+        except CounterLost as error:
+            self.lost = str(error)
+            return None
+        begin_ns, begin_j, begin_dram_j = self._begin
         return EnergyWindow(
             joules=end_j - begin_j,
             window_s=(end_ns - begin_ns) * 1e-9,
             inferences=(len(timed.latencies_ns) + 1) * batch,
             updates=max(1, round((end_ns - begin_ns) * 1e-9 / self._counter.tick_s)),
+            dram_j=None if end_dram_j is None or begin_dram_j is None else end_dram_j - begin_dram_j,
         )
+
+    def _memory_j(self) -> float | None:
+        return None if self._memory.reason else self._memory.read_j()
 
 
 class TickMeter:
-    """Polls a slow counter from a side thread and uses whole ticks only, both of them under load."""
+    """Polls a slow counter from a side thread and uses whole ticks only, both of them under load.
+
+    The same thread asks the sensor, at irregular instants. `wait(seconds)` is True once the block is over; it is the
+    thread's only pause.
+    """
+
+    is_fine = False
 
     def __init__(
-        self, counter: EnergyCounter, *, period_s: float = 0.01, clock_ns: Callable[[], int] = time.perf_counter_ns
+        self,
+        counter: EnergyCounter,
+        *,
+        sensor: Sensor | None = None,
+        period_s: float = 0.01,
+        clock_ns: Callable[[], int] = time.perf_counter_ns,
+        wait: Callable[[float], bool] | None = None,
     ) -> None:
         self._counter = counter
+        self._sensor = sensor
         self._period_s = period_s
         self._clock_ns = clock_ns
         self._stop = threading.Event()
+        self._wait = wait or self._stop.wait
+        self._random = random.Random(20261)
         self._ticks: list[Tick] = []
+        self._samples: list[PowerSample] = []
         self._thread: threading.Thread | None = None
+        self.lost = ""
 
     def begin(self) -> None:
         """Starts polling."""
+        if self.lost:
+            return
         self._stop.clear()
-        self._ticks = []
-        self._thread = threading.Thread(target=self._poll, name="energy-ticks", daemon=True)
+        self._ticks, self._samples = [], []
+        self._thread = threading.Thread(target=self._watch, name="energy-ticks", daemon=True)
         self._thread.start()
 
     def end(self, timed: Timed, batch: int) -> EnergyWindow | None:
-        """Stops polling; None where fewer than two ticks fell into the block."""
+        """Stops polling; None where fewer than two ticks fell into the block, or the counter is lost."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
-        return tick_window(self._ticks, timed, batch)
+            self._thread = None
+        return None if self.lost else tick_window(self._ticks, timed, batch, self._samples)
+
+    def _watch(self) -> None:
+        try:
+            self._poll()
+        except CounterLost as error:
+            self.lost = str(error)
 
     def _poll(self) -> None:
+        self._counter.rebase()
         last_j = self._counter.read_j()
-        while not self._stop.wait(self._period_s):
-            now_j = self._counter.read_j()
+        ask_ns = self._clock_ns()
+        while not self._wait(self._period_s):
+            now_j, now_ns = self._counter.read_j(), self._clock_ns()
             if now_j != last_j:
-                self._ticks.append((self._clock_ns(), now_j))
+                self._ticks.append((now_ns, now_j))
                 last_j = now_j
+            if self._sensor is not None and now_ns >= ask_ns:
+                self._samples.append(self._sensor.sample(now_ns))
+                ask_ns = now_ns + round(_SENSOR_EVERY_NS * self._random.uniform(0.5, 1.5))
 
 
-def tick_window(ticks: Sequence[Tick], timed: Timed, batch: int) -> EnergyWindow | None:
+def tick_window(
+    ticks: Sequence[Tick], timed: Timed, batch: int, samples: Sequence[PowerSample] = ()
+) -> EnergyWindow | None:
     """Energy and finished inferences between the first and the last tick inside the block; None under two ticks."""
     inside = [tick for tick in ticks if timed.start_ns <= tick[0] <= timed.start_ns + timed.window_ns]
     if len(inside) < 2:
@@ -112,6 +191,7 @@ def tick_window(ticks: Sequence[Tick], timed: Timed, batch: int) -> EnergyWindow
         window_s=(last_ns - first_ns) * 1e-9,
         inferences=batch * sum(1 for end_ns in _ends_ns(timed) if first_ns < end_ns <= last_ns),
         updates=len(inside) - 1,
+        sensed=sum_up(samples, first_ns, last_ns),
     )
 
 
@@ -125,8 +205,10 @@ def _ends_ns(timed: Timed) -> list[float]:
     return ends
 
 
-def meter_for(counter: EnergyCounter) -> Meter:
+def meter_for(counter: EnergyCounter, *, sensor: Sensor | None = None, memory: EnergyCounter | None = None) -> Meter:
     """The meter that suits the counter's tick."""
     if counter.reason:
         return NoMeter()
-    return TickMeter(counter) if counter.tick_s > SLOW_TICK_S else EdgeMeter(counter)
+    if counter.tick_s > SLOW_TICK_S:
+        return TickMeter(counter, sensor=sensor)
+    return EdgeMeter(counter, memory=memory)

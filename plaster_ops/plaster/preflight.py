@@ -5,8 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from plaster_ops.domain.visible import UnknownGpu
+from plaster_ops.plaster.gpu_lookup import find_gpu, load_nvml, nvml_open
 from plaster_ops.plaster.machine import cpu_environment, first_line, peak_host_bytes
-from plaster_ops.plaster.power import find_gpu, load_nvml, open_nvml, open_rapl
+from plaster_ops.plaster.nvml import NvmlCounter, clock_reasons, is_mig, open_nvml, overheated
+from plaster_ops.plaster.rapl import open_dram, open_rapl
 
 _STEAL_NOTED = 0.01
 _STEAL_SUSPECT = 0.10
@@ -64,33 +67,40 @@ def disturbance(before: CpuTimes | None, after: CpuTimes | None, own_cpu_s: floa
     return Quiet(steal_ratio=steal, other_load_ratio=other, notes=tuple(notes), suspect=suspect)
 
 
-def gpu_trouble(device: str, *, nvml: Any = None) -> str:
-    """Why readings of that GPU would be suspect now: foreign processes, throttling. Empty where nothing is known."""
+def gpu_trouble(device: str, *, nvml: Any = None, own_pid: int | None = None) -> str:
+    """Why readings of that GPU would be suspect now: a shared board, foreign processes, heat. Empty: nothing is known.
+
+    In a container NVML may name processes by numbers of the host; then more than one process is one too many.
+    """
     if not device.startswith("cuda"):
         return ""
     nvml = nvml or load_nvml()
     try:
-        nvml.nvmlInit()
-        handle = find_gpu(nvml, device)
-        running = nvml.nvmlDeviceGetComputeRunningProcesses(handle)
-        reasons = int(nvml.nvmlDeviceGetCurrentClocksThrottleReasons(handle))
-    except (nvml.NVMLError, ValueError):
+        with nvml_open(nvml):
+            handle = find_gpu(nvml, device)
+            if is_mig(nvml, handle):
+                return "shared_gpu: MIG is on"
+            pids = {int(process.pid) for process in nvml.nvmlDeviceGetComputeRunningProcesses(handle)}
+            slowed = clock_reasons(nvml, handle) & overheated(nvml)
+    except (nvml.NVMLError, UnknownGpu):
         return ""
-    if len(running) > 1:
-        return f"{len(running)} processes compute on this GPU"
-    slowed = nvml.nvmlClocksThrottleReasonHwSlowdown | nvml.nvmlClocksThrottleReasonSwThermalSlowdown
-    return "the GPU throttled its clocks (thermal or power)" if reasons & slowed else ""
+    others = pids - {own_pid or os.getpid()}
+    if len(others) > (0 if others != pids else 1):
+        return f"{len(pids)} processes compute on this GPU"
+    return "the GPU throttled its clocks (heat or a power brake)" if slowed else ""
 
 
 def what_can_be_measured(*, root: Path = _ROOT, nvml: Any = None) -> list[tuple[str, bool, str]]:
     """Rows `(thing, ok, reason)` for `doctor`; the reason of something that works says what it is."""
     gpu = open_nvml(nvml=nvml)
-    rapl = open_rapl(root / "sys/class/powercap")
+    rapl, dram = open_rapl(root / "sys/class/powercap"), open_dram(root / "sys/class/powercap")
     governor = cpu_environment(root)["governor"]
     times = cpu_times(root)
     rows = [
         ("GPU energy (NVML)", not gpu.reason, gpu.reason or "counter of the whole board"),
-        ("CPU energy (RAPL)", not rapl.reason, rapl.reason or "package domains"),
+        ("GPU power beside it (NVML)", *_power(gpu)),
+        ("CPU energy (RAPL)", not rapl.reason, rapl.reason or "; ".join(("package domains", *rapl.notes))),
+        ("memory energy (RAPL)", not dram.reason, dram.reason or "dram domains"),
         ("CPU time", True, "user + system seconds of the measuring process"),
         ("CPU steal and foreign load", times is not None, "/proc/stat" if times else "/proc/stat is not readable"),
         ("peak memory", peak_host_bytes(root) is not None, "VmHWM in /proc/self/status"),
@@ -103,6 +113,16 @@ def what_can_be_measured(*, root: Path = _ROOT, nvml: Any = None) -> list[tuple[
     ]
     gpu.close()
     return rows
+
+
+def _power(gpu: Any) -> tuple[bool, str]:
+    """Whether the integral of power can be held against the counter."""
+    if not isinstance(gpu, NvmlCounter):
+        return False, str(gpu.reason)
+    sample = gpu.sensor().sample(0)
+    if sample.power_w is None:
+        return False, "the board does not tell its power"
+    return True, "instantaneous power" if sample.is_instant else "power averaged over a second by the driver"
 
 
 def _perf(root: Path) -> tuple[bool, str]:

@@ -271,6 +271,8 @@ def test_the_probe_sees_the_gpu_that_nvml_sees(monkeypatch: pytest.MonkeyPatch) 
         nvmlDeviceGetHandleByIndex=lambda index: index,
         nvmlSystemGetDriverVersion=lambda: "580.65",
         nvmlDeviceGetName=lambda _: "NVIDIA H200",
+        nvmlDeviceGetUUID=lambda _: "GPU-1",
+        nvmlDeviceGetPciInfo=lambda _: SimpleNamespace(busId="00000000:01:00.0"),
         nvmlDeviceGetCudaComputeCapability=lambda _: (9, 0),
     )
     installed(monkeypatch, torch="2.13.0", torch_tensorrt="2.13.0")

@@ -3,13 +3,13 @@
 import hashlib
 import os
 from pathlib import Path
-from typing import Any
 
+import pynvml
 import pytest
 
 from plaster_ops.plaster import machine, preflight
 from plaster_ops.plaster.preflight import CpuTimes, cpu_times, disturbance, gpu_trouble, what_can_be_measured
-from tests.plaster.test_power import FalseNvml
+from tests.plaster.fake_nvml import NOT_SUPPORTED, FakeGpu, FakeNvml, SimClock, install
 
 
 def write(root: Path, name: str, text: str) -> None:
@@ -18,31 +18,18 @@ def write(root: Path, name: str, text: str) -> None:
     path.write_text(text)
 
 
-class NamedNvml(FalseNvml):
-    """NVML that also knows names, processes and throttling."""
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> FakeGpu:
+    """A board that NVML knows, in use by this process."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    board = FakeGpu("GPU-1", name="NVIDIA Something", pids=(os.getpid(),))
+    install(monkeypatch, FakeNvml(SimClock(), [board]))
+    return board
 
-    nvmlClocksThrottleReasonHwSlowdown = 8  # noqa: N815
-    nvmlClocksThrottleReasonSwThermalSlowdown = 32  # noqa: N815
-    processes: tuple[str, ...] = ("me",)
-    reasons = 0
 
-    def nvmlDeviceGetName(self, _handle: str) -> str:  # noqa: N802
-        return "NVIDIA Something"
-
-    def nvmlSystemGetDriverVersion(self) -> str:  # noqa: N802
-        return "580.65"
-
-    def nvmlDeviceGetUUID(self, _handle: str) -> str:  # noqa: N802
-        return "GPU-1"
-
-    def nvmlDeviceGetEnforcedPowerLimit(self, _handle: str) -> int:  # noqa: N802
-        return 350_000
-
-    def nvmlDeviceGetComputeRunningProcesses(self, _handle: str) -> tuple[str, ...]:  # noqa: N802
-        return self.processes
-
-    def nvmlDeviceGetCurrentClocksThrottleReasons(self, _handle: str) -> int:  # noqa: N802
-        return self.reasons
+@pytest.fixture
+def no_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch, FakeNvml(SimClock(), [], init=pynvml.NVML_ERROR_DRIVER_NOT_LOADED))
 
 
 def test_a_fingerprint_names_the_cpu_and_keeps_the_rest_as_environment(tmp_path: Path) -> None:
@@ -59,16 +46,18 @@ def test_a_fingerprint_names_the_cpu_and_keeps_the_rest_as_environment(tmp_path:
     assert environment["affinity"] == ",".join(map(str, sorted(os.sched_getaffinity(0))))
 
 
+@pytest.mark.usefixtures("gpu")
 def test_a_fingerprint_of_a_gpu_names_the_gpu_and_its_driver() -> None:
-    found = machine.fingerprint("cuda:0", 1, nvml=NamedNvml())
+    found = machine.fingerprint("cuda:0", 1)
     assert found.device == "NVIDIA Something"
     assert dict(found.environment)["driver"] == "580.65"
     assert dict(found.environment)["power_limit_w"] == "350"
 
 
 def test_modes_of_a_gpu_that_it_does_not_tell_are_unknown() -> None:
-    class Telling(NamedNvml):
+    class Telling:
         NVML_CLOCK_SM = 1
+        NVMLError = RuntimeError
 
         def nvmlDeviceGetEccMode(self, _handle: str) -> tuple[int, int]:  # noqa: N802
             return 1, 0
@@ -79,7 +68,7 @@ def test_modes_of_a_gpu_that_it_does_not_tell_are_unknown() -> None:
         def nvmlDeviceGetMigMode(self, _handle: str) -> tuple[int, int]:  # noqa: N802
             raise self.NVMLError("Not Supported")
 
-    _, modes = machine.gpu_model("cuda:0", nvml=Telling())
+    modes = machine._gpu_modes(Telling(), "handle")
     assert (modes["gpu_ecc"], modes["gpu_max_sm_clock_mhz"]) == ("1", "1980")
     assert (modes["gpu_mig"], modes["gpu_persistence"]) == ("unknown", "unknown")
 
@@ -105,8 +94,15 @@ def test_the_newest_timing_cache_is_digested(tmp_path: Path) -> None:
     assert digest == hashlib.sha256(b"new").hexdigest()
 
 
+@pytest.mark.usefixtures("no_driver")
+def test_without_a_driver_a_gpu_is_unknown_not_guessed() -> None:
+    assert machine.gpu_model("cuda:0") == ("unknown GPU", {})
+    assert gpu_trouble("cuda:0") == ""
+
+
+@pytest.mark.usefixtures("gpu")
 def test_a_gpu_that_nvml_does_not_know_is_unknown_not_guessed() -> None:
-    assert machine.gpu_model("cuda:0", nvml=NamedNvml(init_error="none")) == ("unknown GPU", {})
+    assert machine.gpu_model("cuda:1") == ("unknown GPU", {})
 
 
 @pytest.mark.parametrize(
@@ -161,15 +157,21 @@ def test_without_proc_nothing_is_known_of_the_load() -> None:
     assert quiet.suspect == "hot"
 
 
-def test_trouble_of_a_gpu_is_foreign_processes_or_throttling() -> None:
-    nvml: Any = NamedNvml()
-    assert gpu_trouble("cuda:0", nvml=nvml) == ""
-    nvml.reasons = 32
-    assert "throttled" in gpu_trouble("cuda:0", nvml=nvml)
-    nvml.processes = ("me", "you")
-    assert "2 processes" in gpu_trouble("cuda:0", nvml=nvml)
-    assert gpu_trouble("cuda:0", nvml=NamedNvml(init_error="none")) == ""
-    assert gpu_trouble("cpu", nvml=nvml) == ""
+def test_trouble_of_a_gpu_is_foreign_processes_heat_or_a_shared_board(gpu: FakeGpu) -> None:
+    assert gpu_trouble("cuda:0") == ""
+    gpu.reasons = pynvml.nvmlClocksThrottleReasonSwPowerCap
+    assert gpu_trouble("cuda:0") == ""
+    gpu.reasons = pynvml.nvmlClocksThrottleReasonSwThermalSlowdown
+    assert "throttled" in gpu_trouble("cuda:0")
+    gpu.pids = (os.getpid(), 1)
+    assert "2 processes" in gpu_trouble("cuda:0")
+    gpu.pids, gpu.reasons = (4711,), 0
+    assert gpu_trouble("cuda:0") == ""
+    gpu.pids = (4711, 4712)
+    assert "2 processes" in gpu_trouble("cuda:0")
+    gpu.mig = 1
+    assert "shared_gpu" in gpu_trouble("cuda:0")
+    assert gpu_trouble("cpu") == ""
 
 
 def test_this_process_has_a_peak_and_an_age() -> None:
@@ -184,14 +186,23 @@ def test_where_proc_is_missing_peak_and_age_are_unknown(tmp_path: Path) -> None:
     assert machine.process_age_s(tmp_path) == 0.0
 
 
+@pytest.mark.usefixtures("no_driver")
 def test_doctor_gets_a_reason_for_everything_that_cannot_be_measured(tmp_path: Path) -> None:
-    rows = what_can_be_measured(root=tmp_path, nvml=NamedNvml(init_error="Driver Not Loaded"))
-    found = {thing: (ok, reason) for thing, ok, reason in rows}
+    found = {thing: (ok, reason) for thing, ok, reason in what_can_be_measured(root=tmp_path)}
     assert found["GPU energy (NVML)"] == (False, "no NVML (driver not loaded)")
+    assert found["GPU power beside it (NVML)"][0] is False
     assert found["CPU energy (RAPL)"][0] is False
     assert found["CPU time"][0] is True
     assert all(reason for _, reason in found.values())
+
+
+def test_doctor_says_what_can_be_measured(tmp_path: Path, gpu: FakeGpu) -> None:
     write(tmp_path, "proc/sys/kernel/perf_event_paranoid", "1\n")
-    rows = what_can_be_measured(root=tmp_path, nvml=NamedNvml())
-    assert {thing: ok for thing, ok, _ in rows}["performance counters (perf)"] is True
+    found = {thing: (ok, reason) for thing, ok, reason in what_can_be_measured(root=tmp_path)}
+    assert found["performance counters (perf)"][0] is True
+    assert found["GPU energy (NVML)"][0] is True
+    assert found["GPU power beside it (NVML)"] == (True, "instantaneous power")
+    gpu.errors = {"nvmlDeviceGetFieldValues": NOT_SUPPORTED}
+    averaged = {thing: reason for thing, _, reason in what_can_be_measured(root=tmp_path)}
+    assert "averaged" in averaged["GPU power beside it (NVML)"]
     assert preflight.what_can_be_measured()

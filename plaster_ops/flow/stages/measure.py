@@ -16,7 +16,7 @@ from plaster_ops.plaster.load import Samples, load_samples
 from plaster_ops.plaster.machine import anonymous_bytes, peak_host_bytes, process_age_s
 from plaster_ops.plaster.meter import meter_for
 from plaster_ops.plaster.pinning import pin_process
-from plaster_ops.plaster.power import open_counter
+from plaster_ops.plaster.counters import open_counter
 from plaster_ops.plaster.preflight import cpu_times, disturbance, gpu_trouble
 from plaster_ops.plaster.profiles import Profile, find_profile
 from plaster_ops.plaster.search import Found

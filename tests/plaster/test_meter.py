@@ -1,0 +1,123 @@
+"""Windows of energy: whole ticks of a slow counter, edges of a fast one."""
+
+import threading
+import time
+
+import pytest
+
+from plaster_ops.plaster.meter import EdgeMeter, NoMeter, TickMeter, meter_for, tick_window
+from plaster_ops.plaster.power import CounterLost, NoCounter, PowerSample
+from plaster_ops.plaster.sensing import integral_j, sum_up
+from plaster_ops.plaster.timing import Timed
+from tests.plaster.doubles import HandClock
+
+
+def timed(start_ns: int, *latencies_ns: int) -> Timed:
+    return Timed(latencies_ns=list(latencies_ns), start_ns=start_ns, window_ns=sum(latencies_ns), cpu_s=0.0)
+
+
+def test_a_tick_window_counts_what_ended_between_its_ticks() -> None:
+    ticks = [(50, 0.5), (120, 1.0), (220, 3.0), (320, 6.0), (450, 9.0)]
+    window = tick_window(ticks, timed(100, *[50] * 6), batch=4)
+    assert window is not None
+    assert window.joules == 5.0
+    assert window.window_s == pytest.approx(200e-9)
+    assert window.inferences == 4 * 4
+    assert window.updates == 2
+
+
+def test_fewer_than_two_ticks_inside_a_block_give_no_window() -> None:
+    assert tick_window([(50, 1.0), (150, 2.0)], timed(100, 100), batch=1) is None
+
+
+class SteppedCounter:
+    """Rises by one joule each time it is read; `fails_at` is the reading that finds it lost."""
+
+    scope, source, tick_s, reason, notes = "gpu", "nvml", 0.1, "", ()
+
+    def __init__(self, tick_s: float = 0.1, fails_at: int = 0) -> None:
+        self.joules = 0.0
+        self.tick_s, self.fails_at = tick_s, fails_at
+        self.enough = threading.Event()
+
+    def read_j(self) -> float:
+        self.joules += 1.0
+        if self.joules >= 5:
+            self.enough.set()
+        if self.joules == self.fails_at:
+            raise CounterLost("it went back")
+        return self.joules
+
+    def rebase(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_tick_meter_polls_while_a_block_runs_and_then_stops() -> None:
+    counter = SteppedCounter()
+    meter = TickMeter(counter, period_s=0.001)
+    start_ns = time.perf_counter_ns()
+    meter.begin()
+    assert counter.enough.wait(20)
+    spent_ns = time.perf_counter_ns() - start_ns
+    window = meter.end(timed(start_ns, spent_ns), batch=1)
+    assert window is not None
+    assert window.updates >= 1
+    stopped_at = counter.joules
+    assert not [thread for thread in threading.enumerate() if thread.name == "energy-ticks"]
+    assert counter.joules == stopped_at
+
+
+def test_an_edge_meter_counts_the_settling_query_with_the_block() -> None:
+    clock = HandClock()
+    meter = EdgeMeter(SteppedCounter(0.001), clock, memory=SteppedCounter(0.001))
+    meter.begin()
+    clock.now_ns = 500_000_000
+    window = meter.end(timed(0, *[1] * 9), batch=2)
+    assert window is not None
+    assert (window.joules, window.inferences, window.window_s, window.dram_j) == (1.0, 20, 0.5, 1.0)
+
+
+@pytest.mark.parametrize("fails_at", [1, 2])
+def test_an_edge_meter_without_its_counter_has_no_window_and_says_why(fails_at: int) -> None:
+    meter = EdgeMeter(SteppedCounter(0.001, fails_at), HandClock())
+    meter.begin()
+    assert meter.end(timed(0, 1), batch=1) is None
+    assert meter.lost == "it went back"
+    meter.begin()
+    assert meter.end(timed(0, 1), batch=1) is None
+
+
+def test_a_tick_meter_without_its_counter_has_no_window_and_says_why() -> None:
+    meter = TickMeter(SteppedCounter(fails_at=3), period_s=0.0, wait=lambda _: False)
+    meter.begin()
+    assert meter.end(timed(0, 10**18), batch=1) is None
+    assert meter.lost == "it went back"
+    meter.begin()
+    assert meter.end(timed(0, 10**18), batch=1) is None
+
+
+def test_the_meter_follows_the_counter() -> None:
+    slow, fast = SteppedCounter(), SteppedCounter(0.001)
+    assert isinstance(meter_for(slow), TickMeter)
+    assert isinstance(meter_for(fast), EdgeMeter)
+    assert isinstance(meter_for(NoCounter("none")), NoMeter)
+    assert NoMeter().end(timed(0, 1), 1) is None
+
+
+def samples(*watts: float | None) -> list[PowerSample]:
+    return [PowerSample(at_ns=i * 10**9, power_w=w) for i, w in enumerate(watts)]
+
+
+def test_the_integral_of_power_is_that_of_the_trapezoids_with_its_ends_held() -> None:
+    assert integral_j(samples(10, 20, 20, 10), 0, 3 * 10**9) == pytest.approx(50.0)
+    assert integral_j(samples(10, 20, 20, 10), -(10**9), 4 * 10**9) == pytest.approx(70.0)
+    assert integral_j(samples(10, None, 20, 10), 0, 3 * 10**9) is None
+
+
+def test_samples_outside_a_window_do_not_count() -> None:
+    inside = sum_up(samples(1000, 10, 10, 10, 10, 1000), 10**9, 4 * 10**9)
+    assert inside.power_j == pytest.approx(30.0)
+    assert sum_up([], 0, 1).temp_start_c is None
