@@ -96,6 +96,12 @@ class Measure(_Section):
 
     profile: ProfileName = "standard"
     slo_ms: Annotated[float, Field(gt=0)] = 7.0
+    estimate_energy: bool = False
+    """Guess at the CPU's power from its TDP; kept apart from what is measured, and never in a verdict."""
+    cpu_tdp_w: Annotated[float, Field(gt=0)] | None = None
+    """TDP of the whole CPU, in W, as its maker gives it; needed for a guess."""
+    cpu_threads: Annotated[int, Field(ge=1)] | None = None
+    """Hardware threads of that CPU; None: those that this machine shows."""
     batches: tuple[Annotated[int, Field(ge=1)], ...] = (1, 2, 4, 8, 16, 32, 64)
     pin: bool = True
 

@@ -40,6 +40,9 @@ _NoPromote = Annotated[bool, typer.Option("--no-promote", help="Hold the new eng
 _Ladder = Annotated[
     bool, typer.Option("--ladder", help="Try every backend and precision again, whatever the last retrain chose.")
 ]
+_Estimate = Annotated[
+    bool, typer.Option("--estimate-energy", help="Guess at the CPU's power too, from measure.cpu_tdp_w.")
+]
 _FailOn = Annotated[
     str | None, typer.Option("--fail-on", help=f"Comma-separated verdicts that fail too: {', '.join(FAIL_ON)}.")
 ]
@@ -57,6 +60,7 @@ def command(
     no_measure: _NoMeasure = False,
     no_promote: _NoPromote = False,
     ladder: _Ladder = False,
+    estimate_energy: _Estimate = False,
     fail_on: _FailOn = None,
     dry_run: _DryRun = False,
     trigger: Annotated[
@@ -90,6 +94,7 @@ def command(
         trigger=_known_trigger(trigger),
         slot=slot,
         ladder=ladder,
+        estimate_energy=estimate_energy,
     )
     if dry_run:
         from plaster_ops.flow.plan import describe_plan

@@ -17,7 +17,7 @@ from plaster_ops.errors import BuildFailed, UsageError
 from plaster_ops.flow import record as records
 from plaster_ops.flow.baseline import choose_baseline
 from plaster_ops.flow.candidates import FAILURES, Opponent, evaluate, one_line
-from plaster_ops.flow.cards import NOT_TIMED, machine_fingerprint, model_rows, user_code
+from plaster_ops.flow.cards import NOT_TIMED, energy_rows, machine_fingerprint, model_rows, user_code
 from plaster_ops.flow.context import Context
 from plaster_ops.flow.decide import wanted_engine
 from plaster_ops.flow.ladder import Ladder, Rung, climb
@@ -26,7 +26,7 @@ from plaster_ops.flow.retrain import calibration_samples
 from plaster_ops.flow.scratch import scratch_context
 from plaster_ops.flow.sidebyside import SideBySide, measure, timed_rows, value_of, with_missing
 from plaster_ops.flow.wiring import Ports, open_ports
-from plaster_ops.plaster import accuracy, learning
+from plaster_ops.plaster import accuracy, learning, phase_energy
 from plaster_ops.ports import EventSink
 from plaster_ops.report.json_text import run_payload
 from plaster_ops.settings import PipelineSettings, Settings, explain_values
@@ -254,6 +254,7 @@ def _payload(
     evidence = measured.evidence if measured is not None else None
     rows += model_rows(built, evidence, value_of(rows, E2E_P50_MS.key), user_code(ctx, built))
     rows += accuracy.read(built.evaluation, "now")
+    rows += [*energy_rows(ctx, rows), *phase_energy.unmeasured(_WHY_NO_TRAINING)]
     spent_s = sum(ctx.timeline.spent_s(phase) for phase in (Phase.EXPORT, Phase.BUILD, Phase.PARITY, Phase.EVAL))
     rows += learning.optimise_rows(built.how, int(built.manifest["refits"]), optimize_s=spent_s)
     rows.append(Unmeasured(metric=TRAIN_TO_ENGINE_S, reason=_WHY_NO_TRAINING))

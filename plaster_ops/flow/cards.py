@@ -1,11 +1,11 @@
 """All seven letters of the new engine on one card."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from plaster_ops.domain.card import Card, Reading, Row
 from plaster_ops.domain.fingerprint import Fingerprint
-from plaster_ops.domain.metrics import DATA_TO_DEPLOY_S, E2E_P50_MS
+from plaster_ops.domain.metrics import DATA_TO_DEPLOY_S, E2E_P50_MS, SLO_SAMPLES_PER_S
 from plaster_ops.domain.timeline import Phase
 from plaster_ops.engines.artifact import read_manifest
 from plaster_ops.engines.registry import find_backend
@@ -14,7 +14,17 @@ from plaster_ops.flow.context import Context
 from plaster_ops.flow.optimise import Built
 from plaster_ops.flow.sidebyside import SideBySide, timed_rows, value_of, with_missing
 from plaster_ops.flow.train import Trained
-from plaster_ops.plaster import accuracy, latency, learning, machine, programmability, size
+from plaster_ops.plaster import (
+    accuracy,
+    energy,
+    energy_band,
+    latency,
+    learning,
+    machine,
+    phase_energy,
+    programmability,
+    size,
+)
 from plaster_ops.plaster.evidence import Evidence
 from plaster_ops.plaster.programmability import UserCode
 
@@ -38,6 +48,8 @@ def build_card(
     evidence = measured.evidence if measured is not None else None
     rows += model_rows(built, evidence, value_of(rows, E2E_P50_MS.key), user_code(ctx, built))
     rows += accuracy.read(built.evaluation, "now", baseline=baseline)
+    rows += energy_rows(ctx, rows)
+    rows += phase_energy.read(ctx.ledger.spans if ctx.ledger else (), trained.result.to_json())
     spent = (Phase.EXPORT, Phase.BUILD, Phase.PARITY, Phase.EVAL)
     rows += learning.optimise_rows(
         built.how,
@@ -55,6 +67,15 @@ def build_card(
         arrived_at_s=prepared["arrived_at"],
     )
     return Card.of(with_missing(rows, NOT_TIMED))
+
+
+def energy_rows(ctx: Context, rows: Sequence[Row]) -> list[Row]:
+    """What a card that has `rows` lacks of energy: a reason where nothing was timed, and the guesses."""
+    wanted = ctx.pipeline.measure
+    present = {row.metric.key for row in rows}
+    gaps = [row for row in energy.unmeasured(NOT_TIMED) if row.metric.key not in present]
+    part = energy_band.Part(tdp_w=wanted.cpu_tdp_w, threads=wanted.cpu_threads)
+    return [*gaps, *energy_band.read(wanted.estimate_energy, part, value_of(rows, SLO_SAMPLES_PER_S.key))]
 
 
 def model_rows(built: Built, evidence: Evidence | None, p50_ms: float | None, user: UserCode) -> list[Row]:

@@ -3,11 +3,13 @@
 import os
 import re
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from plaster_ops.domain.timeline import Phase, Timeline
+from plaster_ops.flow.spending import Ledger
 from plaster_ops.ports import Clock, EventSink
 from plaster_ops.processes.gang import Limits, run_stage
 from plaster_ops.settings import PipelineSettings, Settings
@@ -31,6 +33,8 @@ class Context:
     folder: Path
     uid: str = ""
     index: int = 0
+    ledger: Ledger | None = None
+    """What the run spends; None where nothing is recorded."""
 
     @property
     def project(self) -> Path:
@@ -86,7 +90,7 @@ class Context:
             return dict(done)
         self.tell({"event": "stage", "stage": stage, "state": "start"})
         began_s = self.clock.monotonic_s()
-        with self.timeline.phase(phase):
+        with self.timeline.phase(phase), self.spending(stage, phase):
             result = dict(work())
         if within is not None:
             self.timeline.move(phase, within[0], float(result.get(within[1], 0.0)))
@@ -96,6 +100,10 @@ class Context:
             self.journal.save_progress(self.uid, self.timeline.to_json())
         self.tell({"event": "stage", "stage": stage, "state": "done", "seconds": seconds})
         return result
+
+    def spending(self, stage: str, phase: Phase) -> AbstractContextManager[None]:
+        """The joules of what happens inside go to that stage."""
+        return nullcontext() if self.ledger is None else self.ledger.stage(stage, phase)
 
     def child(
         self,

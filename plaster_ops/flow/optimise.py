@@ -207,7 +207,7 @@ def rebuild(ctx: Context, baseline: Baseline, prepared: Mapping[str, Any]) -> Op
         {"event": "note", "text": f"engine of run {baseline.record.index} is gone: rebuilding it from its weights"}
     )
     try:
-        with ctx.timeline.phase(Phase.BUILD):
+        with ctx.timeline.phase(Phase.BUILD), ctx.spending(name, Phase.BUILD):
             exported = export(ctx, weights, prepared, folder=f"{name}-export", eager=False)
             folder = ctx.folder / name
             candidate = Candidate(backend=engine["backend"], precision=engine["precision"])

@@ -42,6 +42,7 @@ class Request:
     trigger: str = "manual"
     slot: str | None = None
     ladder: bool = False
+    estimate_energy: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

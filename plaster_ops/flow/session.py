@@ -3,7 +3,8 @@
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from plaster_ops.flow.context import Context, slug
 from plaster_ops.flow.lock import pipeline_lock
 from plaster_ops.flow.publish import publish
 from plaster_ops.flow.retrain import Baselines, Outcome, Request, choose_baselines, retrain
+from plaster_ops.flow.spending import open_ledger
 from plaster_ops.flow.wiring import Ports, open_ports
 from plaster_ops.ports import EventSink
 from plaster_ops.report.json_text import bare_payload, run_payload
@@ -54,7 +56,8 @@ def run_retrain(
         ports.journal.close_stale(found)
         row, ctx = _open(ports, found, pipeline, request, start, tell, resume)
         try:
-            outcome = _retrain(ctx, row, request, resumed=resume is not None)
+            with _counted(ctx):
+                outcome = _retrain(ctx, row, request, resumed=resume is not None)
         except PlasterError as error:
             _record_failure(ctx, row, error)
             if not isinstance(error, Interrupted):
@@ -62,6 +65,16 @@ def run_retrain(
                 error.payload = _failed_payload(ctx, error, tracked)
             raise
         return _finish(ctx, ports, outcome, request)
+
+
+@contextmanager
+def _counted(ctx: Context) -> Iterator[None]:
+    """Gives the run's energy counters back at the end."""
+    try:
+        yield
+    finally:
+        if ctx.ledger is not None:
+            ctx.ledger.close()
 
 
 def _retrain(ctx: Context, row: RunRow, request: Request, *, resumed: bool) -> Outcome:
@@ -85,8 +98,9 @@ def _with_overrides(pipeline: PipelineSettings, request: Request) -> PipelineSet
     train = {k: v for k, v in (("devices", request.devices), ("nodes", request.nodes)) if v is not None}
     if train:
         changes["train"] = pipeline.train.model_copy(update=train)
-    if request.profile is not None:
-        changes["measure"] = pipeline.measure.model_copy(update={"profile": request.profile})
+    measure = {k: v for k, v in (("profile", request.profile), ("estimate_energy", request.estimate_energy)) if v}
+    if measure:
+        changes["measure"] = pipeline.measure.model_copy(update=measure)
     return pipeline.model_copy(update=changes)
 
 
@@ -138,6 +152,7 @@ def _open(
         folder=folder,
         uid=row.uid,
         index=row.index or 0,
+        ledger=open_ledger(journal, row.uid, pipeline, resumed=resume is not None),
     )
 
 

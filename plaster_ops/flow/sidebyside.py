@@ -8,7 +8,7 @@ from typing import Any
 from plaster_ops.domain.card import Card, Reading, Row, Unmeasured
 from plaster_ops.domain.compare import Comparison, Evidence, compare_cards
 from plaster_ops.domain.fingerprint import Fingerprint
-from plaster_ops.domain.metrics import HEADLINES, Letter
+from plaster_ops.domain.metrics import HEADLINES, PHASE_ENERGY, Letter
 from plaster_ops.domain.sample import PairedDifference, PairedRatios
 from plaster_ops.flow.baseline import Baseline
 from plaster_ops.flow.candidates import Opponent
@@ -104,7 +104,8 @@ def card_then(
     """An earlier run's card as of today: re-measured where it could be, stored for what does not change."""
     if measured is None:
         return baseline.card
-    stored = [row for row in baseline.card if not row.metric.key.startswith(REMEASURED)]
+    spent = {metric.key for metric in PHASE_ENERGY}
+    stored = [row for row in baseline.card if row.metric.key in spent or not row.metric.key.startswith(REMEASURED)]
     fresh = timed_rows(measured, label or baseline.label)
     return Card.of([*stored, *fresh, *accuracy.read(evaluation, label or baseline.label)])
 

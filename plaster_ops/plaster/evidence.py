@@ -1,6 +1,7 @@
 """What R fresh processes measured, written and read back: results and raw latencies. Loads numpy, never torch."""
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -12,11 +13,13 @@ import numpy.typing as npt
 
 from plaster_ops.domain.card import Status
 from plaster_ops.plaster.meter import EnergyWindow
+from plaster_ops.plaster.sensing import Sensed
 from plaster_ops.plaster.turns import Block
 
 Latencies = npt.NDArray[np.int64]
 RAW = "raw.npz"
 LATENCIES = "latencies_ns"
+_SENSED = ("power_j", "temp_start_c", "temp_end_c", "clock_mhz", "slowed_ratio")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -182,12 +185,36 @@ def _blocks_of(result: Mapping[str, Any], folder: Path) -> list[MeasuredBlock]:
 def _energy_of(row: Mapping[str, Any]) -> EnergyWindow | None:
     if not row["energy_updates"]:
         return None
+
+    def known(column: str) -> float | None:
+        value = row.get(column, math.nan)
+        return None if math.isnan(value) else float(value)
+
+    sensed = {name: known(f"sensed_{name}") for name in _SENSED}
     return EnergyWindow(
         joules=row["energy_joules"],
         window_s=row["energy_window_s"],
         inferences=row["energy_inferences"],
         updates=row["energy_updates"],
+        dram_j=known("energy_dram_j"),
+        sensed=Sensed(is_instant=bool(row.get("sensed_is_instant", True)), **sensed),
     )
+
+
+def _energy_columns(energies: Sequence[EnergyWindow]) -> dict[str, npt.NDArray[Any]]:
+    """One column a field; not-a-number stands for unknown in this file, and nowhere else."""
+    floats: dict[str, list[float | None]] = {
+        "energy_joules": [energy.joules for energy in energies],
+        "energy_window_s": [energy.window_s for energy in energies],
+        "energy_dram_j": [energy.dram_j for energy in energies],
+        **{f"sensed_{name}": [getattr(energy.sensed, name) for energy in energies] for name in _SENSED},
+    }
+    return {
+        **{name: np.array([math.nan if v is None else v for v in column]) for name, column in floats.items()},
+        "energy_inferences": np.array([energy.inferences for energy in energies], dtype=np.int64),
+        "energy_updates": np.array([energy.updates for energy in energies], dtype=np.int64),
+        "sensed_is_instant": np.array([energy.sensed.is_instant for energy in energies], dtype=np.int64),
+    }
 
 
 def write_raw(path: Path, blocks: Sequence[Block]) -> None:
@@ -209,10 +236,7 @@ def write_raw(path: Path, blocks: Sequence[Block]) -> None:
         "start_s": np.array([(block.timed.start_ns - origin_ns) * 1e-9 for block in blocks], dtype=np.float64),
         "window_s": np.array([block.timed.window_ns * 1e-9 for block in blocks], dtype=np.float64),
         "cpu_s": np.array([block.timed.cpu_s for block in blocks], dtype=np.float64),
-        "energy_joules": np.array([energy.joules for energy in energies], dtype=np.float64),
-        "energy_window_s": np.array([energy.window_s for energy in energies], dtype=np.float64),
-        "energy_inferences": np.array([energy.inferences for energy in energies], dtype=np.int64),
-        "energy_updates": np.array([energy.updates for energy in energies], dtype=np.int64),
+        **_energy_columns(energies),
         LATENCIES: np.asarray(laid, dtype=np.int64),
     }
     with path.open("wb") as file:

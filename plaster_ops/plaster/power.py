@@ -93,9 +93,9 @@ class Sensor(Protocol):
 class Unwrapped:
     """A counter of raw units that only rises, out of one that starts again at 0 when it has reached `ranges`.
 
-    A step back is a wrap where the last value lay in the last sixteenth of a range and no more was counted since than
-    2 kW can draw in the time between. Any other step back is a reset, and so is one after a pause in which the counter
-    may have come round unseen: `CounterLost`.
+    A step back is a wrap where it adds at most a sixteenth of a range, and no more than 2 kW can draw in the time
+    between. Any other step back is a reset, and after a pause in which the counter may have come round unseen nothing
+    is known: `CounterLost`.
     """
 
     def __init__(self, first: int, at_s: float, *, ranges: tuple[int, ...], unit_j: float) -> None:
@@ -123,6 +123,6 @@ class Unwrapped:
     def _over_the_edge(self, now: int, most: float) -> int:
         for size in self._ranges:
             delta = now - self._last + size
-            if size * (1 - _SURE_SHARE) <= self._last < size and 0 <= delta <= min(most, size * _SURE_SHARE):
+            if self._last < size and 0 <= delta <= min(most, size * _SURE_SHARE):
                 return delta
         raise CounterLost("the counter went back: its driver was loaded again or the device was reset")

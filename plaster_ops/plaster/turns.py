@@ -12,6 +12,10 @@ from plaster_ops.plaster.timing import ClockNs, Query, RunQuery, Timed, Turn, pr
 SINGLE, THROUGHPUT, EAGER = "single", "throughput", "eager"
 """Kinds of blocks; `EAGER` is also the label of the eager engine that is measured beside the others."""
 
+SINGLE_ENERGY, OFFLINE_ENERGY = "single_energy", "offline_energy"
+"""Blocks taken for their joules: batch 1, and the fastest batch; see `energy_points`."""
+_METERED = frozenset((THROUGHPUT, SINGLE_ENERGY, OFFLINE_ENERGY))
+
 _MAX_COUNT = 100_000
 _BLOCK_QUERIES = 10
 _LONGEST = 10
@@ -93,8 +97,8 @@ class Bench:
     splits: Mapping[str, SplitCalls] = field(default_factory=dict)
 
     def take(self, kind: str, turn: Turn, *, batch: int, count: int, limit_s: float) -> None:
-        """Times one block and keeps it; throughput blocks are metered. Equal indices start at the same sample."""
-        metered = kind == THROUGHPUT
+        """Times one block and keeps it; a fine counter meters all kinds. Equal indices start at the same sample."""
+        metered = kind in _METERED or self.meter.is_fine
         if metered:
             self.meter.begin()
         first = turn.index * count

@@ -1,4 +1,4 @@
-# ruff: noqa: N802
+# ruff: noqa: N802, N815
 """A false NVML library under the real `pynvml`, on a simulated clock: boards whose true power is known.
 
 `install` puts it where pynvml looks for the functions of the C library, so that the wrappers in use are the real ones.

@@ -11,14 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from plaster_ops.plaster.collect import Collected, Setup, collect
+from plaster_ops.plaster.counters import open_counter, open_memory_counter
+from plaster_ops.plaster.energy_points import idle_s, points_s, take_points, watch_idle
 from plaster_ops.plaster.evidence import RAW, write_raw
 from plaster_ops.plaster.load import Samples, load_samples
 from plaster_ops.plaster.machine import anonymous_bytes, peak_host_bytes, process_age_s
-from plaster_ops.plaster.meter import meter_for
+from plaster_ops.plaster.meter import EnergyWindow, Meter, meter_for
+from plaster_ops.plaster.nvml import NvmlCounter
 from plaster_ops.plaster.pinning import pin_process
-from plaster_ops.plaster.counters import open_counter
+from plaster_ops.plaster.power import EnergyCounter
 from plaster_ops.plaster.preflight import cpu_times, disturbance, gpu_trouble
-from plaster_ops.plaster.profiles import Profile, find_profile
+from plaster_ops.plaster.profiles import RACE, Profile, find_profile
 from plaster_ops.plaster.search import Found
 from plaster_ops.plaster.timing import process_cpu_s
 from plaster_ops.plaster.turns import EAGER, Bench, Progress
@@ -43,22 +46,28 @@ def run(spec: Mapping[str, Any], folder: Path, emit: EventSink) -> dict[str, Any
     samples = load_samples(Path(spec["samples"]), pinned=device.startswith("cuda"))
     machine_before, own_before_s = cpu_times(), process_cpu_s()
     engines, loading = _load(spec, samples)
-    counter = open_counter(device)
+    counter, memory = open_counter(device), open_memory_counter(device)
     try:
+        sensor = counter.sensor() if isinstance(counter, NvmlCounter) else None
         bench = Bench(
             runs={label: engine.run for label, engine in engines.items()},
             inputs=samples,
             progress=Progress(emit=emit),
-            meter=meter_for(counter),
+            meter=meter_for(counter, sensor=sensor, memory=memory),
             splits={label: engine.time_parts for label, engine in engines.items() if hasattr(engine, "time_parts")},
         )
-        collected = collect(bench, _setup(spec))
+        idle = watch_idle(bench.meter, _idle_s(spec, bench.meter))
+        setup = _setup(spec, bench.meter)
+        collected = collect(bench, setup)
+        if setup.profile.name != RACE.name:
+            p50_ns = {label: collected.warmths[label].p50_ns for label in setup.order}
+            take_points(bench, setup.order, setup.profile, p50_ns, collected.found)
         quiet = disturbance(machine_before, cpu_times(), process_cpu_s() - own_before_s, gpu_trouble(device))
     finally:
         counter.close()
         for engine in engines.values():
             engine.close()
-    write_raw(folder / RAW, collected.blocks)
+    write_raw(folder / RAW, bench.blocks)
     return {
         "schema": SCHEMA,
         **{field: spec[field] for field in ("process", "profile", "slo_ms", "device", "threads")},
@@ -70,17 +79,35 @@ def run(spec: Mapping[str, Any], folder: Path, emit: EventSink) -> dict[str, Any
         "torch_threads": torch.get_num_threads(),
         "search": _search_rows(collected.found),
         "chosen_batches": dict(collected.chosen_batches),
-        "energy": {"source": counter.source, "scope": counter.scope, "reason": counter.reason},
+        "energy": _energy(counter, memory, bench.meter, idle),
         "machine": asdict(quiet),
         "peak_host_bytes": peak_host_bytes(),
         "age_s": process_age_s(),
     }
 
 
-def _setup(spec: Mapping[str, Any]) -> Setup:
+def _energy(counter: EnergyCounter, memory: EnergyCounter, meter: Meter, idle: EnergyWindow | None) -> dict[str, Any]:
+    """Who counted what, why not, and what was drawn at rest. `lost`: why the counter broke off while it counted."""
+    return {
+        "source": counter.source,
+        "scope": counter.scope,
+        "reason": counter.reason,
+        "lost": meter.lost,
+        "notes": list(counter.notes),
+        "dram_reason": memory.reason,
+        "idle": {"joules": idle.joules, "window_s": idle.window_s} if idle else None,
+    }
+
+
+def _idle_s(spec: Mapping[str, Any], meter: Meter) -> float:
+    profile = find_profile(str(spec["profile"]))
+    return 0.0 if profile.name == RACE.name else idle_s(profile, meter)
+
+
+def _setup(spec: Mapping[str, Any], meter: Meter) -> Setup:
     return Setup(
         labels=tuple(str(row["label"]) for row in spec["engines"]),
-        profile=_fitted(find_profile(str(spec["profile"])), spec),
+        profile=_fitted(find_profile(str(spec["profile"])), spec, meter),
         slo_ms=float(spec["slo_ms"]),
         batches=tuple(int(batch) for batch in spec["batches"]),
         process=int(spec["process"]),
@@ -120,11 +147,12 @@ def _load(spec: Mapping[str, Any], samples: Samples) -> tuple[dict[str, Engine],
     return engines, loading
 
 
-def _fitted(profile: Profile, spec: Mapping[str, Any]) -> Profile:
-    """The profile shortened to what is left of the process's budget after its start."""
+def _fitted(profile: Profile, spec: Mapping[str, Any], meter: Meter) -> Profile:
+    """The profile shortened to what is left of the process's budget after its start and for the energy points."""
     engines = len(spec["engines"])
-    left_s = profile.process_limit_s(engines) - process_age_s()
     searching = spec.get("chosen_batches") is None
+    points = 0.0 if profile.name == RACE.name else points_s(profile, meter, engines, searching=searching)
+    left_s = profile.process_limit_s(engines) - process_age_s() - points
     return profile.shortened(left_s / profile.needed_s(engines, searching=searching, eager=bool(spec.get("eager"))))
 
 
