@@ -10,13 +10,17 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from collections import Counter
 from collections.abc import Callable
+from contextlib import nullcontext
 from importlib.metadata import PackageNotFoundError, version
 from itertools import pairwise
 from pathlib import Path
@@ -28,7 +32,11 @@ ROOT = Path(__file__).parents[1]
 DEVICE = "cuda:0"
 BATCHES = (1, 32, 64)
 PACKAGES = ("torch", "torch-tensorrt", "tensorrt", "nvidia-modelopt", "nvidia-ml-py")
-ENERGY_S = 5.0
+COUNTER_S = 20.0
+BESIDE_S = 10.0
+PHASE_S = 5.0
+GAP_MS = 5
+"""Width of a bar of the histogram."""
 REDUCED_BYTES = 64 * 2**20
 
 
@@ -88,31 +96,118 @@ def timing() -> str:
 
 
 def energy() -> str:
-    """How often NVML's energy counter steps, and by how much, while the GPU works."""
-    torch = need_cuda()
-    from plaster_ops.plaster.power import open_nvml
+    """How often NVML's energy counter steps while the GPU works: polled at 1 kHz, gaps as a histogram."""
+    counter, load = counted_gpu(), Load()
+    steps: list[tuple[float, float]] = []
+    before_j, began_s = counter.read_j(), time.monotonic()
+    polls = 0
+    with load:
+        while (now_s := time.monotonic()) - began_s < COUNTER_S:
+            read_j = counter.read_j()
+            polls += 1
+            if read_j != before_j:
+                steps.append((now_s, read_j - before_j))
+                before_j = read_j
+            time.sleep(1e-3)
+    counter.close()
+    if len(steps) < 3:
+        raise RuntimeError(f"the counter stepped {len(steps)} times in {COUNTER_S} s")
+    gaps_ms = [(later[0] - earlier[0]) * 1e3 for earlier, later in pairwise(steps)]
+    power_w = sum(joules for _, joules in steps[1:]) / (steps[-1][0] - steps[0][0])
+    counts = Counter(GAP_MS * round(gap_ms / GAP_MS) for gap_ms in gaps_ms)
+    told = " ".join(f"{gap_ms} ms: {count}" for gap_ms, count in sorted(counts.items()))
+    rate = f"{polls / COUNTER_S:.0f} polls/s"
+    return f"{rate}, median gap {statistics.median(gaps_ms):.1f} ms, {power_w:.0f} W at work; gaps {told}"
 
+
+def power_beside() -> str:
+    """Integral of the power sensor / counter, at work and at rest, by the meter that measures engines."""
+    from plaster_ops.plaster.meter import TickMeter
+    from plaster_ops.plaster.timing import Timed
+
+    counter, told = counted_gpu(), []
+    for name, load in (("at work", Load()), ("at rest", nullcontext())):
+        meter = TickMeter(counter, sensor=counter.sensor())
+        with load:
+            time.sleep(1.0)
+            began_ns = time.perf_counter_ns()
+            meter.begin()
+            time.sleep(BESIDE_S)
+            window_ns = time.perf_counter_ns() - began_ns
+            window = meter.end(Timed(latencies_ns=[], start_ns=began_ns, window_ns=window_ns, cpu_s=0.0), 0)
+        if window is None or window.sensed.power_j is None:
+            raise RuntimeError(f"{name}: {meter.lost or 'no window, or no power'}")
+        sensed = window.sensed
+        kind = "instantaneous" if sensed.is_instant else "averaged"
+        ratio, power_w = sensed.power_j / window.joules, window.joules / window.window_s
+        told.append(
+            f"{name} {ratio:.3f} ({kind}; counter {power_w:.0f} W, {sensed.temp_end_c} C, {sensed.clock_mhz:.0f} MHz,"
+            f" slowed {sensed.slowed_ratio})"
+        )
+    counter.close()
+    return "integral / counter: " + "; ".join(told)
+
+
+def phases() -> str:
+    """Joules of a phase at work and of one at rest, as the parent reads them, and the parts against the whole."""
+    need_cuda()
+    from plaster_ops.domain.timeline import Phase
+    from plaster_ops.plaster.phase_energy import open_gauges, span
+    from plaster_ops.training.devices import visible_gpus as cuda_devices
+
+    gauges = open_gauges(cuda_devices(os.environ)[:1])
+    edges = [gauges.read()]
+    for load in (Load(), nullcontext()):
+        with load:
+            time.sleep(PHASE_S)
+            edges.append(gauges.read())
+    gauges.close()
+    work, rest = span("fit", Phase.FIT, edges[0], edges[1]), span("rest", Phase.EVAL, edges[1], edges[2])
+    whole = span("both", Phase.FIT, edges[0], edges[2])
+    if work["gpu_j"] is None or rest["gpu_j"] is None:
+        raise NotRun(work["why_gpu"] or rest["why_gpu"])
+    if abs(work["gpu_j"] + rest["gpu_j"] - whole["gpu_j"]) > 1e-6 or not work["gpu_j"] > rest["gpu_j"] > 0:
+        raise RuntimeError(f"work {work['gpu_j']} J, rest {rest['gpu_j']} J, both {whole['gpu_j']} J")
+    cpu = f"{work['cpu_j']:.0f} J" if work["cpu_j"] is not None else f"not measured ({work['why_cpu']})"
+    return f"{PHASE_S:.0f} s of work {work['gpu_j']:.0f} J, of rest {rest['gpu_j']:.0f} J; CPU packages at work: {cpu}"
+
+
+def counted_gpu() -> Any:
+    """The energy counter of the GPU that torch uses, found by the UUID that torch tells."""
+    torch = need_cuda()
+    from plaster_ops.plaster.nvml import open_nvml
+
+    torch.cuda.init()
     counter = open_nvml(DEVICE)
     if counter.reason:
         raise NotRun(counter.reason)
-    work = torch.rand(4096, 4096, device=DEVICE)
-    steps: list[tuple[float, float]] = []
-    before_j, began_s = counter.read_j(), time.monotonic()
-    while (now_s := time.monotonic()) - began_s < ENERGY_S:
-        work @ work
-        torch.cuda.synchronize()
-        read_j = counter.read_j()
-        if read_j != before_j:
-            steps.append((now_s, read_j - before_j))
-            before_j = read_j
-    counter.close()
-    if len(steps) < 3:
-        raise RuntimeError(f"the counter stepped {len(steps)} times in {ENERGY_S} s")
-    gaps = [later[0] - earlier[0] for earlier, later in pairwise(steps)]
-    power_w = sum(joules for _, joules in steps[1:]) / (steps[-1][0] - steps[0][0])
-    return (
-        f"a step every {statistics.median(gaps) * 1e3:.1f} ms (longest {max(gaps) * 1e3:.1f}), {power_w:.0f} W at work"
-    )
+    uuid = getattr(torch.cuda.get_device_properties(DEVICE), "uuid", None)
+    if uuid is not None and str(uuid) not in counter.uuid:
+        raise RuntimeError(f"torch works on {uuid}, the counter is that of {counter.uuid}")
+    return counter
+
+
+class Load:
+    """Matrix products on the GPU from a side thread, for as long as the block lasts."""
+
+    def __init__(self) -> None:
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._work, daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _work(self) -> None:
+        import torch
+
+        given = torch.rand(4096, 4096, device=DEVICE)
+        while not self._over.is_set():
+            given @ given
+            torch.cuda.synchronize()
 
 
 def all_reduce() -> str:
@@ -212,6 +307,8 @@ def median_us(engine: Any, value: Any) -> float:
 PARTS: dict[str, Callable[[], str]] = {
     "CUDA timing": timing,
     "NVML energy counter": energy,
+    "NVML power beside it": power_beside,
+    "energy of phases": phases,
     "NCCL all-reduce": all_reduce,
     "AOTInductor": aot_inductor,
     "TensorRT": tensorrt,

@@ -46,6 +46,9 @@ _Estimate = Annotated[
 _FailOn = Annotated[
     str | None, typer.Option("--fail-on", help=f"Comma-separated verdicts that fail too: {', '.join(FAIL_ON)}.")
 ]
+_Trigger = Annotated[
+    str, typer.Option("--trigger", help="Who asks, for the record: manual, cron, service, data, drift.")
+]
 _DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
 
 
@@ -63,9 +66,7 @@ def command(
     estimate_energy: _Estimate = False,
     fail_on: _FailOn = None,
     dry_run: _DryRun = False,
-    trigger: Annotated[
-        str, typer.Option("--trigger", help="Who asks, for the record: manual, cron, service, data, drift.")
-    ] = "manual",
+    trigger: _Trigger = "manual",
     slot: Annotated[str | None, typer.Option("--slot", help="The instant this was due, for the record.")] = None,
     project: Project = None,
     as_json: Json = False,

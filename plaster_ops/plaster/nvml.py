@@ -168,6 +168,6 @@ def held_down(nvml: Any) -> int:
 
 
 def nvml_reason(error: Exception) -> str:
-    """The error in small letters, as a part of a sentence."""
+    """The error as a part of a sentence; NVML's own in small letters."""
     text = str(error).strip()
-    return (text[:1].lower() + text[1:] if isinstance(error, UnknownGpu) else text.lower()) or type(error).__name__
+    return (text if isinstance(error, UnknownGpu) else text.lower()) or type(error).__name__

@@ -6,6 +6,7 @@
 
 import ctypes
 import math
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -37,10 +38,11 @@ class SimClock:
         return self.now_s
 
     def until(self, end_s: float) -> Callable[[float], bool]:
-        """A pause that moves the clock, and is over at `end_s`."""
+        """A pause that moves the clock, up to 3 ms too far as pauses do, and is over at `end_s`."""
+        dice = random.Random(round(end_s * 1e6))
 
         def wait(seconds: float) -> bool:
-            self.now_s += seconds
+            self.now_s = min(end_s, self.now_s + seconds + dice.uniform(0.0, 0.003))
             return self.now_s >= end_s
 
         return wait
@@ -176,6 +178,10 @@ class FakeNvml:
             return NOT_SUPPORTED
         _into(current, gpu.mig)
         _into(pending, gpu.mig)
+        return 0
+
+    def nvmlDeviceGetArchitecture(self, _handle: Any, architecture: Any) -> int:
+        _into(architecture, pynvml.NVML_DEVICE_ARCH_HOPPER)
         return 0
 
     def nvmlDeviceGetTotalEnergyConsumption(self, handle: Any, energy: Any) -> int:

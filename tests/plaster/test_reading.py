@@ -11,7 +11,6 @@ from plaster_ops.domain.metrics import Metric
 from plaster_ops.domain.sample import PairedRatios
 from plaster_ops.plaster import energy, latency, throughput
 from plaster_ops.plaster.evidence import Evidence, MeasuredBlock
-from plaster_ops.plaster.meter import EnergyWindow
 from plaster_ops.plaster.pairing import trimmed_mean
 from tests.plaster.doubles import block, evidence
 
@@ -310,55 +309,3 @@ def test_throughput_pairs_compare_rates_at_each_engines_own_batch() -> None:
     (ratio,) = throughput.paired_ratios(evidence(blocks), "now", "then")
     assert ratio.key == m.SLO_SAMPLES_PER_S.key
     assert ratio.per_process == (pytest.approx(math.log(2)),)
-
-
-# ---- energy ----------------------------------------------------------------------------------------------------------
-def metered(label: str, joules: float, *, updates: int = 5, blocks: int = 6) -> list[MeasuredBlock]:
-    window = EnergyWindow(joules=joules, window_s=0.5, inferences=100, updates=updates)
-    return [block(label, i, [MS] * 25, kind="throughput", batch=4, cpu_s=0.05, energy=window) for i in range(blocks)]
-
-
-NVML = {"source": "nvml", "scope": "gpu", "reason": ""}
-
-
-def test_without_a_counter_there_is_no_joule_row_but_cpu_time_is_measured() -> None:
-    rows = energy.read(evidence(metered("now", 1.0)), "now")
-    assert [row.metric.key for row in rows] == [m.INFERENCES_PER_J.key, m.CPU_TIME_PER_INFERENCE_S.key]
-    assert row_of(rows, m.INFERENCES_PER_J).reason == "no counter here"
-    assert value_of(rows, m.CPU_TIME_PER_INFERENCE_S) == pytest.approx(0.0005)
-
-
-def test_a_counter_gives_inferences_per_joule_with_its_scope() -> None:
-    rows = energy.read(evidence(metered("now", 50.0), energy=NVML), "now")
-    row = row_of(rows, m.INFERENCES_PER_J)
-    assert isinstance(row, Reading)
-    assert (row.value, row.reason, row.n) == (2.0, "scope: gpu", 600)
-    assert value_of(rows, m.GPU_ENERGY_PER_INFERENCE_J) == 0.5
-    assert value_of(rows, m.ENERGY_WINDOW_S) == 3.0
-
-
-def test_rapl_joules_are_the_cpu_packages() -> None:
-    rows = energy.read(
-        evidence(metered("now", 50.0), energy={"source": "rapl", "scope": "cpu package", "reason": ""}), "now"
-    )
-    assert value_of(rows, m.CPU_ENERGY_PER_INFERENCE_J) == 0.5
-
-
-def test_few_steps_of_the_counter_are_suspect() -> None:
-    row = row_of(energy.read(evidence(metered("now", 50.0, updates=1), energy=NVML), "now"), m.INFERENCES_PER_J)
-    assert row.status is Status.SUSPECT
-    assert "only 6 steps" in str(row.reason)
-
-
-def test_a_counter_that_did_not_move_gives_no_joules() -> None:
-    still = [block("now", i, [MS] * 5, kind="throughput") for i in range(4)]
-    row = row_of(energy.read(evidence(still, energy=NVML), "now"), m.INFERENCES_PER_J)
-    assert isinstance(row, Unmeasured)
-    assert "did not move" in row.reason
-
-
-def test_energy_pairs_are_cpu_time_and_joules() -> None:
-    blocks = metered("now", 25.0) + metered("then", 50.0)
-    cpu, joules = energy.paired_ratios(evidence(blocks, energy=NVML), "now", "then")
-    assert (cpu.key, cpu.per_process) == (m.CPU_TIME_PER_INFERENCE_S.key, (0.0,))
-    assert (joules.key, joules.per_process) == (m.INFERENCES_PER_J.key, (pytest.approx(math.log(2)),))

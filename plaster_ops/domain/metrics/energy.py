@@ -76,7 +76,7 @@ ENERGY_TO_TARGET_J = _declare(
     "j",
     LOWER,
     "energy.phase.v1",
-    "energy of launch and fit up to the target score, spread evenly over its seconds",
+    "energy of a launch and fit that ended at the target score",
 )
 _BAND = "energy.tdp_band.v1"
 EST_CPU_LO_W = _declare("est_cpu_lo_w", "w", INFO, _BAND, "a guess: the share of the TDP of these CPUs at rest")
