@@ -38,7 +38,7 @@ def read(evidence: Evidence, label: str) -> list[Row]:
     if not blocks:
         return unmeasured(f"engine {label!r} was not measured")
     reason = _why_no_joules(evidence, blocks)
-    joules = _all(_JOULES, reason) if reason else _joule_rows(evidence, label, blocks)
+    joules = _no_joules(evidence, reason) if reason else _joule_rows(evidence, label, blocks)
     return [*joules, _cpu_time_row(evidence, blocks)]
 
 
@@ -65,6 +65,12 @@ def _why_no_joules(evidence: Evidence, blocks: Sequence[MeasuredBlock]) -> str:
     if not _metered(blocks):
         return f"the {counters[0]['source']} counter did not move twice within a block"
     return ""
+
+
+def _no_joules(evidence: Evidence, reason: str) -> list[Row]:
+    """What is a GPU's own is not missing where the engine ran on the CPU."""
+    of_gpu = (m.GPU_ENERGY_PER_INFERENCE_J, *gpu_rows.METRICS) if evidence.results[0].get("device") == "cpu" else ()
+    return [*_all([x for x in _JOULES if x not in of_gpu], reason), *_all(of_gpu, "the engine ran on the CPU")]
 
 
 def _joule_rows(evidence: Evidence, label: str, blocks: Sequence[MeasuredBlock]) -> list[Row]:

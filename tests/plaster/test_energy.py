@@ -72,6 +72,12 @@ def test_without_a_counter_there_are_no_joules_but_cpu_time_is_measured() -> Non
     assert all(isinstance(row, Unmeasured) for row in rest)
 
 
+def test_what_is_a_gpus_own_is_not_missing_where_the_engine_ran_on_the_cpu() -> None:
+    rows = energy.read(evidence(metered("now", 1.0), device="cpu"), "now")
+    assert row_of(rows, m.GPU_POWER_MEAN_W).reason == "the engine ran on the CPU"
+    assert row_of(rows, m.INFERENCES_PER_J).reason == "no counter here"
+
+
 @pytest.mark.parametrize("counter", [NVML, RAPL, NVML | {"reason": "none"}, NVML | {"lost": "it went back"}])
 def test_every_key_of_the_letter_is_given_once_whatever_was_counted(counter: dict[str, Any]) -> None:
     rows = energy.read(evidence(metered("now", 50.0), energy=counter), "now")

@@ -1,6 +1,7 @@
 """The measure stage with real torch engines in place of the registry's, and its evidence read back."""
 
 import json
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +16,7 @@ from plaster_ops.engines import artifact, registry
 from plaster_ops.flow.stages import measure
 from plaster_ops.plaster import energy, latency, profiles, throughput
 from plaster_ops.plaster.evidence import Evidence, load_evidence
+from plaster_ops.plaster.turns import SINGLE, SINGLE_ENERGY
 
 QUICK = profiles.Profile(
     name="quick",
@@ -55,8 +57,34 @@ class TorchEngine:
         self.closed.append(self.name)
 
 
+class Running:
+    """Counts 10 W by the real clock, once in `tick_s`."""
+
+    reason, notes = "", ()
+
+    def __init__(self, source: str, scope: str, tick_s: float) -> None:
+        self.source, self.scope, self.tick_s = source, scope, tick_s
+        self.closed = False
+
+    def read_j(self) -> float:
+        return 10.0 * time.perf_counter()
+
+    def rebase(self) -> None:
+        pass
+
+    def close(self) -> None:
+        self.closed = True
+
+
+Measured = tuple[Evidence, list[dict[str, Any]], list[Any]]
+
+
 @pytest.fixture
-def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Evidence, list[dict[str, Any]], list[Any]]:
+def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Measured:
+    return measure_twice(tmp_path, monkeypatch)
+
+
+def measure_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Measured:
     monkeypatch.setitem(profiles.PROFILES, "quick", QUICK)
     monkeypatch.setattr(registry, "load_engine", TorchEngine)
     manifest = SimpleNamespace(spec=SimpleNamespace(backend="eager"))
@@ -93,7 +121,7 @@ def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Evidence,
 
 
 def test_two_processes_measure_all_engines_and_their_evidence_makes_a_card(
-    measured: tuple[Evidence, list[dict[str, Any]], list[Any]],
+    measured: Measured,
 ) -> None:
     evidence, results, events = measured
     for label in ("now", "then"):
@@ -113,7 +141,7 @@ def test_two_processes_measure_all_engines_and_their_evidence_makes_a_card(
 
 
 def test_the_order_of_loading_alternates_and_every_engine_is_closed(
-    measured: tuple[Evidence, list[dict[str, Any]], list[Any]],
+    measured: Measured,
 ) -> None:
     assert TorchEngine.opened == ["now", "then", "eager", "eager", "then", "now"]
     assert sorted(TorchEngine.closed) == sorted(TorchEngine.opened)
@@ -124,8 +152,35 @@ def test_the_order_of_loading_alternates_and_every_engine_is_closed(
             assert row["effective_precision"] == "fp32"
 
 
+def test_a_fine_counter_meters_every_block_and_memory_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package, memory = Running("rapl", "cpu package", 0.001), Running("rapl", "dram", 0.001)
+    monkeypatch.setattr(measure, "open_counter", lambda _: package)
+    monkeypatch.setattr(measure, "open_memory_counter", lambda _: memory)
+    evidence, _, _ = measure_twice(tmp_path, monkeypatch)
+    assert all(block.energy is not None for block in evidence.all_blocks)
+    rows = Card.of(energy.read(evidence, "now"))
+    wanted = (m.CPU_ENERGY_PER_INFERENCE_J, m.DRAM_ENERGY_PER_INFERENCE_J, m.SINGLESTREAM_ENERGY_PER_INFERENCE_J)
+    values = [rows.value(metric) for metric in wanted]
+    assert all(value is not None and value > 0 for value in values)
+    assert package.closed
+    assert memory.closed
+
+
+def test_a_slow_counter_gets_blocks_of_its_own_and_a_look_at_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measure, "open_counter", lambda _: Running("nvml", "gpu", 0.1))
+    monkeypatch.setattr(measure, "idle_s", lambda *_: 0.05)
+    evidence, results, _ = measure_twice(tmp_path, monkeypatch)
+    assert len(evidence.blocks(SINGLE_ENERGY, "now")) == 2 * len(results)
+    assert not any(block.energy for block in evidence.blocks(SINGLE, "now"))
+    assert all({"lost", "idle", "notes"} <= result["energy"].keys() for result in results)
+
+
 def test_a_machine_without_counters_gives_a_reason_instead_of_joules(
-    measured: tuple[Evidence, list[dict[str, Any]], list[Any]],
+    measured: Measured,
 ) -> None:
     row = energy.read(measured[0], "now")[0]
     if row.status is Status.NOT_MEASURED:

@@ -65,6 +65,7 @@ def run(spec: Mapping[str, Any], folder: Path, emit: EventSink) -> dict[str, Any
         quiet = disturbance(machine_before, cpu_times(), process_cpu_s() - own_before_s, gpu_trouble(device))
     finally:
         counter.close()
+        memory.close()
         for engine in engines.values():
             engine.close()
     write_raw(folder / RAW, bench.blocks)
