@@ -19,9 +19,12 @@ from plaster_ops.training.batches import LossWatch, batch_size_of, loss_of
 from plaster_ops.training.fitlog import FitLog, Throttle
 from plaster_ops.training.messages import FitSpec
 from plaster_ops.training.resume import complete, unfinished_path
+from plaster_ops.training.shares import share_of
 
 _PROGRESS_EVERY_S = 0.1
 _ALIVE_EVERY_S = 1.0
+_SETTLING = 0.1
+"""This part of the first epoch is not in the steady rate: first steps allocate, compile and fill caches."""
 
 
 def bind(hooks: type, base: type, *arguments: Any) -> Any:
@@ -55,9 +58,26 @@ class BatchWatch:
         self._log.start()
         self._emit({"event": "fit_started", "max_epochs": trainer.max_epochs, "epoch": trainer.current_epoch})
 
+    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+        """Finds out which samples of this epoch are this rank's own."""
+        share = share_of(trainer.train_dataloader, trainer.world_size)
+        self._log.begin_epoch(share.own, share.reason)
+        if trainer.num_training_batches == 1:
+            self._log.settle()
+
+    def on_before_backward(self, trainer: Any, pl_module: Any, loss: Any) -> None:
+        """Ends what a rank does by itself: in the backward pass it waits for the others."""
+        self._log.worked()
+
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Counts the batch and looks at its loss."""
         self._log.count(batch_size_of(batch))
+        settles = not self._log.is_settled and _finite(trainer) and batch_idx + 1 >= _settling_batches(trainer)
+        if settles or trainer.is_last_batch:
+            _wait_for_gpu(pl_module)
+        if settles:
+            self._log.settle()
+        self._log.step()
         self._loss.see(loss_of(outputs), epoch=trainer.current_epoch, step=trainer.global_step)
         if self._progress.opens():
             self._log.last_loss = self._loss.check()
@@ -70,8 +90,13 @@ class BatchWatch:
         if self._progress.opens():
             self._tell(trainer, "validate", batch_idx)
 
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+        """A validation between two steps is no part of either."""
+        self._log.set_free()
+
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
-        """Looks at what the throttle has passed over."""
+        """Looks at what the throttle has passed over; an epoch whose length nobody knew is over."""
+        self._log.settle()
         self._log.last_loss = self._loss.check()
         self._tell(trainer, "train", int(trainer.num_training_batches) - 1 if _finite(trainer) else 0)
 
@@ -79,6 +104,7 @@ class BatchWatch:
         """The clock stops."""
         _wait_for_gpu(pl_module)
         self._log.end()
+        self._emit({"event": "fit_ended", "epoch": trainer.current_epoch})
 
     def _tell(self, trainer: Any, phase: str, batch_idx: int) -> None:
         if not trainer.is_global_zero:
@@ -125,10 +151,8 @@ class EpochEnd:
             self._emit({"event": "epoch", "epoch": trainer.current_epoch, "metrics": values})
 
     def _sum_samples(self, trainer: Any, pl_module: Any) -> None:
-        mine = self._log.unsummed
-        pair = torch.tensor([mine or 0, int(mine is None)], dtype=torch.long, device=pl_module.device)
-        total, unknown = trainer.strategy.reduce(pair, reduce_op="sum").tolist()
-        self._log.sum_up(None if unknown else total)
+        mine = torch.tensor(self._log.unsummed(), dtype=torch.long, device=pl_module.device)
+        self._log.sum_up(trainer.strategy.reduce(mine, reduce_op="sum").tolist())
 
     def _look_at_target(self, trainer: Any, values: Mapping[str, float]) -> None:
         target, value = self._spec.target_score, values.get(self._spec.target_metric)
@@ -138,7 +162,7 @@ class EpochEnd:
         reached = value is not None and (value >= target if better else value <= target)
         reached = bool(trainer.strategy.reduce_boolean_decision(reached, all=True))
         if value is not None:
-            self._log.reach(reached=reached)
+            self._log.reach(reached=reached, epochs=trainer.current_epoch + 1)
         trainer.should_stop = trainer.should_stop or reached
 
     def _checkpoint(self, trainer: Any) -> None:
@@ -155,6 +179,10 @@ def numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
     """The logged metrics that are one finite number."""
     single = {key: float(value) for key, value in metrics.items() if getattr(value, "numel", lambda: 1)() == 1}
     return {key: value for key, value in single.items() if math.isfinite(value)}
+
+
+def _settling_batches(trainer: Any) -> int:
+    return math.ceil(_SETTLING * int(trainer.num_training_batches))
 
 
 def _finite(trainer: Any) -> bool:

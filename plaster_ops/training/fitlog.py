@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from plaster_ops.ports import Clock
@@ -11,49 +12,125 @@ MOST_POINTS = 1000
 
 
 class FitLog:
-    """Counts of a fit, continued from a checkpoint's if `before` is given. Durations are of the clock's monotonic."""
+    """Counts of a fit, continued from a checkpoint's if `before` is given. Durations are of the clock's monotonic.
+
+    `samples` are real batch sizes summed over ranks: work done, repeats included. `learned` counts each sample of an
+    epoch once, summed over ranks and epochs; None where repeats cannot be told apart, and `learned_reason` says why.
+    `steady_samples` are those of `samples` that came after `settle`, in `steady_s` seconds.
+    """
 
     def __init__(self, clock: Clock, before: Mapping[str, Any] | None = None) -> None:
         before = before or {}
         self._clock = clock
         self._carried_s = float(before.get("fit_s", 0.0))
+        self._steady_carried_s = float(before.get("steady_s", 0.0))
         self._started_s: float | None = None
+        self._steady_from_s: float | None = None
+        self._stepped_s: float | None = None
+        self._free_s: float | None = None
         self._ended_s: float | None = None
+        self._unsummed = _Unsummed()
+        self._own: int | None = None
         self.samples: int | None = before.get("samples", 0)
-        self.unsummed: int | None = 0
+        self.learned: int | None = before.get("learned", 0)
+        self.learned_reason: str = str(before.get("learned_reason", ""))
+        self.steady_samples: int | None = before.get("steady_samples", 0)
+        self.largest_batch: int = int(before.get("largest_batch", 0))
         self.last_loss: float | None = before.get("last_loss")
         self.time_to_target_s: float | None = before.get("time_to_target_s")
+        self.epochs_to_target: int | None = before.get("epochs_to_target")
+        self.samples_to_target: int | None = before.get("samples_to_target")
         self.target_seen: bool = bool(before.get("target_seen", False))
+        self.work_s = 0.0
         self.curves: list[dict[str, Any]] = list(before.get("curves", ()))
 
     def start(self) -> None:
         """Training begins now."""
         self._started_s = self._clock.monotonic_s()
+        self.step()
+
+    def begin_epoch(self, own: int | None, reason: str = "") -> None:
+        """An epoch begins, of which the first `own` samples of this rank are no repeats; None: none is a repeat.
+
+        `reason`: why that cannot be told; `learned` is then unknown from here on.
+        """
+        self._own = own
+        self.learned_reason = self.learned_reason or reason
+        self.set_free()
 
     def end(self) -> None:
         """Training ends now."""
         self._ended_s = self._clock.monotonic_s()
 
     @property
+    def is_settled(self) -> bool:
+        """Whether the steady part of this process's training has begun."""
+        return self._steady_from_s is not None
+
+    def settle(self) -> None:
+        """The steady part begins now: start-up costs of the first steps are behind. The first call counts."""
+        if self._steady_from_s is None:
+            self._steady_from_s = self._clock.monotonic_s()
+
+    @property
     def attempt_s(self) -> float:
         """Seconds of training in this process so far."""
-        if self._started_s is None:
-            return 0.0
-        return (self._clock.monotonic_s() if self._ended_s is None else self._ended_s) - self._started_s
+        return self._since(self._started_s)
 
     @property
     def fit_s(self) -> float:
         """Seconds of training behind the present weights, of earlier processes too."""
         return self._carried_s + self.attempt_s
 
-    def count(self, samples: int | None) -> None:
-        """Adds one batch of this rank; None (a batch that does not tell its size) makes the sum unknown."""
-        self.unsummed = None if samples is None or self.unsummed is None else self.unsummed + samples
+    @property
+    def steady_s(self) -> float:
+        """Seconds in which `steady_samples` were trained on, of earlier processes too."""
+        return self._steady_carried_s + self._since(self._steady_from_s)
 
-    def sum_up(self, over_ranks: int | None) -> None:
-        """Takes the sum over all ranks of `unsummed` into `samples`, and starts `unsummed` again."""
-        self.samples = None if over_ranks is None or self.samples is None else self.samples + over_ranks
-        self.unsummed = 0
+    def _since(self, began_s: float | None) -> float:
+        if began_s is None:
+            return 0.0
+        return (self._clock.monotonic_s() if self._ended_s is None else self._ended_s) - began_s
+
+    def worked(self) -> None:
+        """The part of a step that a rank does by itself, its data and its forward, ends now."""
+        if self._free_s is not None:
+            self.work_s += self._clock.monotonic_s() - self._free_s
+
+    def step(self) -> None:
+        """A training step ends now: the weights of this moment exist."""
+        self._stepped_s = self._clock.monotonic_s()
+        self.set_free()
+
+    def set_free(self) -> None:
+        """A validation, a checkpoint or a step is over: the rank goes for its next batch now."""
+        self._free_s = self._clock.monotonic_s()
+
+    def count(self, samples: int | None) -> None:
+        """Adds one batch of this rank; None (a batch that does not tell its size) makes the sums unknown."""
+        self._unsummed.add(samples, steady=self.is_settled)
+        self.largest_batch = max(self.largest_batch, samples or 0)
+
+    def unsummed(self) -> list[int]:
+        """Counts of this rank since `sum_up`: processed, of unknown size (0 or 1), steady, learned, not known (0 or 1).
+
+        One list of whole numbers, so that ranks can add theirs up place by place.
+        """
+        mine = self._unsummed
+        own = mine.samples if self._own is None else min(mine.samples, self._own)
+        return [mine.samples, int(mine.is_unknown), mine.steady, own, int(mine.is_unknown or bool(self.learned_reason))]
+
+    def sum_up(self, over_ranks: Sequence[int]) -> None:
+        """Takes the sums over all ranks of `unsummed`, and starts that again."""
+        processed, unknown, steady, learned, unshared = over_ranks
+        if unknown:
+            self.learned_reason = self.learned_reason or "a batch does not tell its size"
+        elif unshared:
+            self.learned_reason = self.learned_reason or "another rank cannot tell its samples from repeats"
+        self.samples = None if unknown or self.samples is None else self.samples + processed
+        self.steady_samples = None if unknown or self.steady_samples is None else self.steady_samples + steady
+        self.learned = None if unshared or self.learned is None else self.learned + learned
+        self._unsummed = _Unsummed()
 
     def draw(self, step: int, values: Mapping[str, float]) -> None:
         """One point for every finite value."""
@@ -64,22 +141,50 @@ class FitLog:
             if math.isfinite(value)
         ]
 
-    def reach(self, *, reached: bool) -> None:
-        """The target's metric was logged, and by now it is reached or not."""
+    def reach(self, *, reached: bool, epochs: int) -> None:
+        """After `epochs` epochs the target's metric was logged, and by now it is reached or not.
+
+        The time is that of the last training step before: evaluating the weights was not needed to make them.
+        """
         self.target_seen = True
-        if reached and self.time_to_target_s is None:
-            self.time_to_target_s = self.fit_s
+        if not reached or self.time_to_target_s is not None:
+            return
+        evaluated_s = 0.0 if self._stepped_s is None else self._clock.monotonic_s() - self._stepped_s
+        self.time_to_target_s = self.fit_s - evaluated_s
+        self.epochs_to_target = epochs
+        self.samples_to_target = self.learned
 
     def to_json(self) -> dict[str, Any]:
         """What a checkpoint must carry to continue the counts."""
         return {
             "fit_s": self.fit_s,
             "samples": self.samples,
+            "learned": self.learned,
+            "learned_reason": self.learned_reason,
+            "steady_s": self.steady_s,
+            "steady_samples": self.steady_samples,
+            "largest_batch": self.largest_batch,
             "last_loss": self.last_loss,
             "time_to_target_s": self.time_to_target_s,
+            "epochs_to_target": self.epochs_to_target,
+            "samples_to_target": self.samples_to_target,
             "target_seen": self.target_seen,
             "curves": thin_out(self.curves),
         }
+
+
+@dataclass(slots=True)
+class _Unsummed:
+    """Counts of one rank in one epoch."""
+
+    samples: int = 0
+    steady: int = 0
+    is_unknown: bool = False
+
+    def add(self, samples: int | None, *, steady: bool) -> None:
+        self.is_unknown = self.is_unknown or samples is None
+        self.samples += samples or 0
+        self.steady += (samples or 0) if steady else 0
 
 
 def thin_out(curves: list[dict[str, Any]], most: int = MOST_POINTS) -> list[dict[str, Any]]:

@@ -160,4 +160,6 @@ def _collect(results: list[dict[str, Any]], folder: Path) -> FitResult:
     weights = folder / WEIGHTS
     Path(results[0]["weights_file"]).replace(weights)
     times = [result["rank_time_s"] for result in results]
-    return FitResult.from_json({**results[0], "weights_file": str(weights), "rank_times_s": times})
+    works = [result["rank_work_s"] for result in results if result["rank_work_s"] is not None]
+    told = {"weights_file": str(weights), "rank_times_s": times, "rank_works_s": works}
+    return FitResult.from_json({**results[0], **told})

@@ -62,9 +62,15 @@ class FitResult:
     """What one fit gave.
 
     `fit_s`: rank 0, from `on_train_start` to `on_train_end`, validation and checkpoints included; after a resume plus
-    what the checkpoint had behind it. `samples_seen`: real batch sizes summed over ranks and epochs, None where a
-    batch does not tell its size. `train_samples_per_s` = samples_seen / fit_s. `rank_times_s`: each rank's own time
-    in the last attempt. `reached_target`: None where no target was set or its metric is not logged. `curves`: points
+    what the checkpoint had behind it. `samples_seen`: real batch sizes summed over ranks and epochs, those included
+    that a distributed sampler repeats to even the ranks out; None where a batch does not tell its size.
+    `samples_learned`: each sample of an epoch once, summed over epochs; None where repeats cannot be told apart, and
+    `learned_reason` says why. `train_samples_per_s` = `steady_samples` / `steady_s`: of `samples_seen` and `fit_s`
+    without the first tenth of the first epoch of every attempt that is in them. `step_samples`: the largest batch times
+    ranks times accumulated batches. `time_to_target_s`, `epochs_to_target`, `samples_to_target` (learned): up to the
+    last training step before the target was found reached. `rank_times_s`: each rank's own time in the last attempt;
+    `rank_works_s`: that part of it in which it got its data and did its forward passes, empty on GPUs.
+    `reached_target`: None where no target was set or its metric is not logged. `curves`: points
     `{"key", "step", "value", "timestamp_ms"}`, one a metric an epoch, at most 1,000. Weights are those of the last
     step, not of the best epoch.
     """
@@ -86,6 +92,15 @@ class FitResult:
     lightning: str
     metrics: Mapping[str, float] = field(default_factory=dict)
     rank_times_s: tuple[float, ...] = ()
+    rank_works_s: tuple[float, ...] = ()
+    steady_s: float = 0.0
+    steady_samples: int | None = None
+    samples_learned: int | None = None
+    learned_reason: str = ""
+    step_samples: int | None = None
+    epochs_to_target: int | None = None
+    samples_to_target: int | None = None
+    device_name: str = ""
     curves: tuple[Mapping[str, Any], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
@@ -97,7 +112,7 @@ class FitResult:
         """The result that `to_json` wrote."""
         known = {f.name for f in fields(cls)}
         plain: dict[str, Any] = {name: value for name, value in values.items() if name in known}
-        for name in ("rank_times_s", "curves"):
+        for name in ("rank_times_s", "rank_works_s", "curves"):
             plain[name] = tuple(plain.get(name, ()))
         return cls(**plain)
 

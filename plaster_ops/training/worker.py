@@ -20,7 +20,7 @@ from plaster_ops.training.weights import load_weights, save_weights
 
 
 def run_fit(pipeline: Pipeline, spec: FitSpec, *, folder: Path, emit: EventSink) -> dict[str, Any]:
-    """Trains and returns rank 0's `FitResult`, or `{"rank_time_s"}` on the others, as plain mappings.
+    """Trains and returns rank 0's `FitResult`, or `{"rank_time_s", "rank_work_s"}` on the others, as plain mappings.
 
     Rank 0 writes `weights.safetensors` in `folder`. The optimiser is fresh unless `spec.resume_from` names a complete
     checkpoint of this fit. Raises `TrainingFailed` (no batches, a loss or weights that are not finite, weights that
@@ -51,7 +51,7 @@ def run_fit(pipeline: Pipeline, spec: FitSpec, *, folder: Path, emit: EventSink)
             "look at data(window): its train_dataloader is empty, or drop_last leaves nothing",
         )
     if not trainer.is_global_zero:
-        return {"rank_time_s": log.attempt_s}
+        return _rank_times(trainer, log)
     return _result(model, trainer, log, spec, checkpoint, folder, package.__name__)
 
 
@@ -60,7 +60,8 @@ def _result(
 ) -> dict[str, Any]:
     path = folder / WEIGHTS
     digest = save_weights(model, path)
-    known_rate = log.samples is not None and log.fit_s > 0
+    steady_s = log.steady_s
+    rate = log.steady_samples / steady_s if log.steady_samples and steady_s > 0 else None
     reached = log.time_to_target_s is not None if spec.target_score is not None and log.target_seen else None
     result = FitResult(
         weights_file=str(path),
@@ -70,7 +71,15 @@ def _result(
         steps=trainer.global_step,
         fit_s=log.fit_s,
         samples_seen=log.samples,
-        train_samples_per_s=(log.samples or 0) / log.fit_s if known_rate else None,
+        train_samples_per_s=rate,
+        steady_s=steady_s,
+        steady_samples=log.steady_samples,
+        samples_learned=log.learned,
+        learned_reason=log.learned_reason,
+        step_samples=log.largest_batch * trainer.world_size * trainer.accumulate_grad_batches or None,
+        epochs_to_target=log.epochs_to_target,
+        samples_to_target=log.samples_to_target,
+        device_name=torch.cuda.get_device_name() if spec.accelerator == "gpu" else "",
         last_loss=log.last_loss,
         time_to_target_s=log.time_to_target_s,
         reached_target=reached,
@@ -81,7 +90,13 @@ def _result(
         metrics=numbers(trainer.callback_metrics),
         curves=tuple(thin_out(log.curves)),
     )
-    return {**result.to_json(), "rank_time_s": log.attempt_s}
+    return {**result.to_json(), **_rank_times(trainer, log)}
+
+
+def _rank_times(trainer: Any, log: FitLog) -> dict[str, Any]:
+    """This rank's seconds of training, and those that it worked by itself; None on a GPU, which works unseen."""
+    alone = trainer.strategy.root_device.type == "cpu"
+    return {"rank_time_s": log.attempt_s, "rank_work_s": log.work_s if alone else None}
 
 
 def _checkpoint(spec: FitSpec) -> Checkpoint | None:

@@ -34,7 +34,9 @@ def test_a_gang_that_loses_a_rank_goes_on_from_its_checkpoint_and_finishes(
     result = outcome.result
     assert _only(outcome) == (4, 2, 1)
     assert (result.world_size, result.resumed_from_epoch) == (2, 2)
-    assert result.samples_seen == 4 * 102
+    assert (result.samples_seen, result.samples_learned, result.learned_reason) == (4 * 102, 4 * 101, "")
+    assert (result.step_samples, len(result.rank_works_s)) == (32, 2)
+    assert all(0 < work_s < time_s for work_s, time_s in zip(result.rank_works_s, result.rank_times_s, strict=True))
     assert [point["step"] for point in result.curves if point["key"] == "val_score"] == [4, 8, 12, 16]
     assert len(result.rank_times_s) == 2
     assert outcome.wall_s == pytest.approx(outcome.launch_s + result.fit_s)
@@ -43,6 +45,21 @@ def test_a_gang_that_loses_a_rank_goes_on_from_its_checkpoint_and_finishes(
     assert restart["reason"] == "fit: rank 1 was killed by SIGKILL"
     assert restart["from_epoch"] == 2
     assert {event["rank"] for event in _named(events, "progress")} == {0}
+
+
+def test_two_ranks_with_a_sampler_of_the_users_count_what_it_drew_once(tmp_path: Path, make_spec: SpecMaker) -> None:
+    """It draws 77 of 101, so 39 a rank, and one of them twice; two batches of eight go into each step."""
+    spec = make_spec(
+        reference="tiny:pl_sampled",
+        devices=2,
+        max_epochs=2,
+        trainer={"accumulate_grad_batches": 2},
+    )
+    result = fit(spec, folder=tmp_path / "fit", limits=PATIENT, on_event=lambda _event: None).result
+    assert (result.samples_seen, result.samples_learned) == (2 * 78, 2 * 77)
+    assert result.step_samples == 2 * 2 * 8
+    assert (result.steps, result.epochs) == (6, 2)
+    assert result.steady_samples == 2 * 78 - 2 * 8
 
 
 def test_a_fit_whose_parent_was_stopped_is_continued_from_where_it_was(tmp_path: Path, make_spec: SpecMaker) -> None:

@@ -39,10 +39,41 @@ def test_a_model_of_either_lightning_trains_and_is_counted(
     result = train(tiny(package), make_spec(max_epochs=3), tmp_path / "rank0", events)
     assert (result["lightning"], result["epochs"], result["steps"]) == (package, 3, 21)
     assert result["samples_seen"] == 3 * 101
-    assert result["train_samples_per_s"] == pytest.approx(303 / result["fit_s"])
+    assert result["samples_learned"] == 3 * 101
+    assert result["steady_samples"] == 303 - 16
+    assert 0 < result["steady_s"] < result["fit_s"]
+    assert result["train_samples_per_s"] == pytest.approx(287 / result["steady_s"])
     assert {point["key"] for point in result["curves"]} == {"fit/loss", "val_score"}
     assert [event["epoch"] for event in events if event["event"] == "epoch"] == [0, 1, 2]
-    assert events[-1]["event"] == "epoch"
+    assert [event["event"] for event in events if event["event"].startswith("fit_")] == ["fit_started", "fit_ended"]
+    assert events[-1]["event"] == "fit_ended"
+
+
+@pytest.mark.parametrize(
+    ("how", "processed", "learned", "words"),
+    [
+        ("drop_last", 96, 96, ""),
+        ("sampled", 77, 77, ""),
+        ("stream", 101, 101, ""),
+        ("drawn", 101, None, "WeightedRandomSampler draws samples more than once an epoch"),
+    ],
+)
+def test_what_is_processed_and_what_is_learned_are_counted_apart(
+    tiny: Any, make_spec: SpecMaker, tmp_path: Path, how: str, processed: int, learned: int | None, words: str
+) -> None:
+    result = train(tiny(PL, how), make_spec(max_epochs=1), tmp_path / "rank0")
+    assert (result["samples_seen"], result["samples_learned"], result["learned_reason"]) == (processed, learned, words)
+
+
+def test_a_stream_of_unknown_length_is_rated_from_its_second_epoch_on(
+    tiny: Any, make_spec: SpecMaker, tmp_path: Path
+) -> None:
+    one = train(tiny(PL, "stream"), make_spec(max_epochs=1), tmp_path / "one")
+    assert (one["steady_samples"], one["train_samples_per_s"]) == (0, None)
+    spec = make_spec(max_epochs=2, checkpoint_folder=str(tmp_path / "other"))
+    two = train(tiny(PL, "stream"), spec, tmp_path / "two")
+    assert two["steady_samples"] == 101
+    assert two["train_samples_per_s"] == pytest.approx(101 / two["steady_s"])
 
 
 def test_a_warm_start_begins_where_the_champion_ended(tiny: Any, make_spec: SpecMaker, tmp_path: Path) -> None:
@@ -81,7 +112,9 @@ def test_training_stops_at_the_target_and_says_when(tiny: Any, make_spec: SpecMa
     result = train(tiny(PL), make_spec(max_epochs=50, target_score=0.9), tmp_path / "rank0")
     assert result["reached_target"] is True
     assert result["epochs"] < 50
-    assert 0 < result["time_to_target_s"] <= result["fit_s"]
+    assert 0 < result["time_to_target_s"] < result["fit_s"]
+    assert result["epochs_to_target"] == result["epochs"]
+    assert result["samples_to_target"] == result["samples_learned"] == 101 * result["epochs"]
 
 
 def test_a_target_whose_metric_is_not_logged_is_neither_reached_nor_missed(

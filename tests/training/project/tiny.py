@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch.nn import functional
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, SubsetRandomSampler, TensorDataset, WeightedRandomSampler
 
 
 def _points(count: int) -> TensorDataset:
@@ -61,10 +61,31 @@ class Steps:
         return [self.package.callbacks.ModelCheckpoint(monitor="val_score")] if self.how == "own_checkpoint" else []
 
 
-def _data(package: Any, count: int) -> Any:
+class Stream(IterableDataset[Any]):
+    """The points one after the other, of unknown number."""
+
+    def __init__(self, count: int) -> None:
+        self._points = _points(count)
+
+    def __iter__(self) -> Any:
+        return (self._points[place] for place in range(len(self._points)))
+
+
+def _loader(how: str, count: int) -> Any:
+    points = _points(count)
+    if how == "sampled":
+        return DataLoader(points, batch_size=8, sampler=SubsetRandomSampler(range(77)))
+    if how == "drawn":
+        return DataLoader(points, batch_size=16, sampler=WeightedRandomSampler([1.0] * count, count))
+    if how == "stream":
+        return DataLoader(Stream(count), batch_size=16)
+    return DataLoader(points, batch_size=16, shuffle=count > 0, drop_last=how == "drop_last")
+
+
+def _data(package: Any, count: int, how: str) -> Any:
     class Points(package.LightningDataModule):
         def train_dataloader(self) -> Any:
-            return DataLoader(_points(count), batch_size=16, shuffle=count > 0)
+            return _loader(how, count)
 
         def val_dataloader(self) -> Any:
             return DataLoader(_points(101), batch_size=64)
@@ -86,7 +107,7 @@ class Tiny:
         return type("TinyModel", (Steps, package.LightningModule), {})(package, self._how, self._width)
 
     def data(self, _window: Any) -> Any:
-        return _data(importlib.import_module(self._data_package), self._count)
+        return _data(importlib.import_module(self._data_package), self._count, self._how)
 
     def sample_batch(self, n: int) -> torch.Tensor:
         return torch.zeros(n, 4)
@@ -94,5 +115,6 @@ class Tiny:
 
 pl_plain = Tiny("pytorch_lightning")
 pl_killed = Tiny("pytorch_lightning", "killed")
+pl_sampled = Tiny("pytorch_lightning", "sampled")
 pl_bug = Tiny("pytorch_lightning", "bug")
 li_plain = Tiny("lightning.pytorch")

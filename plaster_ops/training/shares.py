@@ -1,0 +1,72 @@
+"""Which of the samples that a rank works on are its own, and which only even the ranks out. Runs in workers only.
+
+Ranks must do the same number of steps, so a distributed sampler deals some samples out twice. They cost time like any
+other, but nothing new is learned from them.
+"""
+
+import math
+from collections.abc import Sized
+from dataclasses import dataclass
+from typing import Any
+
+from torch.utils.data import DataLoader, DistributedSampler, IterableDataset
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Share:
+    """A rank's part of one epoch. `own`: how many of its first samples are no repeats; None: all that come are its own.
+
+    `reason` says why repeats cannot be told apart; empty where they can.
+    """
+
+    own: int | None = None
+    reason: str = ""
+
+
+def share_of(loader: Any, world_size: int) -> Share:
+    """The share of this rank in an epoch of the training loader, as Lightning has made it ready.
+
+    A sampler of the pipeline's own decides what an epoch is; what a `DistributedSampler` (the user's, or the one that
+    Lightning puts around any other) repeats to fill the last round is at the end of a rank's share. Limits on batches
+    and a loader's `drop_last` only shorten what is seen. Not known for samplers that draw with replacement, and over
+    several ranks or loading workers for iterable datasets and loaders that deal out by themselves.
+    """
+    if isinstance(loader, list | tuple | dict):
+        return Share(reason="several training loaders are combined")
+    if not isinstance(loader, DataLoader):
+        return Share() if world_size == 1 else _unshared(f"{type(loader).__name__}, no DataLoader,")
+    if isinstance(loader.dataset, IterableDataset):
+        alone = world_size == 1 and loader.num_workers < 2
+        return Share() if alone else _unshared("an iterable dataset")
+    sampler = getattr(loader.batch_sampler, "sampler", None)
+    if isinstance(sampler, DistributedSampler):
+        return _dealt(sampler, loader, world_size)
+    if world_size > 1:
+        return _unshared(f"{type(sampler or loader.batch_sampler).__name__}, no DistributedSampler,")
+    return _all_own(sampler, loader)
+
+
+def _dealt(sampler: Any, loader: Any, world_size: int) -> Share:
+    """Rank r has the places r, r + n, r + 2 n, ... of the drawn order; places past its length are repeats."""
+    wraps = type(sampler).__name__ == "DistributedSamplerWrapper"
+    name = type(sampler).__name__
+    if not wraps and type(sampler).__iter__ is not DistributedSampler.__iter__:
+        return _unshared(name)
+    if sampler.num_replicas != world_size:
+        return Share(reason=f"{name} deals out to {sampler.num_replicas} ranks, and there are {world_size}")
+    drawn = _all_own(sampler.dataset._sampler if wraps else None, loader)
+    if drawn.reason:
+        return drawn
+    places = math.ceil((len(sampler.dataset) - sampler.rank) / sampler.num_replicas)
+    return Share(own=max(0, min(places, sampler.num_samples)))
+
+
+def _all_own(sampler: Any, loader: Any) -> Share:
+    longer = isinstance(sampler, Sized) and isinstance(loader.dataset, Sized) and len(sampler) > len(loader.dataset)
+    if longer or getattr(sampler, "replacement", False):
+        return Share(reason=f"{type(sampler).__name__} draws samples more than once an epoch")
+    return Share()
+
+
+def _unshared(what: str) -> Share:
+    return Share(reason=f"{what} does not say which samples its ranks or workers share")
