@@ -36,7 +36,10 @@ class Pipeline(Protocol):
 
 
 class Source(Protocol):
-    """Where data arrives. Positions are watermarks; ranges are `(after, upto]`, `after=None` from the beginning."""
+    """Where data arrives. Positions are watermarks; ranges are `(after, upto]`, `after=None` from the beginning.
+
+    Optional member: `times(after, upto)` -> pairs (seconds since the epoch when samples came into being, how many).
+    """
 
     def newest(self) -> Watermark | None: ...
 

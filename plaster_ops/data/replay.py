@@ -11,6 +11,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from plaster_ops.domain.window import Watermark
 from plaster_ops.errors import DataError
@@ -59,6 +60,17 @@ class ReplaySource:
         arrived, at = self._state()
         return at if int(upto or 0) == arrived else None
 
+    def times(self, after: Watermark | None, upto: Watermark | None) -> list[tuple[float, int]]:
+        """When the rows in `(after, upto]` arrived: pairs (seconds since the epoch, rows). Rows that were there from
+        the beginning, or came before arrivals were kept, are in none."""
+        found, before = [], None
+        for rows, at in self._arrivals():
+            if before is not None:
+                count = min(rows, int(upto or 0)) - max(before, int(after or 0))
+                found += [(at, count)] if count > 0 else []
+            before = rows
+        return found
+
     def advance(self, pieces: int = 1) -> tuple[int, int]:
         """Lets the next pieces arrive. Returns (rows before, rows now); equal where the set has ended."""
         before, _ = self._state()
@@ -68,7 +80,9 @@ class ReplaySource:
             file = self._file()
             file.parent.mkdir(parents=True, exist_ok=True)
             draft = file.with_suffix(f".{os.getpid()}.tmp")
-            draft.write_text(json.dumps({"arrived": now, "at": time.time()}), encoding="utf-8")
+            at = time.time()
+            arrivals = [*(self._arrivals() or [(before, at)]), (now, at)]
+            draft.write_text(json.dumps({"arrived": now, "at": at, "arrivals": arrivals}), encoding="utf-8")
             draft.replace(file)
         return before, now
 
@@ -76,13 +90,23 @@ class ReplaySource:
         project = self.project or Path(os.environ.get("PLASTER_PROJECT") or Path.cwd())
         return project / "mlruns" / "replay" / f"{self.name}.json"
 
+    def _arrivals(self) -> list[tuple[int, float]]:
+        """Rows there and when, oldest first; the first entry is where the keeping began."""
+        kept = self._kept().get("arrivals") or []
+        return [(int(rows), float(at)) for rows, at in kept]
+
     def _state(self) -> tuple[int, float | None]:
+        state = self._kept()
+        return (state["arrived"], state["at"]) if state else (self.pieces[self.initial - 1], None)
+
+    def _kept(self) -> dict[str, Any]:
+        """What the file holds; empty before the first arrival."""
         file = self._file()
         if not file.exists():
-            return self.pieces[self.initial - 1], None
+            return {}
         try:
             state = json.loads(file.read_text(encoding="utf-8"))
-            return int(state["arrived"]), float(state["at"])
+            return {**state, "arrived": int(state["arrived"]), "at": float(state["at"])}
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(
                 f"replay state {file} is not readable: {error}", "remove it to start the replay anew"

@@ -7,8 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from plaster_ops.domain.card import Card, Row, Unmeasured
-from plaster_ops.domain.metrics import E2E_P50_MS, TRAIN_TO_ENGINE_S
+from plaster_ops.domain.card import Card, Row
+from plaster_ops.domain.metrics import E2E_P50_MS
 from plaster_ops.domain.run import RunRecord
 from plaster_ops.domain.timeline import Phase
 from plaster_ops.engines.artifact import Manifest, verify
@@ -257,7 +257,7 @@ def _payload(
     rows += [*energy_rows(ctx, rows), *phase_energy.unmeasured(_WHY_NO_TRAINING)]
     spent_s = sum(ctx.timeline.spent_s(phase) for phase in (Phase.EXPORT, Phase.BUILD, Phase.PARITY, Phase.EVAL))
     rows += learning.optimise_rows(built.how, int(built.manifest["refits"]), optimize_s=spent_s)
-    rows.append(Unmeasured(metric=TRAIN_TO_ENGINE_S, reason=_WHY_NO_TRAINING))
+    rows += learning.missing_rows(rows, _WHY_NO_TRAINING)
     record = RunRecord(
         uid="",
         pipeline=ctx.name,

@@ -3,13 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from plaster_ops.domain.card import Card, Reading, Row
+from plaster_ops.domain.card import Card, Row
 from plaster_ops.domain.fingerprint import Fingerprint
-from plaster_ops.domain.metrics import DATA_TO_DEPLOY_S, E2E_P50_MS, SLO_SAMPLES_PER_S
+from plaster_ops.domain.metrics import E2E_P50_MS, SLO_SAMPLES_PER_S
 from plaster_ops.domain.timeline import Phase
 from plaster_ops.engines.artifact import read_manifest
 from plaster_ops.engines.registry import find_backend
 from plaster_ops.flow import record as records
+from plaster_ops.flow.closing import fit_rows
 from plaster_ops.flow.context import Context
 from plaster_ops.flow.optimise import Built
 from plaster_ops.flow.sidebyside import SideBySide, timed_rows, value_of, with_missing
@@ -43,7 +44,10 @@ def build_card(
     accepted_s: float,
     baseline: str | None = None,
 ) -> Card:
-    """Every row that this retrain can give. `accepted_s`: seconds from the trigger to the accepted engine."""
+    """Every row that this retrain can give before it is decided; `closing.close` gives the rest.
+
+    `accepted_s`: seconds from the trigger to the accepted engine.
+    """
     rows: list[Row] = timed_rows(measured, "now") if measured is not None else []
     evidence = measured.evidence if measured is not None else None
     rows += model_rows(built, evidence, value_of(rows, E2E_P50_MS.key), user_code(ctx, built))
@@ -57,15 +61,8 @@ def build_card(
         optimize_s=sum(ctx.timeline.spent_s(phase) for phase in spent),
         penalty_ratio=refit_penalty(built, evidence) if evidence else None,
     )
-    rows += learning.read(
-        train_to_engine_s=accepted_s,
-        cycle_s=ctx.timeline.cycle_s(),
-        fit=trained.result.to_json(),
-        train_wall_s=ctx.timeline.spent_s(Phase.LAUNCH) + ctx.timeline.spent_s(Phase.FIT),
-        restarts=trained.restarts,
-        new_samples=prepared["new_samples"],
-        arrived_at_s=prepared["arrived_at"],
-    )
+    rows += learning.span_rows(train_to_engine_s=accepted_s, phases=ctx.timeline.to_json())
+    rows += fit_rows(ctx, trained, built, prepared)
     return Card.of(with_missing(rows, NOT_TIMED))
 
 
@@ -128,16 +125,6 @@ def refit_penalty(built: Built, evidence: Evidence) -> float | None:
         if (refits[0] == 0) != (refits[1] == 0):
             return mine / theirs if refits[0] else theirs / mine
     return None
-
-
-def with_deployment(ctx: Context, card: Card, prepared: Mapping[str, Any]) -> Card:
-    """The card of a promoted engine: from the arrival of the newest datum to now, when its answers were measured."""
-    arrived_s = prepared["arrived_at"]
-    if arrived_s is None:
-        return card
-    took_s = max(0.0, ctx.clock.now_utc() - float(arrived_s))
-    others = [row for row in card if row.metric.key != DATA_TO_DEPLOY_S.key]
-    return Card.of([*others, Reading(metric=DATA_TO_DEPLOY_S, value=took_s)])
 
 
 def machine_fingerprint(

@@ -82,7 +82,8 @@ class Context:
         """The result of a stage: from the journal where this run finished it before, else by doing it now.
 
         Seconds go to `phase`, but for those that the result gives under the key of `within`: they belong to that
-        phase. The result and the seconds so far are in the journal before this returns.
+        phase. Where there is a record, the result, with the moment it was there (`ended`, an `Instant`), and the
+        seconds so far are in the journal before this returns.
         """
         done = self.journal.stages(self.uid).get(stage) if self.uid else None
         if done is not None:
@@ -96,6 +97,7 @@ class Context:
             self.timeline.move(phase, within[0], float(result.get(within[1], 0.0)))
         seconds = self.clock.monotonic_s() - began_s
         if self.uid:
+            result["ended"] = self.timeline.now().to_json()
             self.journal.stage_done(self.uid, stage, result, seconds)
             self.journal.save_progress(self.uid, self.timeline.to_json())
         self.tell({"event": "stage", "stage": stage, "state": "done", "seconds": seconds})

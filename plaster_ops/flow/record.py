@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from plaster_ops.flow.context import Context
 from plaster_ops.flow.optimise import Built
 from plaster_ops.flow.promote import Decision
 from plaster_ops.flow.train import Trained
+from plaster_ops.plaster import machine
 from plaster_ops.tracking.journal import Journal
 from plaster_ops.tracking.journal_rows import RunRow
 
@@ -37,6 +38,8 @@ class Measured:
     fingerprint: Fingerprint
     decision: Decision
     raw: Sequence[Path]
+    timeline: Mapping[str, Any] = field(default_factory=dict)
+    """The document of `moments`; empty until the card is closed."""
 
 
 def finished(ctx: Context, row: RunRow, told: Measured, exit_code: int) -> RunRecord:
@@ -102,6 +105,8 @@ def data_section(prepared: Mapping[str, Any]) -> dict[str, Any]:
         "cut": window.get("cut"),
         "seen_before": window.get("seen"),
         "new_samples": prepared.get("new_samples"),
+        "absorbed_samples": prepared.get("absorbed_samples"),
+        "newest_trained_at": (prepared.get("times") or {}).get("newest_trained"),
         "train_samples": prepared.get("train_samples"),
         "eval_samples": prepared.get("eval_samples"),
         "golden_samples": prepared.get("golden_samples"),
@@ -157,15 +162,10 @@ def _datasets(prepared: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
 
 def _params(ctx: Context, told: Measured) -> dict[str, str]:
     """Only what a human may have changed."""
-    train, engine, measure = ctx.pipeline.train, ctx.pipeline.engine, ctx.pipeline.measure
+    engine, measure = ctx.pipeline.engine, ctx.pipeline.measure
     plain: dict[str, Any] = {
         "ref": ctx.pipeline.ref,
-        "start": told.trained.start,
-        "train.devices": told.trained.result.world_size,
-        "train.max_epochs": train.max_epochs,
-        "train.target_score": train.target_score,
-        "train.seed": train.seed,
-        **{f"train.trainer.{name}": value for name, value in train.trainer.items()},
+        **fit_params(ctx, told.trained),
         "engine.backend": told.built.manifest["spec"]["backend"],
         "engine.precision": told.built.manifest["spec"]["precision"],
         "engine.objective": engine.objective,
@@ -174,6 +174,22 @@ def _params(ctx: Context, told: Measured) -> dict[str, str]:
         "engine.max_batch": ctx.pipeline.max_batch(),
         "measure.profile": measure.profile,
         "measure.slo_ms": measure.slo_ms,
+    }
+    return {name: str(value) for name, value in plain.items() if value is not None}
+
+
+def fit_params(ctx: Context, trained: Trained) -> dict[str, str]:
+    """The part of them that a fit depends on; `train.step_samples` are those behind one step of the optimiser."""
+    train = ctx.pipeline.train
+    plain: dict[str, Any] = {
+        "start": trained.start,
+        "train.devices": trained.result.world_size,
+        "train.max_epochs": train.max_epochs,
+        "train.step_samples": trained.result.step_samples,
+        "train.target_score": train.target_score,
+        "train.target_metric": train.target_metric if train.target_score is not None else None,
+        "train.seed": train.seed,
+        **{f"train.trainer.{name}": value for name, value in train.trainer.items()},
     }
     return {name: str(value) for name, value in plain.items() if value is not None}
 
@@ -190,6 +206,7 @@ def _tags(told: Measured) -> dict[str, str]:
         "plaster.eval_digest": told.prepared["eval_digest"],
         "plaster.golden_digest": told.prepared["golden_digest"] or "",
         "plaster.lightning": result.lightning,
+        "plaster.trained_on": result.device_name or machine.cpu_model(),
         "plaster.warm_from": str(told.trained.warm_from or ""),
         "plaster.gates": "; ".join(outcome.sentence for outcome in told.decision.gates),
         "plaster.version": __version__,
@@ -202,7 +219,7 @@ def _write_artifacts(ctx: Context, told: Measured) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     documents = {
         "compare.json": {"baseline": told.baseline, "rows": [row.to_json() for row in told.rows]},
-        "timeline.json": ctx.timeline.to_json(),
+        "timeline.json": told.timeline,
         "parity.json": told.built.evaluation.get("parity"),
         "evaluation.json": told.built.evaluation,
         "manifest.json": told.built.manifest,

@@ -1,7 +1,8 @@
 """One retrain, top to bottom: what arrived, train, optimise, measure, compare, decide, record."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from plaster_ops.errors import ExitCode
 from plaster_ops.flow import record as records
 from plaster_ops.flow.baseline import Baseline, choose_baseline
 from plaster_ops.flow.candidates import Opponent
-from plaster_ops.flow.cards import build_card, machine_fingerprint, with_deployment
+from plaster_ops.flow.cards import build_card, machine_fingerprint
+from plaster_ops.flow.closing import close
 from plaster_ops.flow.context import Context
 from plaster_ops.flow.decide import decide_engine
 from plaster_ops.flow.noise import calibrated
@@ -89,8 +91,11 @@ def retrain(ctx: Context, row: RunRow, request: Request, baselines: Baselines) -
     measured = _measure(ctx, request, built, prepared)
     with ctx.timeline.phase(Phase.MEASURE):
         told = _judge(ctx, request, baselines, _Found(prepared, trained, built, measured, accepted_s))
-    with ctx.timeline.phase(Phase.LOG):
-        return _finish(ctx, row, told, baselines.champion, request)
+    gate, faults = ctx.timeline.now(), ctx.timeline.faults()
+    with ctx.timeline.phase(Phase.DEPLOY):
+        return _finish(
+            ctx, row, told, baselines.champion, request, partial(close, ctx, slot=row.slot, gate=gate, faults=faults)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +128,7 @@ def _judge(ctx: Context, request: Request, baselines: Baselines, found: _Found) 
         prepared=found.prepared,
         trained=found.trained,
         built=built,
-        card=with_deployment(ctx, card, found.prepared) if decision.promotes else card,
+        card=card,
         rows=compared[shown.label] if shown else (),
         baseline=shown.to_json(_how(shown, built, measured)) if shown else None,
         fingerprint=fingerprint,
@@ -137,16 +142,23 @@ def _skip(ctx: Context, prepared: Mapping[str, Any]) -> Outcome:
     return Outcome(verdict=Verdict.SKIPPED, exit_code=ExitCode.DONE, reasons=(prepared["skip"],), prepared=prepared)
 
 
-def _finish(ctx: Context, row: RunRow, told: records.Measured, champion: Baseline | None, request: Request) -> Outcome:
+def _finish(
+    ctx: Context,
+    row: RunRow,
+    told: records.Measured,
+    champion: Baseline | None,
+    request: Request,
+    closed: Callable[[records.Measured], records.Measured],
+) -> Outcome:
     """Stores the record and swaps the champion in one transaction; held where another run was promoted meanwhile."""
     ctx.journal.remember_engine(ctx.uid, records.manifest_digest(told.built), told.built.folder)
     expected = champion.record.uid if champion else None
     exit_code = narrowed_exit_code(told.decision, told.rows, request.fail_on)
-    record = records.finished(ctx, row, told, exit_code)
+    record = records.finished(ctx, row, closed(told), exit_code)
     if not ctx.journal.finish_run(ctx.uid, record, promotion_of(told.decision, expected)):
         told = replace(told, decision=overtaken(told.decision))
         exit_code = told.decision.exit_code
-        record = records.finished(ctx, row, told, exit_code)
+        record = records.finished(ctx, row, closed(told), exit_code)
         ctx.journal.finish_run(ctx.uid, record)
     return Outcome(
         verdict=told.decision.verdict,

@@ -135,9 +135,11 @@ def _open(
         row = journal.resume_run(found.uid, **who)
         pipeline = PipelineSettings.model_validate_json(journal.settings_json(row.uid))
         times = sum(stage.startswith("resumed ") for stage in journal.stages(row.uid)) + 1
-        journal.stage_done(row.uid, f"resumed {times}", {"at": ports.clock.now_utc()}, 0.0)
+        journal.stage_done(row.uid, f"resumed {times}", {"at": start.epoch_s}, 0.0)
         tell({"event": "note", "text": f"resuming run #{row.index} of {name}"})
-    timeline = Timeline(ports.clock.monotonic_s, start.monotonic_s, row.phases if resume else None)
+    timeline = Timeline(
+        ports.clock.monotonic_s, start.monotonic_s, row.phases if resume else None, start_utc_s=start.epoch_s
+    )
     timeline.claim(Phase.WAIT, max(0.0, ports.clock.monotonic_s() - start.monotonic_s))
     folder = ports.settings.memory / "runs" / slug(name) / f"{row.index:05d}-{row.uid[:8]}"
     folder.mkdir(parents=True, exist_ok=True)
@@ -164,6 +166,8 @@ def _baselines(ctx: Context, request: Request, *, resumed: bool) -> Baselines:
         found = {
             "champion": chosen.champion.record.uid if chosen.champion else None,
             "shown": chosen.shown.record.uid if chosen.shown else None,
+            "trigger": ctx.timeline.trigger().to_json(),
+            "ended": ctx.timeline.now().to_json(),
         }
         ctx.journal.stage_done(ctx.uid, "baselines", found, 0.0)
         return chosen
@@ -205,6 +209,9 @@ def _finish(ctx: Context, ports: Ports, outcome: Outcome, request: Request) -> d
     with ctx.timeline.phase(Phase.LOG):
         tracked = publish(ctx, ports)
     record = replace(outcome.record, phases=ctx.timeline.to_json())
+    ctx.journal.save_progress(ctx.uid, record.phases)
+    for fault in ctx.timeline.faults():
+        ctx.tell({"event": "note", "text": f"self-test: {fault}"})
     _keep_answer(ctx.folder / "artifacts", record)
     return run_payload(record, _mlflow_section(ctx, tracked))
 

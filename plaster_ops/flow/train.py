@@ -65,11 +65,20 @@ def train(ctx: Context, prepared: Mapping[str, Any], champion: Baseline | None) 
 
 def _fit(ctx: Context, spec: FitSpec) -> dict[str, Any]:
     settings = ctx.pipeline.train
+    moments: dict[str, Any] = {}
+
+    def tell(event: Mapping[str, Any]) -> None:
+        """Keeps when training began first and ended last; the other ranks do so within the same step."""
+        kind = str(event.get("event"))
+        if kind == "fit_ended" or (kind == "fit_started" and kind not in moments):
+            moments[kind] = ctx.timeline.now().to_json()
+        ctx.tell(event)
+
     outcome = fit(
         spec,
         folder=ctx.folder / "fit",
         limits=Limits(timeout_s=settings.timeout_s, idle_s=settings.idle_timeout_s),
-        on_event=ctx.tell,
+        on_event=tell,
         max_restarts=settings.max_restarts,
     )
     return {
@@ -77,6 +86,8 @@ def _fit(ctx: Context, spec: FitSpec) -> dict[str, Any]:
         "gained_s": outcome.wall_s - outcome.launch_s,
         "restarts": outcome.restarts,
         "attempts": outcome.attempts,
+        "began": moments.get("fit_started"),
+        "trained": moments.get("fit_ended"),
     }
 
 

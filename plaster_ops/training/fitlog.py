@@ -22,6 +22,7 @@ class FitLog:
     def __init__(self, clock: Clock, before: Mapping[str, Any] | None = None) -> None:
         before = before or {}
         self._clock = clock
+        self._epoch_s = clock.now_utc() - clock.monotonic_s()
         self._carried_s = float(before.get("fit_s", 0.0))
         self._steady_carried_s = float(before.get("steady_s", 0.0))
         self._started_s: float | None = None
@@ -134,7 +135,7 @@ class FitLog:
 
     def draw(self, step: int, values: Mapping[str, float]) -> None:
         """One point for every finite value."""
-        now_ms = int(self._clock.now_utc() * 1000)
+        now_ms = int((self._epoch_s + self._clock.monotonic_s()) * 1000)
         self.curves += [
             {"key": key, "step": step, "value": value, "timestamp_ms": now_ms}
             for key, value in values.items()

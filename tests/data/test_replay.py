@@ -75,3 +75,26 @@ def test_a_spoilt_state_file_is_named_with_the_way_out(tmp_path: Path, text: str
         source(tmp_path).newest()
     assert str(file) in caught.value.message
     assert "remove it" in caught.value.next_step
+
+
+def test_rows_are_dated_by_their_arrival_but_for_those_of_the_beginning(tmp_path: Path) -> None:
+    there = source(tmp_path)
+    assert there.times(None, 35) == []
+    there.advance()
+    there.advance()
+    (first, ten), (second, fifteen) = there.times(None, 35)
+    assert (ten, fifteen) == (10, 15)
+    assert first <= second == there.arrived_at(35)
+    assert there.times(10, 35) == [(first, 10), (second, 15)]
+    assert there.times(15, 30) == [(first, 5), (second, 10)]
+    assert there.times(None, 10) == there.times(35, 35) == []
+
+
+def test_a_state_that_kept_no_arrivals_begins_to_keep_them(tmp_path: Path) -> None:
+    file = tmp_path / "mlruns" / "replay" / "set.json"
+    file.parent.mkdir(parents=True)
+    file.write_text('{"arrived": 20, "at": 5.0}')
+    there = source(tmp_path)
+    assert there.times(None, 20) == []
+    there.advance()
+    assert [count for _, count in there.times(None, 35)] == [15]

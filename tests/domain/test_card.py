@@ -81,10 +81,11 @@ def test_a_gap_is_null_in_json_and_keeps_its_reason_and_status() -> None:
     assert (plain["reason"], plain["status"], plain["headline"]) == ("it crashed", "failed", True)
 
 
+metrics = st.sampled_from(list(CATALOGUE)).map(find_metric)
 rows = st.one_of(
     st.builds(
         Reading,
-        metric=st.sampled_from(list(CATALOGUE)).map(find_metric),
+        metric=metrics,
         value=st.floats(allow_nan=False, allow_infinity=False),
         ci95=st.none() | st.just((0.5, 1.5)),
         n=st.none() | st.integers(1, 1000),
@@ -94,7 +95,7 @@ rows = st.one_of(
     ),
     st.builds(
         Unmeasured,
-        metric=st.sampled_from(list(CATALOGUE)).map(find_metric),
+        metric=metrics,
         reason=st.text(max_size=9),
         status=st.sampled_from(Status),
     ),

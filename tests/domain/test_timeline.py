@@ -2,7 +2,7 @@
 
 import pytest
 
-from plaster_ops.domain.timeline import Phase, Timeline
+from plaster_ops.domain.timeline import Instant, Phase, Timeline
 from plaster_ops.errors import BuildFailed
 from tests.conftest import SteppedClock
 
@@ -75,3 +75,50 @@ def test_every_phase_is_named_even_where_nothing_happened(clock: SteppedClock) -
     phases, cycle_s = phases_of(Timeline(clock.monotonic_s, clock.monotonic_s()))
     assert set(phases) == {phase.value for phase in Phase}
     assert cycle_s == 0.0
+
+
+def test_an_open_phase_counts_up_to_now(clock: SteppedClock) -> None:
+    timeline = Timeline(clock.monotonic_s, clock.monotonic_s())
+    with timeline.phase(Phase.LOG):
+        clock.step(3.0)
+        assert (timeline.to_json()["log_s"], timeline.to_json()["other_s"], timeline.faults()) == (3.0, 0.0, ())
+        clock.step(1.0)
+    assert timeline.spent_s(Phase.LOG) == 4.0
+
+
+def test_a_stepped_wall_clock_moves_no_moment(clock: SteppedClock) -> None:
+    timeline = Timeline(clock.monotonic_s, clock.monotonic_s() - 2.0, start_utc_s=clock.epoch - 2.0)
+    begun = clock.epoch - 2.0
+    clock.epoch -= 3600.0
+    clock.monotonic += 8.0
+    assert timeline.now() == Instant(offset_s=10.0, utc_s=begun + 10.0)
+    assert timeline.trigger() == Instant(offset_s=0.0, utc_s=begun)
+
+
+def test_a_resumed_run_dates_its_moments_anew_and_leaves_the_time_between_out(clock: SteppedClock) -> None:
+    clock.step(3600.0)
+    timeline = Timeline(clock.monotonic_s, clock.monotonic_s(), {"fit_s": 5.0}, start_utc_s=clock.epoch)
+    clock.step(1.0)
+    assert timeline.now() == Instant(offset_s=6.0, utc_s=clock.epoch)
+
+
+@pytest.mark.parametrize(
+    ("claimed_s", "words"), [(101.5, "the phases sum to 101.50 s, but"), (98.5, "1.50 s of 100.00 s")]
+)
+def test_spans_that_miss_the_cycle_by_more_than_a_hundredth_are_a_fault(
+    clock: SteppedClock, claimed_s: float, words: str
+) -> None:
+    timeline = Timeline(clock.monotonic_s, clock.monotonic_s())
+    clock.step(100.0)
+    timeline.claim(Phase.FIT, claimed_s)
+    (fault,) = timeline.faults()
+    assert words in fault
+
+
+@pytest.mark.parametrize("claimed_s", [100.9, 99.1])
+def test_spans_within_a_hundredth_of_the_cycle_are_no_fault(clock: SteppedClock, claimed_s: float) -> None:
+    timeline = Timeline(clock.monotonic_s, clock.monotonic_s())
+    clock.step(100.0)
+    timeline.claim(Phase.FIT, claimed_s)
+    assert timeline.faults() == ()
+    assert timeline.to_json()["cycle_s"] == 100.0

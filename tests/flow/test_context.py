@@ -33,13 +33,15 @@ def context(journal: Journal, clock: SteppedClock, uid: str, events: list[Any] |
 
 def test_a_finished_stage_is_taken_from_the_journal(journal: Journal, clock: SteppedClock) -> None:
     uid, events = start(journal).uid, []
-    assert context(journal, clock, uid).once("fit", Phase.FIT, lambda: {"epochs": 3}) == {"epochs": 3}
+    first = context(journal, clock, uid).once("fit", Phase.FIT, lambda: {"epochs": 3})
+    assert first == {"epochs": 3, "ended": {"offset_s": 0.0, "utc_s": None}}
+    clock.step(9.0)
 
     def never() -> dict[str, Any]:
         raise AssertionError("the stage was done twice")
 
     again = context(journal, clock, uid, events)
-    assert again.once("fit", Phase.FIT, never) == {"epochs": 3}
+    assert again.once("fit", Phase.FIT, never) == first
     assert again.timeline.spent_s(Phase.FIT) == 0.0
     assert events == [{"event": "stage", "stage": "fit", "state": "kept"}]
 
@@ -66,7 +68,8 @@ def test_result_and_seconds_are_in_the_journal_before_the_next_stage(journal: Jo
         return {"epochs": 3, "gained_s": 5.0}
 
     ctx.once("fit", Phase.LAUNCH, work, within=(Phase.FIT, "gained_s"))
-    assert journal.stages(uid) == {"fit": {"epochs": 3, "gained_s": 5.0}}
+    ended = {"offset_s": 7.0, "utc_s": None}
+    assert journal.stages(uid) == {"fit": {"epochs": 3, "gained_s": 5.0, "ended": ended}}
     phases = journal.run(uid).phases
     assert (phases["launch_s"], phases["fit_s"], phases["cycle_s"]) == (2.0, 5.0, 7.0)
 

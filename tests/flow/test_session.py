@@ -205,6 +205,7 @@ def test_every_second_has_its_phase(retrain: Retrain) -> None:
         "eval_s": SECONDS["trial"] + SECONDS["evaluate"] - 2 * PARITY_S,
         "parity_s": 2 * PARITY_S,
         "measure_s": 3 * SECONDS["measure"],
+        "deploy_s": 0.0,
         "log_s": 0.0,
         "other_s": 0.0,
     }
@@ -451,4 +452,4 @@ def test_a_retrain_writes_nowhere_but_into_mlruns(retrain: Retrain, settings: Se
     retrain()
     assert [path.name for path in settings.project.iterdir()] == ["mlruns"]
     assert [path.name for path in tmp_path.iterdir()] == ["project"]
-    assert Phase.LOG.value in json.loads(next(settings.memory.rglob("timeline.json")).read_text())
+    assert Phase.LOG.value in json.loads(next(settings.memory.rglob("timeline.json")).read_text())["phases"]

@@ -75,6 +75,21 @@ class NoSource(Brought):
     source = None
 
 
+class DatedSource(CountedSource):
+    """Rows 1 to 10 came into being at 100, 200, ... seconds."""
+
+    def times(self, after: Any, upto: Any) -> Any:
+        return [(100.0 * row, 1) for row in range(int(after or 0) + 1, int(upto) + 1)]
+
+
+class Dated(Brought):
+    source = DatedSource(10, holdout=3)
+
+
+class Undated(Brought):
+    source = type("Undated", (CountedSource,), {"times": lambda *_: [("soon", 1)]})(10)
+
+
 class NothingHeldOut(Brought):
     source = CountedSource(10, holdout=0)
 
@@ -101,6 +116,25 @@ def test_a_first_look_counts_every_set(tmp_path: Path) -> None:
     counts = [found[f"{name}_samples"] for name in ("new", "train", "eval", "golden")]
     assert counts == [10, 7, 3, 2]
     assert (found["better"], found["skip"], found["source"]) == ("lower", "", "CountedSource")
+
+
+def test_what_is_absorbed_ends_at_the_cut_and_its_newest_is_dated(tmp_path: Path) -> None:
+    found = run(tmp_path, "Dated", learned=2)
+    assert (found["new_samples"], found["absorbed_samples"]) == (8, 5)
+    assert found["times"] == {
+        "samples": 8,
+        "newest": 1000.0,
+        "quantiles": {"0.5": 700.0, "0.95": 300.0},
+        "newest_trained": 700.0,
+    }
+    assert run(tmp_path)["times"] is None
+    nothing = run(tmp_path, "NoSource")
+    assert (nothing["absorbed_samples"], nothing["times"]) == (None, None)
+
+
+def test_times_that_are_none_name_the_source(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"times\(\) gave \('soon', 1\)"):
+        run(tmp_path, "Undated")
 
 
 def test_real_inputs_are_put_aside_without_their_targets(tmp_path: Path) -> None:

@@ -72,6 +72,11 @@ class Walk:
     """What the export stage finds it can do with the last engine."""
     speeds: dict[str, float] = field(default_factory=dict)
     """Milliseconds of a query by the ending of the engine folder's name; 1 where none fits."""
+    times: dict[str, Any] | None = None
+    """What the source says of when its samples came into being."""
+    target_s: float | None = None
+    """When the fit reached its target; None: none was set."""
+    samples_to_target: int = 160
     errors: dict[str, BaseException] = field(default_factory=dict)
     calls: Counter[str] = field(default_factory=Counter)
     specs: dict[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -90,12 +95,15 @@ class Walk:
         found: dict[str, Any] = getattr(self, f"_{stage}")(spec, folder)
         return found
 
-    def fit(self, spec: FitSpec, *, folder: Path, **_: Any) -> FitOutcome:
+    def fit(self, spec: FitSpec, *, folder: Path, **more: Any) -> FitOutcome:
         self._enter("fit", spec.to_json())
         folder.mkdir(parents=True, exist_ok=True)
         weights = folder / "weights.safetensors"
         weights.write_bytes(b"weights of this fit")
-        self.clock.step(FIT_S + LAUNCH_S)
+        self.clock.step(LAUNCH_S)
+        more["on_event"]({"event": "fit_started", "rank": 0})
+        self.clock.step(FIT_S)
+        more["on_event"]({"event": "fit_ended", "rank": 0})
         result = FitResult(
             weights_file=str(weights),
             weights_digest="w" * 64,
@@ -106,8 +114,12 @@ class Walk:
             samples_seen=240,
             train_samples_per_s=24.0,
             last_loss=0.1,
-            time_to_target_s=None,
-            reached_target=None,
+            time_to_target_s=self.target_s,
+            reached_target=None if self.target_s is None else True,
+            epochs_to_target=None if self.target_s is None else 2,
+            samples_to_target=None if self.target_s is None else self.samples_to_target,
+            samples_learned=240,
+            step_samples=32,
             resumed_from_epoch=None,
             world_size=1,
             accelerator="cpu",
@@ -142,6 +154,8 @@ class Walk:
             "arrived_at": self.clock.epoch - 60.0,
             "fresh_samples": self.arrived - (seen or 0),
             "new_samples": self.arrived - (learned or 0),
+            "absorbed_samples": cut - (learned or 0),
+            "times": self.times,
             "skip": f"nothing new arrived since {seen}" if seen == self.arrived else "",
         }
         if found["skip"]:

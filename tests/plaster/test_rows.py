@@ -1,4 +1,4 @@
-"""Rows of accuracy, size, programmability and learning from plain mappings."""
+"""Rows of accuracy, size and programmability from plain mappings."""
 
 import json
 from typing import Any
@@ -11,7 +11,7 @@ from torchmetrics.regression import R2Score
 from plaster_ops.domain import metrics as m
 from plaster_ops.domain.card import Card, Reading, Row, Unmeasured
 from plaster_ops.domain.metrics import Better, Metric
-from plaster_ops.plaster import accuracy, learning, programmability, size
+from plaster_ops.plaster import accuracy, programmability, size
 from plaster_ops.plaster.answers import Answers
 
 
@@ -195,50 +195,3 @@ def test_a_reused_engine_has_no_build_time_and_no_eager_means_no_speedup() -> No
 def test_an_empty_graph_has_no_share_of_operators() -> None:
     manifest = MANIFEST | {"coverage": MANIFEST["coverage"] | {"ops_total": 0}}  # type: ignore[operator]
     assert reason_of(programmability.read(manifest, []), m.ENGINE_OPS_RATIO) == "the graph holds no operator"
-
-
-FIT = {
-    "train_samples_per_s": 500.0,
-    "epochs": 4,
-    "time_to_target_s": 2.5,
-    "reached_target": True,
-    "rank_times_s": (10.0, 12.5),
-}
-
-
-def test_learning_tells_the_way_from_the_datum_to_the_deployed_engine() -> None:
-    rows = learning.read(
-        train_to_engine_s=30.0,
-        cycle_s=90.0,
-        fit=FIT,
-        train_wall_s=12.0,
-        restarts=1,
-        new_samples=220,
-        arrived_at_s=1000.0,
-        deployed_at_s=1100.0,
-    )
-    assert value_of(rows, m.TRAIN_TO_ENGINE_S) == 30.0
-    assert value_of(rows, m.DATA_TO_DEPLOY_S) == 100.0
-    assert value_of(rows, m.TRAIN_SAMPLES_PER_S) == 500.0
-    assert value_of(rows, m.DDP_RANK_SKEW_RATIO) == 1.25
-    assert value_of(rows, m.TIME_TO_TARGET_S) == 2.5
-    assert value_of(rows, m.RESTARTS_COUNT) == 1
-    Card.of(rows)
-
-
-@pytest.mark.parametrize(
-    ("reached", "reason"), [(None, "no target score was set"), (False, "the target score was not reached")]
-)
-def test_a_target_that_was_not_reached_has_no_time(reached: bool | None, reason: str) -> None:
-    fit = FIT | {"time_to_target_s": None, "reached_target": reached}
-    rows = learning.read(train_to_engine_s=1.0, cycle_s=None, fit=fit)
-    assert reason_of(rows, m.TIME_TO_TARGET_S) == reason
-
-
-def test_what_learning_does_not_know_it_says() -> None:
-    rows = learning.read(train_to_engine_s=1.0, cycle_s=None, fit={}, arrived_at_s=5.0)
-    assert "not promoted" in str(reason_of(rows, m.DATA_TO_DEPLOY_S))
-    assert reason_of(rows, m.DDP_RANK_SKEW_RATIO) == "one rank"
-    assert reason_of(rows, m.CYCLE_S) == "the command has not ended"
-    rows = learning.read(train_to_engine_s=1.0, cycle_s=1.0, fit={})
-    assert "does not say when data arrived" in str(reason_of(rows, m.DATA_TO_DEPLOY_S))

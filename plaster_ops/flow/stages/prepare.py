@@ -19,13 +19,14 @@ from plaster_ops.data.samples import SampleKeeper
 from plaster_ops.data.windows import Arrival, open_window
 from plaster_ops.errors import DataError, PipelineError
 from plaster_ops.flow.loading import load_pipeline
+from plaster_ops.plaster import ages
 from plaster_ops.plaster.accuracy import direction
 from plaster_ops.ports import EventSink
 
 
 def run(spec: Mapping[str, Any], folder: Path, emit: EventSink) -> dict[str, Any]:
     """spec: reference, project, seen, learned, needed, calibration_samples. Result: window, counts, digests, samples,
-    calibration, skip.
+    calibration, times, skip.
 
     `calibration_samples`: inputs to put aside for quantisation; 0 or missing: none are.
     """
@@ -42,6 +43,7 @@ def run(spec: Mapping[str, Any], folder: Path, emit: EventSink) -> dict[str, Any
     }
     if arrival.skip:
         return result
+    result |= told_times(source, arrival)
     emit({"event": "note", "text": "reading the evaluation sets"})
     return result | _survey(pipeline, arrival, folder, int(spec.get("calibration_samples") or 0))
 
@@ -114,6 +116,20 @@ def _count_training(data: Any) -> int | None:
     if count == 0:
         raise DataError("the training window has 0 rows", "check data(window) and the source's cut")
     return count
+
+
+def told_times(source: Any, arrival: Arrival) -> dict[str, Any]:
+    """`absorbed_samples`: those of the training part that no champion has learned, None without a source. `times`:
+    what the source says of when its samples came into being (`ages.summary`), None where it does not say."""
+    window = arrival.window
+    if source is None:
+        return {"absorbed_samples": None, "times": None}
+    absorbed = source.count(window.learned, window.cut)
+    if not hasattr(source, "times"):
+        return {"absorbed_samples": absorbed, "times": None}
+    new = ages.checked(source.times(window.learned, window.end))
+    trained = ages.checked(source.times(window.learned, window.cut))
+    return {"absorbed_samples": absorbed, "times": ages.summary(new, trained)}
 
 
 def training_digest(arrival: Arrival, samples: int | None) -> str:

@@ -1,0 +1,153 @@
+"""The end of a card: what is known only once a retrain is decided, and how it stands in the pipeline's history."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from plaster_ops.domain.card import Card, Row
+from plaster_ops.domain.metrics import (
+    SAMPLES_TO_TARGET_COUNT,
+    TRAIN_SAMPLES_PER_S,
+    TRAIN_TO_ENGINE_S,
+    Metric,
+)
+from plaster_ops.domain.timeline import Instant
+from plaster_ops.flow import moments
+from plaster_ops.flow import record as records
+from plaster_ops.flow.context import Context
+from plaster_ops.flow.optimise import Built
+from plaster_ops.flow.train import Trained
+from plaster_ops.plaster import learning, machine
+from plaster_ops.plaster.cadence import CYCLES, Deployment
+from plaster_ops.plaster.convergence import Convergence, check
+from plaster_ops.plaster.pace import Pace, pace_rows
+from plaster_ops.tracking.journal_learning import FitReading
+
+_SAME_FIT = ("train.step_samples", "start", "train.target_score", "train.target_metric")
+
+
+def fit_rows(ctx: Context, trained: Trained, built: Built, prepared: Mapping[str, Any]) -> list[Row]:
+    """What the fit gave, held against earlier fits alike: same model, batch, start and target."""
+    fit = trained.result.to_json()
+    mine = records.fit_params(ctx, trained)
+    earlier = _readings(ctx, SAMPLES_TO_TARGET_COUNT, built)
+    alike = [each.value for each in earlier if all(each.params.get(key) == mine.get(key) for key in _SAME_FIT)]
+    return [
+        *learning.fit_rows(
+            fit,
+            restarts=trained.restarts,
+            new_samples=prepared["new_samples"],
+            convergence=_convergence(fit, alike),
+        ),
+        *_device_rows(ctx, trained, built),
+    ]
+
+
+def _convergence(fit: Mapping[str, Any], alike: Sequence[float]) -> Convergence | None:
+    samples, epochs = fit.get("samples_to_target"), fit.get("epochs_to_target")
+    return check(int(samples), alike, int(epochs)) if samples and epochs else None
+
+
+def _device_rows(ctx: Context, trained: Trained, built: Built) -> list[Row]:
+    result, device = trained.result, trained_on(trained)
+    mine = records.fit_params(ctx, trained)
+    rank_samples = (result.step_samples or 0) / result.world_size
+    alone = [
+        each.value
+        for each in _readings(ctx, TRAIN_SAMPLES_PER_S, built)
+        if each.params.get("train.devices") == "1"
+        and each.params.get("train.step_samples") == f"{rank_samples:g}"
+        and each.tags.get("plaster.trained_on") == device
+        and _trainer(each.params) == _trainer(mine)
+    ]
+    macs = built.export["facts"].get("sample_macs")
+    return learning.device_rows(
+        result.to_json(),
+        device=device,
+        precision=str(ctx.pipeline.train.trainer.get("precision", "32-true")),
+        forward_flops=None if macs is None else 2.0 * float(macs),
+        one_rank_rates=alone,
+    )
+
+
+def _trainer(params: Mapping[str, str]) -> dict[str, str]:
+    return {key: value for key, value in params.items() if key.startswith("train.trainer.")}
+
+
+def _readings(ctx: Context, metric: Metric, built: Built) -> list[FitReading]:
+    """Earlier values of the same model, newest last."""
+    graph = built.manifest["graph_digest"]
+    found = ctx.journal.fit_readings(ctx.name, metric.key)
+    return [each for each in found if each.tags.get("plaster.graph_digest") == graph]
+
+
+def trained_on(trained: Trained) -> str:
+    """The model of the device that trained."""
+    return trained.result.device_name or machine.cpu_model()
+
+
+def close(
+    ctx: Context, told: records.Measured, slot: str | None, gate: Instant, faults: tuple[str, ...]
+) -> records.Measured:
+    """The card with the rows that the decision makes known, and the moments of the retrain.
+
+    `gate`: when it was decided; a promotion is as of now. `faults`: what the self-test of the spans found by then.
+    """
+    now = ctx.timeline.now()
+    deployed = now if told.decision.promotes else None
+    times = told.prepared.get("times")
+    read = ctx.journal.stages(ctx.uid).get("prepare", {}).get("ended") or {}
+    trigger, due_s = moments.first_trigger(ctx), moments.due_s(slot)
+    delay_s = None if due_s is None or trigger.utc_s is None else trigger.utc_s - due_s
+    rows = [
+        *learning.span_rows(
+            train_to_engine_s=told.card.value(TRAIN_TO_ENGINE_S) or 0.0,
+            phases=ctx.timeline.to_json(),
+            faults=faults,
+            schedule_delay_s=delay_s,
+        ),
+        *learning.deploy_rows(
+            deploy_s=now.offset_s - gate.offset_s,
+            deployed_at_s=deployed.utc_s if deployed else None,
+            arrived_at_s=told.prepared["arrived_at"],
+            read_at_s=read.get("utc_s"),
+            times=times,
+            new_samples=told.prepared["new_samples"],
+        ),
+        *pace_rows(_pace(ctx, told.prepared, now, promoted=deployed is not None)),
+    ]
+    keys = {row.metric.key for row in rows}
+    others = [row for row in told.card if row.metric.key not in keys]
+    return replace(
+        told,
+        card=Card.of([*others, *rows]),
+        timeline=moments.document(
+            ctx, told.prepared, moments.Told(slot=slot, gate=gate, deployed=deployed, faults=faults)
+        ),
+    )
+
+
+def _pace(ctx: Context, prepared: Mapping[str, Any], now: Instant, *, promoted: bool) -> Pace:
+    data = records.data_section(prepared)
+    now_s = now.utc_s if now.utc_s is not None else ctx.clock.now_utc()
+    deployments = [_deployment(each.at_s, each.data, is_again=each.is_again) for each in ctx.journal.promoted(ctx.name)]
+    if promoted:
+        deployments.append(_deployment(now_s, data, is_again=False))
+    champions, finished = ctx.journal.ended(ctx.name)
+    return Pace(
+        now_s=now_s,
+        cycles_s=[*ctx.journal.cycles_s(ctx.name, CYCLES - 1), now.offset_s],
+        deployments=deployments,
+        finished=finished + 1,
+        promoted=champions + promoted,
+        has_source=prepared["window"]["end"] is not None,
+    )
+
+
+def _deployment(at_s: float, data: Mapping[str, Any], *, is_again: bool) -> Deployment:
+    return Deployment(
+        at_s=at_s,
+        absorbed=data.get("absorbed_samples"),
+        newest_trained_at=data.get("newest_trained_at"),
+        is_again=is_again,
+    )
