@@ -1,4 +1,5 @@
-"""What can be done on this machine's GPU, part by part: timing, energy, collectives, compiled and TensorRT engines.
+"""What can be done on this machine's GPU, part by part: timing, energy, collectives, training, compiled and TensorRT
+engines.
 
 `python benchmarks/gpu_check.py [--part NAME] [--timeout-s 900]` runs each part in a process of its own, so that one
 that crashes takes no other with it, and prints one table with the versions in use. A part that cannot run here says
@@ -243,6 +244,39 @@ def reduce_rank(rank: int, ranks: int, folder: str) -> None:
     dist.destroy_process_group()
 
 
+def training() -> str:
+    """Three epochs of the digits in bf16, a rank a GPU: each sample counted once, how fast, what share of the peak."""
+    need_cuda()
+    return train_digits("gpu")
+
+
+def train_digits(accelerator: Any) -> str:
+    """Raises where the ranks together learned more or fewer samples than there are."""
+    from plaster_ops.plaster.peaks import peak_flops_per_s
+    from plaster_ops.processes.gang import Limits
+    from plaster_ops.training.launch import fit
+    from plaster_ops.training.messages import FitSpec
+
+    with tempfile.TemporaryDirectory() as scratch:
+        spec = FitSpec(
+            reference="pipelines.digits:pipeline",
+            project=str(ROOT),
+            window={"learned": None, "seen": None, "cut": 553, "end": 774},
+            max_epochs=3,
+            checkpoint_folder=f"{scratch}/checkpoints",
+            accelerator=accelerator,
+            trainer={"precision": "bf16-mixed"},
+        )
+        limits = Limits(timeout_s=600, idle_s=300)
+        result = fit(spec, folder=Path(scratch) / "fit", limits=limits, on_event=lambda _event: None).result
+    if result.samples_learned != 3 * 497:
+        raise RuntimeError(f"{result.samples_learned} samples learned, not {3 * 497}: {result.learned_reason}")
+    peak = peak_flops_per_s(result.device_name, "bf16-mixed")
+    known = "not known" if peak is None else f"{peak / 1e12:.0f} TFLOP/s"
+    rate = f"{result.train_samples_per_s or 0:.0f} samples/s"
+    return f"{result.world_size} rank(s), {result.samples_seen} samples worked on, {rate}, peak of a device {known}"
+
+
 def aot_inductor() -> str:
     """AOTInductor compiled for the GPU: build, parity, latency, refit."""
     need_cuda()
@@ -310,6 +344,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "NVML power beside it": power_beside,
     "energy of phases": phases,
     "NCCL all-reduce": all_reduce,
+    "training": training,
     "AOTInductor": aot_inductor,
     "TensorRT": tensorrt,
 }

@@ -9,9 +9,10 @@ from plaster_ops.training.fitlog import FitLog, Throttle, thin_out
 @dataclass
 class SteppedClock:
     now_s: float = 0.0
+    set_by_s: float = 0.0
 
     def now_utc(self) -> float:
-        return 1000.0 + self.now_s
+        return 1000.0 + self.now_s + self.set_by_s
 
     def monotonic_s(self) -> float:
         return self.now_s
@@ -40,6 +41,15 @@ def test_counts_go_on_from_a_checkpoint() -> None:
     assert (after.fit_s, after.attempt_s, after.samples, after.learned) == (5.0, 1.0, 42, 41)
     assert (after.steady_samples, after.largest_batch) == (10, 16)
     assert after.curves == [{"key": "loss", "step": 2, "value": 0.5, "timestamp_ms": 1_004_000}]
+
+
+def test_a_wall_clock_that_is_set_bends_no_curve() -> None:
+    clock = SteppedClock()
+    log = FitLog(clock)
+    log.draw(1, {"loss": 0.5})
+    clock.now_s, clock.set_by_s = 2.0, -3600.0
+    log.draw(2, {"loss": 0.4})
+    assert [point["timestamp_ms"] for point in log.curves] == [1_000_000, 1_002_000]
 
 
 def test_one_batch_of_unknown_size_makes_the_sum_unknown() -> None:
