@@ -27,7 +27,7 @@ def fit_rows(
 ) -> list[Row]:
     """What one fit gave. `fit`: the fit's result mapping. `convergence`: the check of its samples to target."""
     rate, ranks = fit.get("train_samples_per_s"), int(fit.get("world_size") or 0)
-    why_no_rate = "no batch told its size after the first tenth of the first epoch"
+    why_no_rate = "no batch of known size came after the first tenth of the first epoch"
     why_no_target = _why_no_target(fit.get("reached_target"))
     learned_reason = str(fit.get("learned_reason") or "the fit did not count them")
     samples = fit.get("samples_to_target")

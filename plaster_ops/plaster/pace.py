@@ -46,7 +46,11 @@ def pace_rows(pace: Pace) -> list[Row]:
     return [
         _possible(pace.cycles_s),
         Reading(metric=m.RETRAINS_DONE_PER_DAY, value=today),
-        Reading(metric=m.RETRAINS_DONE_WEEKLY_PER_DAY, value=done(pace.deployments, pace.now_s, WEEK_S) / 7),
+        Reading(
+            metric=m.RETRAINS_DONE_WEEKLY_PER_DAY,
+            value=done(pace.deployments, pace.now_s, WEEK_S) / 7,
+            reason=_why_few_days(pace),
+        ),
         given(m.LEARNED_SAMPLES_PER_DAY, learned, why_not),
         Unmeasured(metric=m.CADENCE_ADHERENCE_RATIO, reason="no schedule is set"),
         Unmeasured(metric=m.MISSED_SLOTS_COUNT, reason="no schedule is set"),
@@ -55,6 +59,12 @@ def pace_rows(pace: Pace) -> list[Row]:
         if pace.finished
         else Unmeasured(metric=m.PROMOTION_RATIO, reason="no run has finished"),
     ]
+
+
+def _why_few_days(pace: Pace) -> str | None:
+    """What to know of a mean over seven days where the pipeline is younger."""
+    age_s = pace.now_s - min((each.at_s for each in pace.deployments), default=pace.now_s)
+    return None if age_s >= WEEK_S else f"the first engine is {age_s / DAY_S:.1f} days old"
 
 
 def _possible(cycles_s: Sequence[float]) -> Row:

@@ -10,6 +10,8 @@ import pytest
 from plaster_ops.domain import metrics as m
 from plaster_ops.domain.metrics import CATALOGUE, Letter
 from plaster_ops.errors import Interrupted
+from plaster_ops.flow.retrain import Request
+from plaster_ops.flow.session import Start, run_retrain
 from plaster_ops.settings import Settings
 from plaster_ops.tracking.journal import Journal
 from tests.conftest import SteppedClock
@@ -125,6 +127,24 @@ def test_the_timeline_tells_every_moment_in_order_or_why_not(
     )
     assert found["t_trigger"]["utc"].startswith("2026-11-18T")
     assert (told["faults"], told["resumed"], told["phases"]["fit_s"]) == ([], 0, FIT_S)
+
+
+def test_seconds_that_no_phase_has_make_the_cycle_suspect(settings: Settings, walk: Walk, clock: SteppedClock) -> None:
+    """Whoever shows the progress takes two seconds after each stage."""
+    notes: list[str] = []
+    del walk
+
+    def slow(event: Any) -> None:
+        notes.append(str(event.get("text")))
+        clock.step(2.0 if event.get("state") == "done" else 0.0)
+
+    start = Start(monotonic_s=clock.monotonic, epoch_s=clock.epoch)
+    told = run_retrain(settings, None, Request(measure=False), start=start, tell=slow)
+    row = rows(told)[m.CYCLE_S.key]
+    assert row["status"] == "suspect"
+    assert "s are in no phase, more than 1%" in row["reason"]
+    assert moments(settings)["faults"] == [row["reason"]]
+    assert [note for note in notes if note.startswith("self-test: ")]
 
 
 def test_a_slot_that_was_due_gives_the_delay(retrain: Retrain, clock: SteppedClock) -> None:

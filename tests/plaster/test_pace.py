@@ -93,6 +93,8 @@ def test_the_pace_is_told_in_rows() -> None:
     rows = pace()
     assert rows[m.RETRAINS_POSSIBLE_PER_DAY].value == 864.0
     assert (rows[m.RETRAINS_DONE_PER_DAY].value, rows[m.RETRAINS_DONE_WEEKLY_PER_DAY].value) == (2, 2 / 7)
+    assert rows[m.RETRAINS_DONE_WEEKLY_PER_DAY].reason == "the first engine is 0.0 days old"
+    assert pace(deployments=[deployment(WEEK_S)])[m.RETRAINS_DONE_WEEKLY_PER_DAY].reason is None
     assert rows[m.LEARNED_SAMPLES_PER_DAY].value == 20
     assert (rows[m.PROMOTION_RATIO].value, rows[m.PROMOTION_RATIO].n) == (0.5, 4)
     assert rows[m.STALENESS_P95_S].value == pytest.approx(155.0, abs=0.5)
