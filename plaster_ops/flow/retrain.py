@@ -230,7 +230,8 @@ def _measure(ctx: Context, request: Request, built: Built, prepared: Mapping[str
         return {"folders": [str(folder) for folder in measured.folders]}
 
     result = ctx.once("measure", Phase.MEASURE, work)
-    return reopen([Path(folder) for folder in result["folders"]], profile.name)
+    with ctx.timeline.phase(Phase.MEASURE):
+        return reopen([Path(folder) for folder in result["folders"]], profile.name)
 
 
 def _compare(
