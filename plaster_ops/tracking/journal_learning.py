@@ -61,7 +61,7 @@ class Learning:
         rows = self.file.rows(CYCLES_SQL, (pipeline, limit))
         return [float(row["cycle_s"]) for row in reversed(rows) if row["cycle_s"] is not None]
 
-    def promoted(self, pipeline: str, limit: int = 1000) -> list[Promoted]:
+    def promoted(self, pipeline: str, limit: int = 200) -> list[Promoted]:
         """The newest promotions, oldest first."""
         found: list[Promoted] = []
         known: set[str] = set()
@@ -77,7 +77,7 @@ class Learning:
         row = self.file.row(COUNTS_SQL, (pipeline,))
         return (0, 0) if row is None else (int(row["promoted"] or 0), int(row["finished"]))
 
-    def fit_readings(self, pipeline: str, key: str, limit: int = 200) -> list[FitReading]:
+    def fit_readings(self, pipeline: str, key: str, limit: int = 100) -> list[FitReading]:
         """The values of that key on the cards of the newest finished runs, oldest first, suspect ones included."""
         return [
             FitReading(

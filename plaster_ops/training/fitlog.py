@@ -33,7 +33,7 @@ class FitLog:
         self._unsummed = _Unsummed()
         self._own: int | None = None
         self.samples: int | None = before.get("samples", 0)
-        self.learned: int | None = before.get("learned", 0)
+        self.learned: int | None = before.get("learned", None if before else 0)
         self.learned_reason: str = str(before.get("learned_reason", ""))
         self.steady_samples: int | None = before.get("steady_samples", 0)
         self.largest_batch: int = int(before.get("largest_batch", 0))
