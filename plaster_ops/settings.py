@@ -104,6 +104,10 @@ class Measure(_Section):
     """Hardware threads of that CPU; None: those that this machine shows."""
     batches: tuple[Annotated[int, Field(ge=1)], ...] = (1, 2, 4, 8, 16, 32, 64)
     pin: bool = True
+    server: bool = False
+    """Also find the largest rate of randomly arriving queries whose p99 is within the limit."""
+    max_queue_delay_ms: Annotated[float, Field(ge=0)] = 0.0
+    """Server mode: how long the oldest query may wait for a full batch; 0: the server answers whatever waits."""
 
 
 class GateSettings(_Section):

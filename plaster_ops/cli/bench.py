@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from plaster_ops.cli.options import Json, Markdown, Project, Quiet, print_payload
+from plaster_ops.cli.options import Json, Markdown, Project, Quiet, Server, print_payload
 
 _Target = Annotated[
     str,
@@ -41,6 +41,7 @@ def command(
     device: _Device = None,
     threads: _Threads = None,
     profile: _Profile = "smoke",
+    server: Server = False,
     no_measure: _NoMeasure = False,
     keep: _Keep = None,
     project: Project = None,
@@ -78,6 +79,7 @@ def command(
         device=device,
         threads=threads,
         profile=known_profile(profile) or "smoke",
+        server=server,
         measure=not no_measure,
         keep=keep,
     )

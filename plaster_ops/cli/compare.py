@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from plaster_ops.cli.options import Json, Markdown, Project, Quiet, print_payload
+from plaster_ops.cli.options import Json, Markdown, Project, Quiet, Server, print_payload
 
 
 def command(
@@ -15,6 +15,7 @@ def command(
         str | None, typer.Option("--pipeline", help="Whose runs. Default: the project's default.")
     ] = None,
     profile: Annotated[str, typer.Option("--profile", help="How long to measure: smoke, standard, full.")] = "smoke",
+    server: Server = False,
     stored: Annotated[
         bool,
         typer.Option("--stored", help="Compare the recorded numbers; at once, but with the machine's drift in them."),
@@ -48,6 +49,7 @@ def command(
             pipeline,
             (now, then),
             profile=known_profile(profile) or "smoke",
+            server=server,
             stored=stored,
             tell=tell,
             start_s=start_s,

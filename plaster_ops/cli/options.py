@@ -29,6 +29,10 @@ ProfileOption = Annotated[
     typer.Option("--profile", help="How long to measure: smoke (20 s), standard (150 s), full.", show_default=False),
 ]
 
+Server = Annotated[
+    bool, typer.Option("--server", help="Also find the largest rate of random arrivals whose p99 is within the limit.")
+]
+
 
 def is_terminal() -> bool:
     """Whether stdout is a terminal that a person reads."""

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from plaster_ops.cli.options import Json, Markdown, Name, ProfileOption, Project, Quiet, print_payload
+from plaster_ops.cli.options import Json, Markdown, Name, ProfileOption, Project, Quiet, Server, print_payload
 from plaster_ops.errors import Busy, PlasterError, UsageError
 
 FAIL_ON = ("worse", "inconclusive", "not_comparable")
@@ -60,6 +60,7 @@ def command(
     devices: _Devices = None,
     nodes: _Nodes = None,
     profile: ProfileOption = None,
+    server: Server = False,
     no_measure: _NoMeasure = False,
     no_promote: _NoPromote = False,
     ladder: _Ladder = False,
@@ -96,6 +97,7 @@ def command(
         slot=slot,
         ladder=ladder,
         estimate_energy=estimate_energy,
+        server=server,
     )
     if dry_run:
         from plaster_ops.flow.plan import describe_plan

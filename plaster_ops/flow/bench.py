@@ -45,6 +45,7 @@ class BenchRequest:
     device: str | None = None
     threads: int | None = None
     profile: str = "smoke"
+    server: bool = False
     measure: bool = True
     keep: Path | None = None
 
@@ -89,7 +90,7 @@ def _pipeline(settings: Settings, target: str | None, request: BenchRequest) -> 
     }
     plain = pipeline.model_dump()
     plain["engine"] |= {key: value for key, value in changes.items() if value is not None}
-    plain["measure"]["profile"] = request.profile
+    plain["measure"] |= {"profile": request.profile} | ({"server": True} if request.server else {})
     try:
         return name, PipelineSettings.model_validate(plain)
     except ValueError as error:

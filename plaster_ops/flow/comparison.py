@@ -30,6 +30,7 @@ def compare_runs(
     pair: tuple[str, str],
     *,
     profile: str,
+    server: bool = False,
     stored: bool,
     tell: EventSink,
     start_s: float,
@@ -39,7 +40,8 @@ def compare_runs(
     Raises `UsageError` for a run that does not exist, `NotComparable` where the two have no common ground.
     """
     found, pipeline = settings.pipeline(name)
-    pipeline = pipeline.model_copy(update={"measure": pipeline.measure.model_copy(update={"profile": profile})})
+    asked = {"profile": profile, "server": server or pipeline.measure.server}
+    pipeline = pipeline.model_copy(update={"measure": pipeline.measure.model_copy(update=asked)})
     with open_ports(settings) as ports:
         now = choose_baseline(ports.journal, found, pair[0])
         then = choose_baseline(ports.journal, found, pair[1])

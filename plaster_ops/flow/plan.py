@@ -31,6 +31,7 @@ def describe_plan(settings: Settings, name: str | None, request: Request) -> str
     if prepared["skip"]:
         return "\n".join([*lines, f"           would skip: {prepared['skip']}"])
     profile = find_profile(request.profile or pipeline.measure.profile)
+    server = ", server mode too" if request.server or pipeline.measure.server else ""
     lines += [
         f"           window {window['learned']} -> {window['cut']}, held out up to {window['end']}",
         f"           new {prepared['new_samples']}, train on {prepared['train_samples']}, "
@@ -44,7 +45,7 @@ def describe_plan(settings: Settings, name: str | None, request: Request) -> str
             f"{rung.backend} {rung.precision}" + (f" (not here: {rung.reason})" if rung.reason else "")
             for rung in candidates(pipeline.engine.backends, pipeline.engine.precisions, device=decided["device"])
         ),
-        f"measure    {profile.name}, {profile.processes} fresh processes, about {profile.total_s:.0f} s"
+        f"measure    {profile.name}, {profile.processes} fresh processes, about {profile.total_s:.0f} s{server}"
         if request.measure
         else "measure    nothing (--no-measure)",
         f"compare    {shown.which + ' = #' + str(shown.record.index) if shown else 'no earlier run: a baseline'}",

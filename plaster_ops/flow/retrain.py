@@ -45,6 +45,7 @@ class Request:
     slot: str | None = None
     ladder: bool = False
     estimate_energy: bool = False
+    server: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

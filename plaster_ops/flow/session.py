@@ -98,7 +98,12 @@ def _with_overrides(pipeline: PipelineSettings, request: Request) -> PipelineSet
     train = {k: v for k, v in (("devices", request.devices), ("nodes", request.nodes)) if v is not None}
     if train:
         changes["train"] = pipeline.train.model_copy(update=train)
-    measure = {k: v for k, v in (("profile", request.profile), ("estimate_energy", request.estimate_energy)) if v}
+    asked = {
+        "profile": request.profile,
+        "estimate_energy": request.estimate_energy,
+        "server": request.server,
+    }
+    measure = {name: value for name, value in asked.items() if value}
     if measure:
         changes["measure"] = pipeline.measure.model_copy(update=measure)
     return pipeline.model_copy(update=changes)

@@ -45,24 +45,23 @@ def measure(
 
     `place`: the folder of the processes' own folders, inside the run's.
     """
-    profile = find_profile(ctx.pipeline.measure.profile)
-    chosen: Mapping[str, int] | None = None
-    cpus: Sequence[int] | None = None
+    wanted = ctx.pipeline.measure
+    profile = find_profile(wanted.profile)
+    first: Mapping[str, Any] = {}
     folders = []
     for process in range(profile.processes):
         spec = measure_spec(ctx, {e.label: e.folder for e in engines}, samples=samples, profile=profile, device=device)
         spec |= {
             "process": process,
-            "chosen_batches": dict(chosen) if chosen else None,
-            "cpus": cpus,
+            **{found: first.get(found) for found in ("chosen_batches", "fastest_batches", "server", "cpus")},
             "eager": str(eager) if eager else None,
+            "max_queue_delay_ms": wanted.max_queue_delay_ms if wanted.server else None,
         }
         name = f"{place}/p{process}"
         result = ctx.child(
             "measure", spec, folder=name, timeout_s=profile.timeout_s, threads=ctx.pipeline.engine.threads
         )
-        chosen = chosen or result.get("chosen_batches")
-        cpus = cpus or result.get("cpus")
+        first = first or result
         folders.append(ctx.folder / name)
     return reopen(folders, profile.name)
 
@@ -154,11 +153,12 @@ def paired_evidence(
 
 
 def with_missing(rows: Sequence[Row], reason: str) -> list[Row]:
-    """The rows; every headline that is missing, and all of latency where none of it was timed, for that reason."""
+    """The rows, with what is missing given as reason `reason`: headlines; latency and throughput where not timed."""
     timed = any(row.metric.letter is Letter.LATENCY for row in rows)
     given = [*rows] if timed else [*rows, *latency.unmeasured(reason)]
     present = {row.metric.key for row in given}
-    gaps: list[Row] = [Unmeasured(metric=metric, reason=reason) for metric in HEADLINES if metric.key not in present]
+    wanted = {metric.key: metric for metric in (*HEADLINES, *(row.metric for row in throughput.absent(reason)))}
+    gaps: list[Row] = [Unmeasured(metric=metric, reason=reason) for key, metric in wanted.items() if key not in present]
     return [*given, *gaps]
 
 

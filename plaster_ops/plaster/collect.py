@@ -1,11 +1,12 @@
-"""One measuring process from loaded engines to raw evidence: warm-up, single stream, eager, latency-bounded point.
+"""One measuring process from loaded engines to raw evidence: warm-up, single stream, eager, throughput, server.
 
 Holds engines as plain callables and real inputs as ready queries; knows nothing of files or of user code.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from plaster_ops.plaster.open_loop import Kept, OpenLoop, Point
 from plaster_ops.plaster.profiles import Profile
 from plaster_ops.plaster.search import Found
 from plaster_ops.plaster.sustained import Sustained
@@ -22,7 +23,10 @@ _SPLIT_LIMIT_S = 1.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Setup:
-    """What is measured how. `labels` are compared; `chosen_batches` is None in the process that searches for them."""
+    """What is measured how. `labels` are compared; `chosen_batches` is None in the process that searches for them.
+
+    `fastest_batches` and `points` are what that process found besides. `max_queue_delay_ms` None: no server.
+    """
 
     labels: tuple[str, ...]
     profile: Profile
@@ -30,6 +34,9 @@ class Setup:
     batches: tuple[int, ...]
     process: int = 0
     chosen_batches: Mapping[str, int] | None = None
+    fastest_batches: Mapping[str, int] = field(default_factory=dict)
+    points: Mapping[str, Point] = field(default_factory=dict)
+    max_queue_delay_ms: float | None = None
 
     @property
     def order(self) -> tuple[str, ...]:
@@ -47,6 +54,9 @@ class Collected:
     chosen_batches: Mapping[str, int]
     parts: Mapping[str, Parts]
     """Where the time of a call goes, for engines on a GPU; per query in ms."""
+    fastest_batches: Mapping[str, int] = field(default_factory=dict)
+    points: Mapping[str, Point] | None = None
+    served: tuple[Kept, ...] = ()
 
 
 def collect(bench: Bench, setup: Setup) -> Collected:
@@ -56,7 +66,8 @@ def collect(bench: Bench, setup: Setup) -> Collected:
     """
     sustained = Sustained(bench=bench, labels=setup.order, profile=setup.profile, slo_ms=setup.slo_ms)
     engines, searching = len(setup.labels), setup.chosen_batches is None
-    planned_s = setup.profile.needed_s(engines, searching=searching, eager=EAGER in bench.runs)
+    serving = setup.max_queue_delay_ms is not None
+    planned_s = setup.profile.needed_s(engines, searching=searching, eager=EAGER in bench.runs, server=serving)
     bench.progress.begin(planned_s, bench.clock_ns())
     with no_garbage_collection():
         warmths = {label: _warm(bench, setup, bench.runs[label]) for label in setup.order}
@@ -69,8 +80,40 @@ def collect(bench: Bench, setup: Setup) -> Collected:
         found = sustained.search(setup.batches) if searching else None
         wanted = found.chosen if found else given or {}
         chosen = sustained.measure({label: int(wanted.get(label, 1)) for label in setup.order}, found)
+        fastest = found.fastest() if found else dict(setup.fastest_batches)
+        sustained.measure_offline({label: batch for label, batch in fastest.items() if batch != chosen[label]})
+        points, served = _serve(bench, setup, found)
     bench.progress.finish(setup.order[-1])
-    return Collected(blocks=tuple(bench.blocks), warmths=warmths, found=found, chosen_batches=chosen, parts=parts)
+    return Collected(
+        blocks=tuple(bench.blocks),
+        warmths=warmths,
+        found=found,
+        chosen_batches=chosen,
+        fastest_batches=fastest,
+        points=points,
+        served=served,
+        parts=parts,
+    )
+
+
+def _serve(bench: Bench, setup: Setup, found: Found | None) -> tuple[Mapping[str, Point] | None, tuple[Kept, ...]]:
+    """Server mode, one engine after the other: a search where batches were searched, else one run that confirms."""
+    if setup.max_queue_delay_ms is None:
+        return None, ()
+    server = OpenLoop(
+        bench=bench,
+        profile=setup.profile,
+        slo_ms=setup.slo_ms,
+        max_queue_delay_ms=setup.max_queue_delay_ms,
+        process=setup.process,
+    )
+    points = dict(setup.points)
+    for label in setup.order:
+        if found is not None:
+            points[label] = server.search(label, found)
+        elif label in points:
+            server.confirm(label, points[label])
+    return points, tuple(server.kept)
 
 
 def take_single_stream(bench: Bench, setup: Setup, warmths: Mapping[str, Warmth]) -> None:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from plaster_ops.domain.card import Status
 from plaster_ops.plaster.meter import EnergyWindow
+from plaster_ops.plaster.open_loop import Kept, Point
 from plaster_ops.plaster.sensing import Sensed
 from plaster_ops.plaster.turns import Block
 
@@ -20,6 +21,7 @@ Latencies = npt.NDArray[np.int64]
 RAW = "raw.npz"
 LATENCIES = "latencies_ns"
 _SENSED = ("power_j", "temp_start_c", "temp_end_c", "clock_mhz", "slowed_ratio")
+SERVER_DUE, SERVER_LATENCIES = "server_due_ns", "server_latencies_ns"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -48,11 +50,31 @@ class MeasuredBlock:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class ServerRun:
+    """One run of Poisson arrivals on one engine in one process, queries in the order they were due.
+
+    `certifies`: the run was long, and no decision had seen its arrivals. Latencies count from `due_ns`.
+    """
+
+    process: int
+    label: str
+    rate_per_s: float
+    certifies: bool
+    answered: int
+    batches: int
+    busy_s: float
+    window_s: float
+    due_ns: Latencies
+    latencies_ns: Latencies
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Evidence:
     """All processes of one measurement, in order. `results` are their result mappings."""
 
     results: tuple[Mapping[str, Any], ...]
     all_blocks: tuple[MeasuredBlock, ...]
+    all_server_runs: tuple[ServerRun, ...] = ()
 
     @property
     def processes(self) -> int:
@@ -81,6 +103,20 @@ class Evidence:
         """The batch search of that engine; None where no process searched."""
         found = [result["search"][label] for result in self.results if result.get("search")]
         return found[0] if found else None
+
+    def fastest_batch(self, label: str) -> int | None:
+        """The batch with most samples per second in the search, the limit aside; None where it found no end."""
+        found = self.results[0].get("fastest_batches", {}).get(label)
+        return None if found is None else int(found)
+
+    def server_point(self, label: str) -> Point | None:
+        """Where the first process would serve that engine; None where server mode was not asked for."""
+        points = self.results[0].get("server")
+        return Point.from_json(points[label]["point"]) if points and label in points else None
+
+    def server_runs(self, label: str) -> list[ServerRun]:
+        """That engine's runs of Poisson arrivals, over all processes."""
+        return [run for run in self.all_server_runs if run.label == label]
 
     def chosen_batches(self) -> dict[str, int]:
         """The batch per engine that the first process settled on; what later processes are given."""
@@ -128,8 +164,14 @@ class Evidence:
 def load_evidence(folders: Sequence[Path]) -> Evidence:
     """Reads `result.json` and `raw.npz` of each measure folder in turn; raises `ValueError` where they disagree."""
     results = [json.loads((folder / "result.json").read_text()) for folder in folders]
-    blocks = [block for result, folder in zip(results, folders, strict=True) for block in _blocks_of(result, folder)]
-    return Evidence(results=tuple(results), all_blocks=tuple(blocks))
+    blocks: list[MeasuredBlock] = []
+    runs: list[ServerRun] = []
+    for result, folder in zip(results, folders, strict=True):
+        with np.load(folder / RAW, allow_pickle=False) as stored:
+            columns = {name: stored[name] for name in stored.files}
+        runs += _server_runs_of(result, columns, folder)
+        blocks += _blocks_of(result, columns, folder)
+    return Evidence(results=tuple(results), all_blocks=tuple(blocks), all_server_runs=tuple(runs))
 
 
 def windows(blocks: Sequence[MeasuredBlock], count: int) -> list[list[MeasuredBlock]]:
@@ -153,9 +195,33 @@ def by_process(blocks: Iterable[MeasuredBlock]) -> list[list[MeasuredBlock]]:
     return [found[process] for process in sorted(found)]
 
 
-def _blocks_of(result: Mapping[str, Any], folder: Path) -> list[MeasuredBlock]:
-    with np.load(folder / RAW, allow_pickle=False) as stored:
-        columns = {name: stored[name] for name in stored.files}
+def _server_runs_of(result: Mapping[str, Any], columns: dict[str, Any], folder: Path) -> list[ServerRun]:
+    due, latencies = (columns.pop(name, np.empty(0)).astype(np.int64) for name in (SERVER_DUE, SERVER_LATENCIES))
+    rows = [(label, row) for label, found in sorted((result.get("server") or {}).items()) for row in found["runs"]]
+    if sum(row["queries"] for _, row in rows) != len(due) or len(due) != len(latencies):
+        raise ValueError(f"{folder / RAW}: {len(latencies)} served queries, but its runs speak of others")
+    runs, offset = [], 0
+    for label, row in rows:
+        end = offset + row["queries"]
+        runs.append(
+            ServerRun(
+                process=int(result["process"]),
+                label=label,
+                rate_per_s=row["rate_per_s"],
+                certifies=row["certifies"],
+                answered=row["answered"],
+                batches=row["batches"],
+                busy_s=row["busy_s"],
+                window_s=row["window_s"],
+                due_ns=due[offset:end],
+                latencies_ns=latencies[offset:end],
+            )
+        )
+        offset = end
+    return runs
+
+
+def _blocks_of(result: Mapping[str, Any], columns: dict[str, Any], folder: Path) -> list[MeasuredBlock]:
     raw = columns.pop(LATENCIES).astype(np.int64)
     rows = [
         dict(zip(columns, values, strict=True)) for values in zip(*(c.tolist() for c in columns.values()), strict=True)
@@ -217,10 +283,21 @@ def _energy_columns(energies: Sequence[EnergyWindow]) -> dict[str, npt.NDArray[A
     }
 
 
-def write_raw(path: Path, blocks: Sequence[Block]) -> None:
+def server_rows(points: Mapping[str, Point] | None, served: Sequence[Kept]) -> dict[str, Any] | None:
+    """Server mode in the result of a process: per engine where it is served, and its runs; None without server mode."""
+    if points is None:
+        return None
+    return {
+        label: {"point": point.to_json(), "runs": [kept.to_json() for kept in served if kept.label == label]}
+        for label, point in sorted(points.items())
+    }
+
+
+def write_raw(path: Path, blocks: Sequence[Block], served: Sequence[Kept] = ()) -> None:
     """Blocks as columns, one entry a block, and all latencies laid end to end in their order; read by `load_evidence`.
 
-    `energy_updates` 0 means that the block has no energy window. Times are seconds, latencies int64 nanoseconds.
+    `energy_updates` 0 means that the block has no energy window. Times are seconds, latencies int64 nanoseconds. Server
+    mode adds, engine by engine and run by run as in `server_rows`, when each query was due and how long it took.
     """
     origin_ns = blocks[0].timed.start_ns if blocks else 0
     none = EnergyWindow(joules=0.0, window_s=0.0, inferences=0, updates=0)
@@ -239,5 +316,9 @@ def write_raw(path: Path, blocks: Sequence[Block]) -> None:
         **_energy_columns(energies),
         LATENCIES: np.asarray(laid, dtype=np.int64),
     }
+    if served:
+        order = sorted(served, key=lambda kept: kept.label)
+        columns[SERVER_DUE] = np.concatenate([kept.served.due_ns for kept in order])
+        columns[SERVER_LATENCIES] = np.concatenate([kept.served.latencies_ns for kept in order])
     with path.open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, **columns)

@@ -1,6 +1,6 @@
 """Real inputs as queries: `samples.safetensors` cut into batches that are ready before any clock starts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ class Samples:
         self._groups = [tuple(group) for group in groups]
         self._pinned = pinned
         self._pools: dict[int, list[Query]] = {}
+        self._joined: dict[Hashable, Query] = {}
 
     @property
     def count(self) -> int:
@@ -46,6 +47,23 @@ class Samples:
     def forget(self, batch: int) -> None:
         """Frees the queries of that batch."""
         self._pools.pop(batch, None)
+
+    def shape_key(self, query: Query) -> Hashable:
+        """Equal for queries that can be joined: those of equal shapes and types."""
+        return tuple((tuple(tensor.shape[1:]), tensor.dtype) for tensor in query)
+
+    def join(self, queries: Sequence[Query]) -> Query:
+        """One query of all their samples, in memory that the next join of so many overwrites. Shapes must be equal."""
+        import torch
+
+        key = (len(queries), self.shape_key(queries[0]))
+        if key not in self._joined:
+            empty = tuple(tensor.new_empty((len(queries), *tensor.shape[1:])) for tensor in queries[0])
+            self._joined[key] = tuple(tensor.pin_memory() for tensor in empty) if self._pinned else empty
+        joined = self._joined[key]
+        for position, target in enumerate(joined):
+            torch.cat([query[position] for query in queries], out=target)
+        return joined
 
     def _cut(self, batch: int) -> list[Query]:
         places = [

@@ -33,6 +33,10 @@ class Profile:
     energy_block_s: float
     """Length of a throughput block where an energy counter that ticks slowly is read."""
     eager_s: float
+    offline_s: float = 0.0
+    """At the fastest batch, the limit aside; nothing where that is the batch of `throughput_s`."""
+    server_s: float = 0.0
+    """Server mode, where it was asked for: search and certification in process 0; a quarter of it in the others."""
 
     @property
     def timeout_s(self) -> float:
@@ -43,9 +47,10 @@ class Profile:
         """Wall seconds one process may take with that many engines, its start included."""
         return self.total_s / self.processes * max(1.0, engines / 2)
 
-    def needed_s(self, engines: int, *, searching: bool, eager: bool) -> float:
+    def needed_s(self, engines: int, *, searching: bool, eager: bool, server: bool = False) -> float:
         """Timed seconds this profile asks of one process, loading not counted."""
-        per_engine = self.warmup_s + self.single_s + self.throughput_s
+        per_engine = self.warmup_s + self.single_s + self.throughput_s + self.offline_s
+        per_engine += self.server_s * (1.0 if searching else 0.25) * server
         return engines * per_engine + self.search_limit_s * searching + (self.eager_s + self.warmup_s) * eager
 
     def shortened(self, scale: float) -> "Profile":
@@ -59,6 +64,8 @@ class Profile:
             throughput_s=self.throughput_s * kept,
             certify_limit_s=self.certify_limit_s * kept,
             eager_s=self.eager_s * kept,
+            offline_s=self.offline_s * kept,
+            server_s=self.server_s * kept,
         )
 
 
@@ -72,10 +79,12 @@ SMOKE = Profile(
     block_s=0.005,
     probe_s=0.06,
     search_limit_s=1.2,
-    throughput_s=1.0,
+    throughput_s=0.8,
     certify_limit_s=2.0,
     energy_block_s=0.5,
     eager_s=0.25,
+    offline_s=0.3,
+    server_s=3.0,
 )
 STANDARD = Profile(
     name="standard",
@@ -83,14 +92,16 @@ STANDARD = Profile(
     total_s=150.0,
     warmup_s=1.0,
     warmup_limit_s=3.0,
-    single_s=10.5,
+    single_s=10.0,
     block_s=0.01,
     probe_s=0.25,
     search_limit_s=5.0,
-    throughput_s=7.0,
+    throughput_s=6.0,
     certify_limit_s=10.0,
     energy_block_s=3.5,
     eager_s=1.0,
+    offline_s=1.5,
+    server_s=16.0,
 )
 FULL = Profile(
     name="full",
@@ -106,6 +117,8 @@ FULL = Profile(
     certify_limit_s=300.0,
     energy_block_s=20.0,
     eager_s=10.0,
+    offline_s=60.0,
+    server_s=600.0,
 )
 RACE = Profile(
     name="race",

@@ -12,16 +12,24 @@ from plaster_ops.plaster.timing import Timed
 
 _GAIN = 1.05
 _HEADROOM = 0.8
-_NEAR_BEST = 0.95
-_NEAR_ENOUGH = 0.85
+_TO_P99 = 1.82
+"""How much farther p99 lies from the median than p90 does, in logarithms, where latencies are log-normal."""
+_NEAR_BEST = (0.97, 0.95, 0.85)
 
 
 class Fit(StrEnum):
-    """How a probe stands to the limit: `OVER` by its median; `EDGE` is too near to tell and is used by no engine."""
+    """How a probe stands to the limit: `OVER` by its median; `EDGE` is too near to tell and is used by no engine.
+
+    `NEAR` has little room but seems to keep the limit: it is tried at length, and given up where one query is over.
+    """
 
     INSIDE = "inside"
+    NEAR = "near"
     EDGE = "edge"
     OVER = "over"
+
+
+_USABLE = (Fit.INSIDE, Fit.NEAR)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,6 +53,14 @@ class Found:
     chosen: Mapping[str, int]
     ended: Mapping[str, str]
 
+    def fastest(self) -> dict[str, int]:
+        """Per label the batch with most samples per second, the limit aside; none where the search ran out of time."""
+        return {
+            label: max(probes, key=lambda probe: probe.rate_per_s).batch
+            for label, probes in self.probes.items()
+            if probes and self.ended[label] != "time"
+        }
+
 
 def judge_probe(blocks: Sequence[Timed], batch: int, slo_ms: float) -> Probe:
     """Reads one probe, taken in several turns, against the limit."""
@@ -52,11 +68,6 @@ def judge_probe(blocks: Sequence[Timed], batch: int, slo_ms: float) -> Probe:
     window_ns = sum(timed.window_ns for timed in blocks)
     over = sum(1 for latency_ns in ordered if latency_ns > slo_ms * 1e6)
     p50_ms, p90_ms = percentile(ordered, 0.5) * 1e-6, percentile(ordered, 0.9) * 1e-6
-    if p50_ms > slo_ms:
-        fit = Fit.OVER
-    else:
-        is_inside = p90_ms <= _HEADROOM * slo_ms and not is_clearly_over(len(ordered), over)
-        fit = Fit.INSIDE if is_inside else Fit.EDGE
     return Probe(
         batch=batch,
         rate_per_s=batch / max(p50_ms * 1e-3, 1e-9),
@@ -64,8 +75,17 @@ def judge_probe(blocks: Sequence[Timed], batch: int, slo_ms: float) -> Probe:
         p90_ms=p90_ms,
         queries=len(ordered),
         over_limit=over,
-        fit=fit,
+        fit=_fit(p50_ms, p90_ms, slo_ms, is_slow=is_clearly_over(len(ordered), over)),
     )
+
+
+def _fit(p50_ms: float, p90_ms: float, slo_ms: float, *, is_slow: bool) -> Fit:
+    if p50_ms > slo_ms:
+        return Fit.OVER
+    if not is_slow and p90_ms <= _HEADROOM * slo_ms:
+        return Fit.INSIDE
+    p99_ms = p50_ms * (p90_ms / p50_ms) ** _TO_P99
+    return Fit.NEAR if not is_slow and p99_ms <= slo_ms else Fit.EDGE
 
 
 def search_batches(
@@ -101,23 +121,23 @@ def search_batches(
 
 
 def choose_batches(probes: Mapping[str, Sequence[Probe]]) -> dict[str, int]:
-    """The smallest batch that is near everybody's best, else for each engine the smallest within 5 % of its own.
+    """The smallest batch that is near everybody's best, else for each engine the smallest within 3 % of its own.
 
-    Near is within 5 %, or within 15 % where there is no such batch: a common batch keeps equal engines equal, where
-    chance would otherwise give them different ones. A batch that is `EDGE` for one engine is used by none, for the
-    same reason. Without any batch inside the limit the smallest is chosen, so that what can be measured there still is.
+    Near is within 3 %, else 5 %, else 15 % where there is no such batch: a common batch keeps equal engines equal,
+    where chance would otherwise give them different ones. For the same reason a batch that is `EDGE` for one engine is
+    used by none. Without any batch inside the limit the smallest is chosen: what can be measured there still is.
     """
     edges = {p.batch for tried in probes.values() for p in tried if p.fit is Fit.EDGE}
     shares = {
-        label: _shares_of_best([p for p in tried if p.fit is Fit.INSIDE and p.batch not in edges])
+        label: _shares_of_best([p for p in tried if p.fit in _USABLE and p.batch not in edges])
         for label, tried in probes.items()
     }
-    for near in (_NEAR_BEST, _NEAR_ENOUGH):
+    for near in _NEAR_BEST:
         common = set.intersection(*[{b for b, share in own.items() if share >= near} for own in shares.values()])
         if common:
             return dict.fromkeys(probes, min(common))
     return {
-        label: min(b for b, share in own.items() if share >= _NEAR_BEST)
+        label: min(b for b, share in own.items() if share >= _NEAR_BEST[0])
         if own
         else min((p.batch for p in probes[label]), default=1)
         for label, own in shares.items()
@@ -137,10 +157,16 @@ def _has_flattened(rates: Sequence[float]) -> bool:
 
 
 def step_down(probes: Mapping[str, Sequence[Probe]], batches: Mapping[str, int]) -> dict[str, int]:
-    """Per label the largest tried batch of at most a quarter, else the smallest; none left: left out."""
+    """Per label the largest tried batch of at most a quarter, else the smallest; none left: left out.
+
+    From a batch that is `NEAR` for any engine it is one step.
+    """
+    near = {p.batch for tried in probes.values() for p in tried if p.fit is Fit.NEAR}
     lower: dict[str, int] = {}
     for label, batch in batches.items():
         smaller = sorted(probe.batch for probe in probes[label] if probe.batch < batch)
-        if smaller:
+        if smaller and batch in near:
+            lower[label] = smaller[-1]
+        elif smaller:
             lower[label] = max((tried for tried in smaller if 4 * tried <= batch), default=smaller[0])
     return lower

@@ -2,14 +2,14 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from plaster_ops.plaster.meter import TickMeter
 from plaster_ops.plaster.percentiles import fewest_to_pass, is_clearly_over, passes
 from plaster_ops.plaster.profiles import Profile
 from plaster_ops.plaster.search import Fit, Found, Probe, judge_probe, search_batches, step_down
 from plaster_ops.plaster.timing import Timed, interleave
-from plaster_ops.plaster.turns import THROUGHPUT, Bench, Block, block_count
+from plaster_ops.plaster.turns import OFFLINE, THROUGHPUT, Bench, Block, block_count
 
 _PATIENCE = 10
 _SPARE = 1.15
@@ -33,7 +33,7 @@ class Sustained:
         clock_ns = self.bench.clock_ns
         stop_ns = clock_ns() + round(self.profile.search_limit_s * 1e9)
         found = search_batches(self.labels, batches, self.probe, lambda: clock_ns() > stop_ns)
-        for batch in set(batches) - set(found.chosen.values()) - {1}:
+        for batch in set(batches) - set(found.chosen.values()) - set(found.fastest().values()) - {1}:
             self.bench.inputs.forget(batch)
         return found
 
@@ -64,7 +64,7 @@ class Sustained:
         settled = dict(chosen)
         start = len(self.bench.blocks)
         while found:
-            self._take_rounds(settled, 0, self.profile.throughput_s * _TRIAL_SHARE, certify=False)
+            self._take_rounds(THROUGHPUT, settled, 0, self.profile.throughput_s * _TRIAL_SHARE)
             smaller = step_down(found.probes, self._too_slow(settled, self.bench.blocks[start:]))
             if not smaller:
                 break
@@ -72,16 +72,25 @@ class Sustained:
             settled |= smaller
         begun = len(self.bench.blocks[start:]) // (2 * len(self.labels))
         share = 1.0 - _TRIAL_SHARE if begun else 1.0
-        self._take_rounds(settled, begun, self.profile.throughput_s * share, certify=True)
+        self._take_rounds(THROUGHPUT, settled, begun, self.profile.throughput_s * share, certify=True)
         return settled
 
-    def block_s(self) -> float:
-        """Seconds of one throughput block: longer where a slow energy counter must tick within it."""
-        return self.profile.energy_block_s if isinstance(self.bench.meter, TickMeter) else self.profile.block_s
+    def measure_offline(self, batches: Mapping[str, int]) -> None:
+        """Measures these engines at their fastest batch, without regard to the limit."""
+        if batches and self.profile.offline_s > 0:
+            labels = [label for label in self.labels if label in batches]
+            replace(self, labels=labels)._take_rounds(OFFLINE, batches, 0, self.profile.offline_s)
 
-    def _take_rounds(self, chosen: Mapping[str, int], number: int, seconds: float, *, certify: bool) -> None:
+    def block_s(self, kind: str = THROUGHPUT) -> float:
+        """Seconds of one block: longer where a slow energy counter must tick within it."""
+        is_ticking = kind == THROUGHPUT and isinstance(self.bench.meter, TickMeter)
+        return self.profile.energy_block_s if is_ticking else self.profile.block_s
+
+    def _take_rounds(
+        self, kind: str, chosen: Mapping[str, int], number: int, seconds: float, *, certify: bool = False
+    ) -> None:
         """Rounds for `seconds` per engine; to certify, longer where the limit needs more queries and time allows it."""
-        counts = self._counts(chosen)
+        counts = self._counts(kind, chosen)
         begun_ns = self.bench.clock_ns()
         enough = 0 if not certify or self._is_hopeless(chosen) else self._queries_needed()
         last = number
@@ -89,7 +98,7 @@ class Sustained:
             for turn in interleave(self.labels, last):
                 batch, count = chosen[turn.label], counts[turn.label]
                 limit_s = _PATIENCE * count * self._query_s(turn.label, batch)
-                self.bench.take(THROUGHPUT, turn, batch=batch, count=count, limit_s=limit_s)
+                self.bench.take(kind, turn, batch=batch, count=count, limit_s=limit_s)
             last += 1
 
     def _goes_on(self, begun_ns: int, seconds: float, needs_more: bool) -> bool:
@@ -97,7 +106,8 @@ class Sustained:
         return spent_s < (self.profile.certify_limit_s if needs_more else seconds)
 
     def _too_slow(self, chosen: Mapping[str, int], blocks: Sequence[Block]) -> dict[str, int]:
-        """Engines that will not be certified if all processes go on like this trial: two slow queries at the least.
+        """Engines that will not be certified if all processes go on like this trial: two slow queries at the least,
+        or one where the probe was near the limit already.
 
         One that shares its batch with such an engine goes with it, so that equal engines stay together, unless it is
         certified while the other is clearly over.
@@ -109,7 +119,10 @@ class Sustained:
         over = {label: sum(1 for latency_ns in seen[label] if latency_ns > limit_ns) for label in chosen}
         scale = round(self.profile.processes / _TRIAL_SHARE)
         slow = {
-            label for label in chosen if over[label] >= 2 and not passes(scale * len(seen[label]), scale * over[label])
+            label
+            for label, batch in chosen.items()
+            if over[label] >= (1 if self._fit(label, batch) is Fit.NEAR else 2)
+            and not passes(scale * len(seen[label]), scale * over[label])
         }
         leaves_alone = {chosen[label] for label in slow if is_clearly_over(len(seen[label]), over[label])}
         takes_along = {chosen[label] for label in slow} - leaves_alone
@@ -124,18 +137,21 @@ class Sustained:
         known = self.probes.get((label, batch)) or self.probe([label], batch)[label]
         return known.batch / known.rate_per_s if known else self.block_s()
 
-    def _counts(self, chosen: Mapping[str, int]) -> dict[str, int]:
+    def _counts(self, kind: str, chosen: Mapping[str, int]) -> dict[str, int]:
         """Queries per block: the same for all engines at a common batch, so that they answer the same samples."""
         seconds = {label: self._query_s(label, batch) for label, batch in chosen.items()}
         if len(set(chosen.values())) == 1:
             mean_s = sum(seconds.values()) / len(seconds)
-            return dict.fromkeys(chosen, block_count(self.block_s(), mean_s))
-        return {label: block_count(self.block_s(), query_s) for label, query_s in seconds.items()}
+            return dict.fromkeys(chosen, block_count(self.block_s(kind), mean_s))
+        return {label: block_count(self.block_s(kind), query_s) for label, query_s in seconds.items()}
 
     def _queries_needed(self) -> int:
         """This process's part of the queries that certify the limit, with some to spare."""
         return math.ceil(_SPARE * fewest_to_pass(0) / self.profile.processes)
 
     def _is_hopeless(self, chosen: Mapping[str, int]) -> bool:
-        probes = [self.probes.get((label, batch)) for label, batch in chosen.items()]
-        return any(probe is not None and probe.fit is Fit.OVER for probe in probes)
+        return any(self._fit(label, batch) is Fit.OVER for label, batch in chosen.items())
+
+    def _fit(self, label: str, batch: int) -> Fit | None:
+        probe = self.probes.get((label, batch))
+        return probe.fit if probe else None

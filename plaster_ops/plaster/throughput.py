@@ -5,23 +5,35 @@ from collections.abc import Sequence
 from plaster_ops.domain import metrics as m
 from plaster_ops.domain.card import Reading, Row, Status, Unmeasured
 from plaster_ops.domain.sample import PairedRatios
-from plaster_ops.plaster.evidence import Evidence, MeasuredBlock, pooled_ns
+from plaster_ops.plaster import poisson
+from plaster_ops.plaster.evidence import Evidence, MeasuredBlock, by_process, pooled_ns, windows
 from plaster_ops.plaster.intervals import percentile_interval_ms, total_ratio
 from plaster_ops.plaster.pairing import pair_blocks
 from plaster_ops.plaster.percentiles import fewest_for_interval, fewest_to_pass, is_clearly_over, passes, percentile
 
-_THROUGHPUT, _SINGLE = "throughput", "single"
+_THROUGHPUT, _SINGLE, _OFFLINE = "throughput", "single", "offline"
+_LITTLE = 0.05
+_DECAY_WINDOWS = 5
 
 
 def read(evidence: Evidence, label: str) -> list[Row]:
     """All throughput rows of one engine."""
     blocks = evidence.blocks(_THROUGHPUT, label)
-    limit = Reading(metric=m.SLO_LIMIT_MS, value=evidence.slo_ms)
     if not blocks:
-        return [Unmeasured(metric=m.SLO_SAMPLES_PER_S, reason=f"engine {label!r} was not measured"), limit]
+        missing = absent(f"engine {label!r} was not measured")
+        return [_limit_row(evidence), *(row for row in missing if row.metric is not m.SLO_LIMIT_MS)]
     headline = _headline(evidence, blocks)
-    rows: list[Row] = [headline, limit, *_at_the_limit(evidence, blocks), _batch1_row(evidence, label)]
-    return [*rows, *_offline_rows(evidence, label, headline)]
+    rows = [headline, *_at_the_limit(evidence, blocks), _client_row(blocks), _batch1_row(evidence, label)]
+    return [*rows, *_offline_rows(evidence, label, headline), *poisson.read(evidence, label)]
+
+
+def absent(reason: str) -> list[Row]:
+    """All throughput rows, unmeasured for that reason."""
+    return [
+        Unmeasured(metric=metric, reason=reason)
+        for metric in m.CATALOGUE.values()
+        if metric.letter is m.Letter.THROUGHPUT
+    ]
 
 
 def paired_ratios(evidence: Evidence, now: str, then: str) -> tuple[PairedRatios, ...]:
@@ -41,8 +53,9 @@ def _headline(evidence: Evidence, blocks: Sequence[MeasuredBlock]) -> Row:
         reason = "; ".join([reason, *evidence.notes()[:1]])
         status = Status.FAILED if is_clearly_over(queries, over) else Status.NOT_MEASURED
         return Unmeasured(metric=m.SLO_SAMPLES_PER_S, reason=reason, status=status)
-    value, interval = total_ratio(blocks, lambda b: float(b.samples), lambda b: b.window_s)
-    status, reason_text = evidence.trust()
+    value, interval = _rate(blocks)
+    status, why = evidence.trust()
+    reason_text = "; ".join(note for note in (why, _decay(blocks)) if note) or None
     return Reading(metric=m.SLO_SAMPLES_PER_S, value=value, ci95=interval, n=queries, status=status, reason=reason_text)
 
 
@@ -68,6 +81,7 @@ def _at_the_limit(evidence: Evidence, blocks: Sequence[MeasuredBlock]) -> list[R
         p99 = Unmeasured(metric=m.SLO_P99_AT_MAX_MS, reason=f"{queries} queries; p99 needs {fewest}")
     inside = queries - _over_limit(blocks, evidence.slo_ms)
     return [
+        _limit_row(evidence),
         p99,
         Reading(metric=m.SLO_BATCH_COUNT, value=blocks[0].batch),
         Reading(metric=m.GOODPUT_RATIO, value=inside / queries, n=queries),
@@ -78,8 +92,49 @@ def _batch1_row(evidence: Evidence, label: str) -> Row:
     blocks = evidence.blocks(_SINGLE, label)
     if not blocks:
         return Unmeasured(metric=m.BATCH1_SAMPLES_PER_S, reason=f"engine {label!r} was not measured")
-    value, interval = total_ratio(blocks, lambda b: float(b.samples), lambda b: b.window_s)
-    return Reading(metric=m.BATCH1_SAMPLES_PER_S, value=value, ci95=interval, n=sum(b.queries for b in blocks))
+    value, interval = _rate(blocks)
+    return Reading(
+        metric=m.BATCH1_SAMPLES_PER_S,
+        value=value,
+        ci95=interval,
+        n=sum(b.queries for b in blocks),
+        reason=_against_littles_law(blocks),
+    )
+
+
+def _limit_row(evidence: Evidence) -> Row:
+    return Reading(metric=m.SLO_LIMIT_MS, value=evidence.slo_ms)
+
+
+def _client_row(blocks: Sequence[MeasuredBlock]) -> Row:
+    value, interval = total_ratio(blocks, lambda b: b.window_s - _inside_s(b), lambda b: b.window_s)
+    return Reading(metric=m.CLIENT_CPU_RATIO, value=value, ci95=interval, n=sum(b.queries for b in blocks))
+
+
+def _inside_s(block: MeasuredBlock) -> float:
+    return float(block.latencies_ns.sum()) * 1e-9
+
+
+def _against_littles_law(blocks: Sequence[MeasuredBlock]) -> str | None:
+    """Rate x mean latency is the number of queries in flight: 1 for a single stream, or the client took the rest."""
+    in_flight = sum(map(_inside_s, blocks)) / sum(block.window_s for block in blocks)
+    if abs(in_flight - 1.0) <= _LITTLE:
+        return None
+    return f"Little's law: rate x mean latency is {in_flight:.2f}, not 1: the rest is the client's own time"
+
+
+def _decay(blocks: Sequence[MeasuredBlock]) -> str | None:
+    """Says by how much the rate of the last window of each process lies below the first, where that is above 5 %."""
+    parts = [windows(part, _DECAY_WINDOWS) for part in by_process(blocks)]
+    if not all(len(part) == _DECAY_WINDOWS for part in parts):
+        return None
+    first, last = (
+        sum(b.samples for part in parts for b in part[at]) / sum(b.window_s for part in parts for b in part[at])
+        for at in (0, -1)
+    )
+    return (
+        f"the rate fell by {1 - last / first:.0%} from first to last window" if last < (1 - _LITTLE) * first else None
+    )
 
 
 def _offline_rows(evidence: Evidence, label: str, headline: Row) -> list[Row]:
@@ -90,17 +145,29 @@ def _offline_rows(evidence: Evidence, label: str, headline: Row) -> list[Row]:
     if search["ended"] == "time":
         reason = f"the search ran out of time at batch {search['probes'][-1]['batch']} while the rate still rose"
         return [Unmeasured(metric=metric, reason=reason) for metric in metrics]
-    best = max(search["probes"], key=lambda probe: probe["total_per_s"])
-    batch, rate = int(best["batch"]), float(best["total_per_s"])
-    if isinstance(headline, Reading) and headline.value > rate:
-        batch, rate = evidence.chosen_batches()[label], headline.value
+    bounded = evidence.blocks(_THROUGHPUT, label)
+    blocks = evidence.blocks(_OFFLINE, label)
+    if bounded[0].batch == evidence.fastest_batch(label):
+        blocks = [*blocks, *bounded]
+    if not blocks:
+        reason = f"the {evidence.profile} profile gives the unbounded maximum no time"
+        return [Unmeasured(metric=metric, reason=reason) for metric in metrics]
+    value, interval, batch = *_rate(blocks), blocks[0].batch
+    if isinstance(headline, Reading) and headline.value > value:
+        (value, interval), blocks, batch = _rate(bounded), bounded, bounded[0].batch
+    status, why = evidence.trust()
+    queries = sum(block.queries for block in blocks)
     rows: list[Row] = [
-        Reading(metric=metrics[0], value=rate, n=int(best["queries"]), reason="from one short probe"),
+        Reading(metric=metrics[0], value=value, ci95=interval, n=queries, status=status, reason=why),
         Reading(metric=metrics[1], value=batch),
     ]
     if isinstance(headline, Reading):
-        return [*rows, Reading(metric=metrics[2], value=headline.value / rate)]
+        return [*rows, Reading(metric=metrics[2], value=headline.value / value)]
     return [*rows, Unmeasured(metric=metrics[2], reason="no rate inside the limit")]
+
+
+def _rate(blocks: Sequence[MeasuredBlock]) -> tuple[float, tuple[float, float] | None]:
+    return total_ratio(blocks, lambda b: float(b.samples), lambda b: b.window_s)
 
 
 def _over_limit(blocks: Sequence[MeasuredBlock], slo_ms: float) -> int:

@@ -2,14 +2,14 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from plaster_ops.plaster.meter import EnergyWindow, Meter, NoMeter
 from plaster_ops.plaster.timing import ClockNs, Query, RunQuery, Timed, Turn, process_cpu_s, time_queries
 
-SINGLE, THROUGHPUT, EAGER = "single", "throughput", "eager"
+SINGLE, THROUGHPUT, OFFLINE, EAGER = "single", "throughput", "offline", "eager"
 """Kinds of blocks; `EAGER` is also the label of the eager engine that is measured beside the others."""
 
 SINGLE_ENERGY, OFFLINE_ENERGY = "single_energy", "offline_energy"
@@ -28,6 +28,10 @@ class Inputs(Protocol):
     def queries(self, batch: int) -> list[Query]: ...
 
     def forget(self, batch: int) -> None: ...
+
+    def shape_key(self, query: Query) -> Hashable: ...
+
+    def join(self, queries: Sequence[Query]) -> Query: ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -53,6 +53,12 @@ class NumberedInputs:
     def forget(self, batch: int) -> None:
         self.forgotten.append(batch)
 
+    def shape_key(self, query: tuple[Any, ...]) -> int:
+        return len(query)
+
+    def join(self, queries: Sequence[tuple[Any, ...]]) -> tuple[Any, ...]:
+        return ([number for query in queries for number in query[0]],)
+
 
 def block(
     label: str,

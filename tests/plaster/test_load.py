@@ -80,3 +80,17 @@ def test_no_samples_at_all_are_refused() -> None:
         Samples([])
     with pytest.raises(DataError, match="no samples"):
         Samples([[torch.empty(0, 3)]])
+
+
+def test_queries_are_joined_in_order_and_only_those_of_equal_shape_and_type_can_be() -> None:
+    samples = Samples([[torch.arange(6.0).reshape(3, 2), torch.tensor([1, 2, 3])]])
+    queries = samples.queries(1)
+    first, second = samples.join([queries[2], queries[0]])
+    assert first.tolist() == [[4.0, 5.0], [0.0, 1.0]]
+    assert second.tolist() == [3, 1]
+    assert second.dtype == torch.int64
+    assert len({samples.shape_key(query) for query in queries}) == 1
+    other = Samples([[torch.zeros(1, 3), torch.tensor([1])]]).queries(1)[0]
+    assert samples.shape_key(other) != samples.shape_key(queries[0])
+    whole = Samples([[torch.zeros(1, 2, dtype=torch.int64), torch.tensor([1])]]).queries(1)[0]
+    assert samples.shape_key(whole) != samples.shape_key(queries[0])

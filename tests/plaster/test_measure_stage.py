@@ -32,6 +32,8 @@ QUICK = profiles.Profile(
     certify_limit_s=0.3,
     energy_block_s=0.05,
     eager_s=0.02,
+    offline_s=0.05,
+    server_s=0.8,
 )
 
 
@@ -94,7 +96,8 @@ def measure_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Measured:
     samples = tmp_path / "samples.safetensors"
     save_file({"g0/in0": torch.randn(20, 6)}, samples)
     threads = torch.get_num_threads()
-    chosen, results, folders = None, [], []
+    first: dict[str, Any] = {}
+    results, folders = [], []
     events: list[Any] = []
     for process in range(2):
         folder = tmp_path / f"p{process}"
@@ -108,12 +111,13 @@ def measure_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Measured:
             "batches": [1, 2],
             "threads": 1,
             "device": "cpu",
-            "chosen_batches": chosen,
+            "max_queue_delay_ms": 0.5,
+            **{found: first.get(found) for found in ("chosen_batches", "fastest_batches", "server")},
             "eager": str(tmp_path / "eager"),
         }
         result = measure.run(spec, folder, events.append)
         (folder / "result.json").write_text(json.dumps(result))
-        chosen = chosen or result["chosen_batches"]
+        first = first or result
         results.append(result)
         folders.append(folder)
     torch.set_num_threads(threads)
@@ -138,6 +142,25 @@ def test_two_processes_measure_all_engines_and_their_evidence_makes_a_card(
     assert results[0]["chosen_batches"] == results[1]["chosen_batches"]
     assert events[-1]["done"] == events[-1]["total"]
     assert results[0]["input_shapes"] == ["6"]
+
+
+def test_server_mode_keeps_every_query_of_every_run_and_the_second_process_confirms(
+    measured: tuple[Evidence, list[dict[str, Any]], list[Any]],
+) -> None:
+    evidence, results, _ = measured
+    for label in ("now", "then"):
+        runs = evidence.server_runs(label)
+        told = results[0]["server"][label]["point"]
+        assert told["sizes"] in ([1], [1, 2])
+        assert sum(run.process == 0 for run in runs) == len(results[0]["server"][label]["runs"]) > 0
+        for run in runs:
+            assert run.answered <= len(run.due_ns) == len(run.latencies_ns)
+            assert (run.latencies_ns > 0).all()
+        if told["rate_per_s"] is not None:
+            (again,) = [run for run in runs if run.process == 1]
+            assert (again.rate_per_s, again.certifies) == (told["rate_per_s"], True)
+        (row,) = [row for row in throughput.read(evidence, label) if row.metric is m.POISSON_SAMPLES_PER_S]
+        assert row.reason
 
 
 def test_the_order_of_loading_alternates_and_every_engine_is_closed(

@@ -1,6 +1,8 @@
 """From blocks to rows: latency, throughput and energy, and the paired ratios that compare consumes."""
 
 import math
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from plaster_ops.domain.card import Card, Reading, Row, Status, Unmeasured
 from plaster_ops.domain.metrics import Metric
 from plaster_ops.domain.sample import PairedRatios
 from plaster_ops.plaster import energy, latency, throughput
-from plaster_ops.plaster.evidence import Evidence, MeasuredBlock
+from plaster_ops.plaster.evidence import Evidence, MeasuredBlock, ServerRun
 from plaster_ops.plaster.pairing import trimmed_mean
 from tests.plaster.doubles import block, evidence
 
@@ -288,13 +290,136 @@ def search(ended: str) -> dict[str, object]:
     return {"now": {"ended": ended, "probes": probes}}
 
 
-def test_the_unbounded_maximum_comes_from_a_finished_search() -> None:
-    base = saturated(2.0, 800)
-    found = evidence(list(base.all_blocks), search=search("gain"), chosen_batches={"now": 8})
-    rows = throughput.read(found, "now")
-    assert value_of(rows, m.OFFLINE_SAMPLES_PER_S) == 16_000
+def unbounded(blocks: list[MeasuredBlock], fastest: int, *, ended: str = "gain") -> list[Row]:
+    found = evidence(
+        [*saturated(2.0, 800).all_blocks, *blocks],
+        search=search(ended),
+        chosen_batches={"now": 8},
+        fastest_batches={"now": fastest},
+    )
+    return throughput.read(found, "now")
+
+
+def test_the_unbounded_maximum_is_measured_in_blocks_of_its_own_and_has_an_interval() -> None:
+    taken = [[MS, MS], [MS, 2 * MS], [MS, MS], [2 * MS, MS]]
+    blocks = [block("now", i, times, kind="offline", batch=16) for i, times in enumerate(taken)]
+    rows = unbounded(blocks, 16)
+    row = row_of(rows, m.OFFLINE_SAMPLES_PER_S)
+    assert isinstance(row, Reading)
+    assert row.value == pytest.approx(16 * 8 / 0.010)
+    assert row.ci95 is not None
+    assert row.ci95[0] < row.value < row.ci95[1]
+    assert row.n == 8
     assert value_of(rows, m.OFFLINE_BATCH_COUNT) == 16
-    assert value_of(rows, m.SLO_COST_RATIO) == pytest.approx(0.25)
+    assert value_of(rows, m.SLO_COST_RATIO) == pytest.approx(4000 / 12_800)
+
+
+def test_where_the_fastest_batch_keeps_the_limit_the_limit_costs_nothing() -> None:
+    rows = unbounded([], 8)
+    assert value_of(rows, m.OFFLINE_SAMPLES_PER_S) == value_of(rows, m.SLO_SAMPLES_PER_S)
+    assert value_of(rows, m.SLO_COST_RATIO) == 1.0
+
+
+def test_a_maximum_that_proves_slower_than_the_bounded_rate_gives_way_to_it() -> None:
+    rows = unbounded([block("now", i, [16 * MS] * 3, kind="offline", batch=16) for i in range(4)], 16)
+    assert value_of(rows, m.OFFLINE_BATCH_COUNT) == 8
+    assert value_of(rows, m.SLO_COST_RATIO) == 1.0
+
+
+def test_the_clients_own_time_is_what_lies_outside_the_calls() -> None:
+    blocks = [replace(block("now", i, [9 * MS] * 10, kind="throughput"), window_s=0.1) for i in range(4)]
+    assert value_of(throughput.read(evidence(blocks), "now"), m.CLIENT_CPU_RATIO) == pytest.approx(0.1)
+
+
+def test_a_single_stream_whose_rate_and_latency_disagree_says_so() -> None:
+    blocks = [replace(block("now", i, [MS] * 10), window_s=0.0125) for i in range(4)]
+    row = row_of(
+        throughput.read(evidence([*saturated(2.0, 800).all_blocks[:8], *blocks]), "now"), m.BATCH1_SAMPLES_PER_S
+    )
+    assert str(row.reason).startswith("Little's law: rate x mean latency is 0.80")
+    assert row_of(throughput.read(saturated(2.0, 800), "now"), m.BATCH1_SAMPLES_PER_S).reason is None
+
+
+def test_a_rate_that_falls_while_it_is_measured_says_so() -> None:
+    blocks = [block("now", i, [round((1 + 0.02 * i) * MS)] * 100, kind="throughput") for i in range(10)]
+    row = row_of(throughput.read(evidence(blocks), "now"), m.SLO_SAMPLES_PER_S)
+    assert row.reason == "the rate fell by 14% from first to last window"
+
+
+def test_every_throughput_key_is_on_every_card() -> None:
+    every = {metric.key for metric in m.CATALOGUE.values() if metric.letter is m.Letter.THROUGHPUT}
+    for found in (saturated(2.0, 800), saturated(12.0, 600), evidence([])):
+        assert {row.metric.key for row in throughput.read(found, "now")} == every
+    assert {row.metric.key for row in throughput.absent("why")} == every
+
+
+# ---- server mode -----------------------------------------------------------------------------------------------------
+def server_run(rate: float, latency_ms: float, *, queries: int = 2000, slow: int = 0, **changes: Any) -> ServerRun:
+    """Queries so far apart that they do not wait for each other, `slow` of them, spread out, of 20 ms."""
+    latencies = np.full(queries, round(latency_ms * MS))
+    latencies[np.linspace(0, queries - 1, slow, dtype=int)] = 20 * MS
+    latencies += np.arange(queries) % 97
+    fields: dict[str, Any] = {"process": 0, "certifies": True, "answered": queries, "batches": queries // 2}
+    return ServerRun(
+        label="now",
+        rate_per_s=rate,
+        due_ns=np.arange(queries) * 50 * MS,
+        latencies_ns=latencies,
+        busy_s=0.25 * queries / rate,
+        window_s=queries / rate,
+        **(fields | changes),
+    )
+
+
+def served(rate: float | None, *runs: ServerRun) -> list[Row]:
+    point = {"rate_per_s": rate, "sizes": [1, 2], "max_queue_delay_ms": 0.0}
+    blocks = [*saturated(2.0, 800).all_blocks, block("now", 0, [MS], process=max(run.process for run in runs))]
+    found = evidence(blocks, server={"now": {"point": point}})
+    return throughput.read(replace(found, all_server_runs=runs), "now")
+
+
+def test_server_mode_that_nobody_asked_for_says_so() -> None:
+    row = row_of(throughput.read(saturated(2.0, 800), "now"), m.POISSON_SAMPLES_PER_S)
+    assert row.status is Status.NOT_MEASURED
+    assert row.reason == "server mode was not asked for: measure.server or --server"
+
+
+def test_a_certified_rate_gives_its_rows() -> None:
+    rows = served(400.0, *[server_run(400.0, 2.0, slow=5) for _ in range(2)], server_run(400.0, 2.0, process=1))
+    row = row_of(rows, m.POISSON_SAMPLES_PER_S)
+    assert isinstance(row, Reading)
+    assert (row.value, row.n) == (400.0, 6000)
+    assert row.metric.method == "throughput.poisson.v1"
+    assert value_of(rows, m.POISSON_P99_MS) == pytest.approx(2.0, abs=0.001)
+    assert value_of(rows, m.POISSON_GOODPUT_RATIO) == pytest.approx(1 - 10 / 6000)
+    assert value_of(rows, m.POISSON_BATCH_MEAN_COUNT) == 2.0
+    assert value_of(rows, m.POISSON_BUSY_RATIO) == pytest.approx(0.25)
+
+
+def test_runs_at_other_rates_and_of_the_search_are_not_counted() -> None:
+    noise = [server_run(500.0, 9.0), server_run(400.0, 9.0, certifies=False)]
+    rows = served(400.0, *noise, server_run(400.0, 2.0))
+    assert row_of(rows, m.POISSON_SAMPLES_PER_S).status is Status.MEASURED
+
+
+def test_a_rate_that_another_process_refutes_is_not_given() -> None:
+    rows = served(400.0, *[server_run(400.0, 2.0, queries=9000) for _ in range(2)], server_run(400.0, 9.0, process=1))
+    reason = str(row_of(rows, m.POISSON_SAMPLES_PER_S).reason)
+    assert reason.startswith("400/s was certified by the first process and not confirmed by process 1: 2000 of 20000")
+
+
+def test_a_rate_that_is_not_certified_says_what_the_queries_were_worth() -> None:
+    row = row_of(served(None, server_run(400.0, 2.0, queries=300)), m.POISSON_SAMPLES_PER_S)
+    assert row.status is Status.NOT_MEASURED
+    assert "300 queries at 400/s; as they wait for each other they say as much as" in str(row.reason)
+    assert "of 459 independent ones in the smoke profile" in str(row.reason)
+
+
+def test_a_limit_that_no_rate_keeps_is_a_failure_with_the_best_p99() -> None:
+    rows = served(None, server_run(10.0, 8.5, certifies=False), server_run(100.0, 30.0, certifies=False))
+    row = row_of(rows, m.POISSON_SAMPLES_PER_S)
+    assert row.status is Status.FAILED
+    assert row.reason == "slo_infeasible: best p99 8.5 ms > 7 ms at 10 queries/s"
 
 
 def test_a_search_that_ran_out_of_time_gives_no_maximum() -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from plaster_ops.plaster.search import Fit, Probe, choose_batches, judge_probe, search_batches, step_down
+from plaster_ops.plaster.search import Fit, Found, Probe, choose_batches, judge_probe, search_batches, step_down
 from plaster_ops.plaster.timing import Timed
 
 
@@ -100,6 +100,7 @@ def test_time_may_run_out_but_never_before_the_first_batch() -> None:
         ([1.0] * 10, Fit.INSIDE),
         ([8.0] * 10, Fit.OVER),
         ([1.0] * 8 + [6.5] * 2, Fit.EDGE),
+        ([6.0] * 9 + [6.2], Fit.NEAR),
         ([1.0] * 45 + [30.0] * 5, Fit.EDGE),
         ([1.0] * 39 + [30.0], Fit.INSIDE),
     ],
@@ -120,3 +121,19 @@ def test_stepping_down_takes_a_quarter_and_ends_at_the_smallest() -> None:
     assert step_down(probes, {"now": 32}) == {"now": 8}
     assert step_down(probes, {"now": 2}) == {"now": 1}
     assert step_down(probes, {"now": 1, "then": 1}) == {}
+
+
+def test_from_a_batch_near_the_limit_it_is_one_step_for_all() -> None:
+    tried = [probe(b, 1.0) for b in (1, 2, 4, 8, 16)]
+    probes = {"now": [*tried, probe(32, 1.0, Fit.NEAR)], "then": [*tried, probe(32, 1.0)]}
+    assert step_down(probes, {"now": 32, "then": 32}) == {"now": 16, "then": 16}
+
+
+def test_a_batch_near_the_limit_is_tried_like_another() -> None:
+    assert choose_batches({"now": [probe(1, 50), probe(2, 100, Fit.NEAR)]}) == {"now": 2}
+
+
+def test_the_fastest_batch_ignores_the_limit_and_is_unknown_where_time_ran_out() -> None:
+    tried = {"now": (probe(1, 50), probe(8, 90, Fit.OVER)), "then": (probe(1, 50), probe(8, 90))}
+    found = Found(probes=tried, chosen={"now": 1, "then": 1}, ended={"now": "gain", "then": "time"})
+    assert found.fastest() == {"now": 8}

@@ -13,11 +13,12 @@ from typing import Any
 from plaster_ops.plaster.collect import Collected, Setup, collect
 from plaster_ops.plaster.counters import open_counter, open_memory_counter
 from plaster_ops.plaster.energy_points import idle_s, points_s, take_points, watch_idle
-from plaster_ops.plaster.evidence import RAW, write_raw
+from plaster_ops.plaster.evidence import RAW, server_rows, write_raw
 from plaster_ops.plaster.load import Samples, load_samples
 from plaster_ops.plaster.machine import anonymous_bytes, peak_host_bytes, process_age_s
 from plaster_ops.plaster.meter import EnergyWindow, Meter, meter_for
 from plaster_ops.plaster.nvml import NvmlCounter
+from plaster_ops.plaster.open_loop import Point
 from plaster_ops.plaster.pinning import pin_process
 from plaster_ops.plaster.power import EnergyCounter
 from plaster_ops.plaster.preflight import cpu_times, disturbance, gpu_trouble
@@ -35,7 +36,8 @@ def run(spec: Mapping[str, Any], folder: Path, emit: EventSink) -> dict[str, Any
 
     Further fields: `samples` (file), `profile`, `process` (0 searches the batch unless `chosen_batches` is given),
     `slo_ms`, `batches`, `threads`, `device`, `eager` (engine folder or None), `pin` (held to as many CPUs as `threads`;
-    `cpus` are those of the process before).
+    `cpus` are those of the process before), `max_queue_delay_ms` (None: no server mode), and what process 0 found:
+    `fastest_batches`, `server`.
     """
     if spec.get("pin") and spec["device"] == "cpu":
         pin_process(int(spec["threads"]), spec.get("cpus"))
@@ -68,7 +70,7 @@ def run(spec: Mapping[str, Any], folder: Path, emit: EventSink) -> dict[str, Any
         memory.close()
         for engine in engines.values():
             engine.close()
-    write_raw(folder / RAW, bench.blocks)
+    write_raw(folder / RAW, bench.blocks, collected.served)
     return {
         "schema": SCHEMA,
         **{field: spec[field] for field in ("process", "profile", "slo_ms", "device", "threads")},
@@ -80,6 +82,8 @@ def run(spec: Mapping[str, Any], folder: Path, emit: EventSink) -> dict[str, Any
         "torch_threads": torch.get_num_threads(),
         "search": _search_rows(collected.found),
         "chosen_batches": dict(collected.chosen_batches),
+        "fastest_batches": dict(collected.fastest_batches),
+        "server": server_rows(collected.points, collected.served),
         "energy": _energy(counter, memory, bench.meter, idle),
         "machine": asdict(quiet),
         "peak_host_bytes": peak_host_bytes(),
@@ -113,6 +117,9 @@ def _setup(spec: Mapping[str, Any], meter: Meter) -> Setup:
         batches=tuple(int(batch) for batch in spec["batches"]),
         process=int(spec["process"]),
         chosen_batches=spec.get("chosen_batches"),
+        fastest_batches=spec.get("fastest_batches") or {},
+        points={label: Point.from_json(row["point"]) for label, row in (spec.get("server") or {}).items()},
+        max_queue_delay_ms=spec.get("max_queue_delay_ms"),
     )
 
 
@@ -154,7 +161,13 @@ def _fitted(profile: Profile, spec: Mapping[str, Any], meter: Meter) -> Profile:
     searching = spec.get("chosen_batches") is None
     points = 0.0 if profile.name == RACE.name else points_s(profile, meter, engines, searching=searching)
     left_s = profile.process_limit_s(engines) - process_age_s() - points
-    return profile.shortened(left_s / profile.needed_s(engines, searching=searching, eager=bool(spec.get("eager"))))
+    needed_s = profile.needed_s(
+        engines,
+        searching=searching,
+        eager=bool(spec.get("eager")),
+        server=spec.get("max_queue_delay_ms") is not None,
+    )
+    return profile.shortened(left_s / needed_s)
 
 
 def _warmth(collected: Collected, label: str) -> dict[str, Any]:
