@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from plaster_ops.plaster.clustering import Tail
+from plaster_ops.plaster.percentiles import fewest_to_pass
 
 _NEAR = 1.01
 _LOWEST_SHARE = 1 / 64
@@ -91,6 +92,8 @@ def _certify(try_rate: TryRate, rate: float, trials: list[Trial], is_time_up: Ca
                 break
         else:
             return rate
+        if trials[-1].tail.queries < fewest_to_pass(0):
+            return None
         if replace(trials[-1].tail, over=0).passes():
             rate *= 1.0 - step
             step *= _GROWTH

@@ -23,7 +23,7 @@ def test_what_theory_says_is_what_the_queues_do() -> None:
         assert np.mean(served.latencies_ns > slo_ms * 1e6) == pytest.approx(0.01, rel=0.15)
 
 
-@pytest.mark.parametrize(("law", "queries"), [("M/D/1", 300_000), ("M/M/1", 400_000)])
+@pytest.mark.parametrize(("law", "queries"), [("M/D/1", 400_000), ("M/M/1", 600_000)])
 def test_a_certified_rate_is_within_3_percent_of_the_truth_and_keeps_the_limit(law: str, queries: int) -> None:
     slo_ms = limit_ms(law, LOAD)
     for seed in range(2):
@@ -134,7 +134,27 @@ def test_a_limit_that_no_rate_keeps_gives_no_rate_and_the_best_p99() -> None:
     assert found.best_p99_ms == pytest.approx(1000 / 64)
 
 
-def test_too_few_queries_certify_nothing() -> None:
-    found = searched(lambda _rate, _number: 0.0, queries=200, is_time_up=lambda: True)
+def test_too_few_queries_certify_nothing_and_lower_rates_which_have_fewer_are_not_tried() -> None:
+    found = searched(lambda _rate, _number: 0.0, queries=200)
     assert found.rate_per_s is None
     assert sum(trial.certifies for trial in found.trials) == 1
+
+
+def test_when_the_time_is_up_no_lower_rate_is_tried() -> None:
+    found = searched(lambda _rate, number: 0.02 if number > 9 else 0.0, is_time_up=lambda: True)
+    assert found.rate_per_s is None
+    assert sum(trial.certifies for trial in found.trials) == 1
+
+
+def test_where_no_run_could_pass_the_step_is_larger() -> None:
+    """At 600 queries worth 300 nothing passes, however few are slow."""
+    rates = []
+
+    def try_rate(rate_per_s: float, certifies: bool) -> Trial:
+        if certifies:
+            rates.append(rate_per_s)
+        tail = Tail(queries=600, over=0, inflation=2.0 if rate_per_s > 400 else 1.0)
+        return Trial(number=0, rate_per_s=rate_per_s, certifies=certifies, tail=tail, p99_ms=1.0)
+
+    find_rate(try_rate, capacity_per_s=1000.0, is_search_over=lambda: True, is_time_up=NEVER)
+    assert rates == pytest.approx([500.0, 400.0, 400.0])
