@@ -51,9 +51,34 @@ def _real_transform(values: Shape, axes: Shape, *_: Any, out_shape: Shape = (), 
     return _transform(larger, axes) // 2
 
 
+def _times_vector(matrix: Shape, *_: Any, **__: Any) -> int:
+    return 2 * math.prod(matrix)
+
+
+def _added_to(_added: Shape, matrix: Shape, *_: Any, **__: Any) -> int:
+    return 2 * math.prod(matrix)
+
+
+def _bilinear(left: Shape, weight: Shape, _right: Shape, *_: Any, **__: Any) -> int:
+    """left [n, i], weight [o, i, j], right [n, j]: the product with left, then with right."""
+    outputs, ins, others = weight
+    return 2 * left[0] * outputs * others * (ins + 1)
+
+
+def _conv_over_time(values: Shape, weight: Shape, *_: Any, out_shape: Shape = (), **__: Any) -> int:
+    """values [time, batch, i], weight [taps, i, o], out [time, batch, o]."""
+    return 2 * math.prod(out_shape) * weight[0] * values[-1]
+
+
 _aten = torch.ops.aten
 FORMULAS: Mapping[Any, Callable[..., int]] = {
     _aten._scaled_dot_product_flash_attention_for_cpu: _attention,
+    _aten.mv: _times_vector,
+    _aten.dot: _times_vector,
+    _aten.vdot: _times_vector,
+    _aten.addmv: _added_to,
+    _aten._trilinear: _bilinear,
+    _aten.conv_tbc: _conv_over_time,
     _aten.linalg_inv_ex: _inverse,
     _aten.linalg_lu_factor_ex: _factorised,
     _aten.linalg_cholesky_ex: _cholesky,

@@ -19,6 +19,10 @@ def test_the_facts_of_two_linear_layers_are_those_of_a_hand_count() -> None:
     assert (facts["nodes_count"], facts["nodes_per_layer_mean"], facts["nodes_per_layer_max"]) == (20, 10.0, 16)
     assert facts["flops_by_node_kind"] == {"linear": 2 * facts["sample_macs"]}
     assert facts["flops_uncounted_ops"] == ["relu"]
+    assert facts["sample_flops"] == 2 * facts["sample_macs"]
+    assert facts["layer_flops_max"] == 2 * 6 * 16
+    assert facts["connections_count"] == facts["connections_unique_count"] == 6 * 16 + 16 * 4
+    assert facts["connections_effective_count"] == 6 * 16 + 16 * 4
 
 
 def test_a_convolution_counts_its_pixels() -> None:
@@ -55,7 +59,8 @@ def test_pruned_weights_and_frozen_parameters_are_seen() -> None:
         module.weight[:, :2] = 0
     value = models.mlp_inputs(2)
     facts = graph_facts(export_program(module, value, input_specs([(value,)]), 4), module)
-    assert facts["connections_effective_count"] == 4 * 4
+    assert facts["connections_count"] == facts["connections_effective_count"] == 6 * 4
+    assert facts["connections_unique_count"] == 4 * 4
     assert facts["params_trainable_count"] == 24
 
 
