@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 # ---- the user's pipeline -------------------------------------------------------------------------------------------
 @runtime_checkable
 class Pipeline(Protocol):
-    """What a user brings; README.md shows it. Optional members: `source`, `golden`, `higher_is_better`, `dynamic_axes`.
+    """What a user brings; README.md shows it. Optional members: `source`, `golden`, `higher_is_better`, `dynamic_axes`,
+    `slices`.
 
     `model()` -> a LightningModule whose `forward` is what is served. `data(window)` -> a LightningDataModule.
     `score` -> a torchmetrics metric, or a function `(outputs, targets) -> float`. `sample_batch(n)` -> the inputs of

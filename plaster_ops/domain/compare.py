@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from plaster_ops.domain.card import Card, Reading, Row, Status, Unmeasured
-from plaster_ops.domain.metrics import Better, Metric, Scale
+from plaster_ops.domain.metrics import ARCHITECTURE, Better, Metric, Scale
 from plaster_ops.domain.sample import PairedDifference, PairedRatios
 
 PRIOR_WEIGHT = 4
@@ -180,7 +180,8 @@ def _exact(base: Comparison, now: float, then: float) -> Comparison:
     limit = base.limit or 0.0
     if abs(change) <= limit:
         return replace(base, judgement=Judgement.SAME, change=change, reason="exact, within the margin")
-    return replace(base, judgement=_direction(base, change), change=change, reason="exact")
+    reason = "architecture_changed" if base.metric.key in ARCHITECTURE else "exact"
+    return replace(base, judgement=_direction(base, change), change=change, reason=reason)
 
 
 def _direction(base: Comparison, change: float) -> Judgement:
@@ -201,7 +202,25 @@ def _paired_difference(base: Comparison, paired: PairedDifference | None) -> Com
         )
     limit = base.limit or 0.0
     interval = _Interval(paired.delta, paired.ci95, paired.ci90, paired.p_value)
-    return _judge(base, interval, limit)
+    judged = _judge(base, interval, limit)
+    if judged.judgement is not Judgement.INCONCLUSIVE or not paired.ci95[0] <= 0 <= paired.ci95[1]:
+        return judged
+    needed = samples_needed(paired, limit)
+    more = f", about {needed} would tell" if needed else ""
+    return replace(judged, reason=f"{judged.reason}; undetermined with {paired.n} samples{more}")
+
+
+def samples_needed(paired: PairedDifference, margin: float) -> int | None:
+    """Samples at which the intervals, narrowing with the root of n around the same difference, would settle it.
+
+    Inside the margin its 90 % interval must fit in; beyond it the 95 % interval must exclude 0. None at the margin.
+    """
+    room = margin - abs(paired.delta)
+    low, high = paired.ci90 if room > 0 else paired.ci95
+    allowed = room if room > 0 else abs(paired.delta)
+    if abs(room) < 1e-9 or allowed <= 0:
+        return None
+    return max(paired.n + 1, math.ceil(paired.n * ((high - low) / 2 / allowed) ** 2))
 
 
 def _paired_ratio(base: Comparison, paired: PairedRatios | None, noise: float | None) -> Comparison:

@@ -5,14 +5,17 @@ from typing import Any
 
 from plaster_ops.domain.card import Card, Row
 from plaster_ops.domain.fingerprint import Fingerprint
-from plaster_ops.domain.metrics import E2E_P50_MS, SLO_SAMPLES_PER_S
+from plaster_ops.domain.gates import GateState
+from plaster_ops.domain.metrics import E2E_P50_MS, GATE_PASSED_COUNT, ROLLING_SCORE, SLO_SAMPLES_PER_S
 from plaster_ops.domain.timeline import Phase
 from plaster_ops.engines.artifact import read_manifest
 from plaster_ops.engines.registry import find_backend
 from plaster_ops.flow import record as records
+from plaster_ops.flow.baseline import Baseline
 from plaster_ops.flow.closing import fit_rows
 from plaster_ops.flow.context import Context
 from plaster_ops.flow.optimise import Built
+from plaster_ops.flow.promote import Decision
 from plaster_ops.flow.sidebyside import SideBySide, timed_rows, value_of, with_missing
 from plaster_ops.flow.train import Trained
 from plaster_ops.plaster import (
@@ -50,7 +53,7 @@ def build_card(
     """
     rows: list[Row] = timed_rows(measured, "now") if measured is not None else []
     evidence = measured.evidence if measured is not None else None
-    rows += model_rows(built, evidence, value_of(rows, E2E_P50_MS.key), user_code(ctx, built))
+    rows += model_rows(built, evidence, value_of(rows, E2E_P50_MS.key), user_code(ctx, built), training(ctx, trained))
     rows += accuracy.read(built.evaluation, "now", baseline=baseline)
     rows += energy_rows(ctx, rows)
     rows += phase_energy.read(ctx.ledger.spans if ctx.ledger else (), trained.result.to_json())
@@ -75,8 +78,10 @@ def energy_rows(ctx: Context, rows: Sequence[Row]) -> list[Row]:
     return [*gaps, *energy_band.read(wanted.estimate_energy, part, value_of(rows, SLO_SAMPLES_PER_S.key))]
 
 
-def model_rows(built: Built, evidence: Evidence | None, p50_ms: float | None, user: UserCode) -> list[Row]:
-    """P and S of an engine."""
+def model_rows(
+    built: Built, evidence: Evidence | None, p50_ms: float | None, user: UserCode, trained: size.Trained | None = None
+) -> list[Row]:
+    """P and S of an engine; `trained` None where nothing was trained."""
     eager = latency.p50_ms(evidence, "eager", "eager") if evidence else None
     return [
         *programmability.read(
@@ -91,11 +96,21 @@ def model_rows(built: Built, evidence: Evidence | None, p50_ms: float | None, us
         *size.read(
             built.export["facts"],
             built.manifest,
-            evidence.peak_host_bytes() if evidence else None,
+            evidence.results if evidence else (),
             package_bytes=size.folder_bytes(built.folder),
             engine_memory_bytes=evidence.engine_memory_bytes("now") if evidence else None,
+            trained=trained,
         ),
     ]
+
+
+def training(ctx: Context, trained: Trained) -> size.Trained:
+    """What the fit left on disk and took on its GPUs."""
+    return size.Trained(
+        checkpoint_bytes=size.checkpoint_bytes(ctx.folder / "checkpoints"),
+        peak_gpu_bytes=trained.result.peak_gpu_bytes,
+        on_gpu=trained.result.accelerator == "gpu",
+    )
 
 
 def user_code(ctx: Context, built: Built) -> UserCode:
@@ -125,6 +140,19 @@ def refit_penalty(built: Built, evidence: Evidence) -> float | None:
         if (refits[0] == 0) != (refits[1] == 0):
             return mine / theirs if refits[0] else theirs / mine
     return None
+
+
+def with_gate(card: Card, decision: Decision, champion: Baseline | None) -> Card:
+    """The card with what became of the accuracy gate."""
+    outcome = next((o for o in decision.gates if o.gate.metric is ROLLING_SCORE), None)
+    if champion is None:
+        row = accuracy.gate_row(None, "the first retrain: there is no champion to hold it against")
+    elif outcome is None:
+        row = accuracy.gate_row(None, "no accuracy gate is declared")
+    else:
+        answers = {GateState.PASSED: True, GateState.FAILED: False}
+        row = accuracy.gate_row(answers.get(outcome.state), outcome.sentence)
+    return Card.of([*(other for other in card if other.metric.key != GATE_PASSED_COUNT.key), row])
 
 
 def machine_fingerprint(

@@ -16,7 +16,7 @@ from plaster_ops.errors import ExitCode
 from plaster_ops.flow import record as records
 from plaster_ops.flow.baseline import Baseline, choose_baseline
 from plaster_ops.flow.candidates import Opponent
-from plaster_ops.flow.cards import build_card, machine_fingerprint
+from plaster_ops.flow.cards import build_card, machine_fingerprint, with_gate
 from plaster_ops.flow.closing import close
 from plaster_ops.flow.context import Context
 from plaster_ops.flow.decide import decide_engine
@@ -125,6 +125,7 @@ def _judge(ctx: Context, request: Request, baselines: Baselines, found: _Found) 
     )
     compared = {b.label: _compare(ctx, card, b, measured, built, fingerprint) for b in baselines.distinct()}
     decision = decide(ctx.pipeline, compared[champion.label] if champion else None, allowed=request.promote)
+    card = with_gate(card, decision, champion)
     return records.Measured(
         prepared=found.prepared,
         trained=found.trained,

@@ -4,6 +4,7 @@
 evidence in the parent, without torch.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,11 +13,25 @@ from plaster_ops.domain.card import Reading, Row, Unmeasured
 from plaster_ops.domain.metrics import Better, Metric
 from plaster_ops.domain.sample import PairedDifference
 from plaster_ops.plaster.answers import Answers
-from plaster_ops.plaster.score_pairs import compare_answers, pair_scores
+from plaster_ops.plaster.score_pairs import compare_answers, mean_divergence, pair_scores
 from plaster_ops.plaster.scoring import SetScore, direction, evaluate_set, score
+from plaster_ops.plaster.slices import in_words, worst_slice
 
 ROLLING, GOLDEN = "rolling", "golden"
 _METRIC_OF_SET = {ROLLING: m.ROLLING_SCORE, GOLDEN: m.ENGINE_SCORE}
+
+_REFERENCE_ROWS = (
+    m.REFERENCE_SCORE,
+    m.RETAINED_RATIO,
+    m.LOST_SCORE,
+    m.AGREEMENT_RATIO,
+    m.FLIPS_RATIO,
+    m.OUTPUT_KL_MEAN_NATS,
+)
+_BASELINE_ROWS = (m.CHURN_VS_LAST_RATIO, m.NEGATIVE_FLIPS_VS_LAST_RATIO, m.DELTA_VS_LAST_SCORE, m.MCNEMAR_PVALUE)
+_PARITY_FIELDS = {m.OUTPUT_COSINE_MIN_RATIO: "cosine_min", m.OUTPUT_ABS_ERR_MAX_SCORE: "abs_err_max"}
+_INFINITE = "not finite: one of the two rules out a class that the other does not, or gives no number"
+_NO_CLASSES = "the outputs have no class axis beside whole-number targets"
 
 __all__ = [
     "GOLDEN",
@@ -25,6 +40,7 @@ __all__ = [
     "SetScore",
     "direction",
     "evaluate_set",
+    "gate_row",
     "judge_set",
     "paired_differences",
     "read",
@@ -39,12 +55,14 @@ def judge_set(
     which: str,
     reference: Sequence[Answers] | None = None,
     budget_s: float = 1.5,
+    better: Better = Better.HIGHER,
 ) -> dict[str, Any]:
     """Scores every engine (the first is the new one) and the eager reference on one set; a section of the evaluation.
 
-    `{"n", "engines": {label: score}, "reference": score | None, "agreement": {...} | None,
-    "paired": {label: difference}, "changed": {label: {...} | None}}`; `paired` and `changed` are the new engine's
-    against each other engine. `which` is "rolling" or "golden". `budget_s` is per engine.
+    `{"n", "engines": {label: score}, "reference": score | None, "agreement": {...} | None, "kl_mean_nats",
+    "kl_is_infinite", "slices": {...} | None, "paired": {label: difference}, "changed": {label: {...} | None}}`;
+    `paired` and `changed` are the new engine's against each other engine, `slices` (see `slices.worst_slice`) are where
+    the answers carry any. `which` is "rolling" or "golden". `budget_s` is per engine.
     """
     first, *others = engines
     mine = evaluate_set(metric, engines[first], budget_s=budget_s)
@@ -57,16 +75,25 @@ def judge_set(
         "engines": {label: scored.to_json() for label, scored in scores.items()},
         "reference": eager.to_json() if eager else None,
         "agreement": compare_answers(engines[first], reference) if reference is not None else None,
+        **_divergence(engines[first], reference),
+        "slices": worst_slice(metric, engines[first], better) if any(p.slices for p in engines[first]) else None,
         "paired": {label: pair_scores(mine, scores[label], _METRIC_OF_SET[which]).to_json() for label in others},
         "changed": {label: compare_answers(engines[first], engines[label]) for label in others},
     }
+
+
+def _divergence(now: Sequence[Answers], reference: Sequence[Answers] | None) -> dict[str, Any]:
+    found = mean_divergence(now, reference) if reference is not None else None
+    finite = found is None or math.isfinite(found)
+    return {"kl_mean_nats": found if finite else None, "kl_is_infinite": not finite}
 
 
 def read(evaluation: Mapping[str, Any], label: str = "now", *, baseline: str | None = None) -> list[Row]:
     """Accuracy rows of one engine from `{"better", "sets": {"rolling": section, "golden": section | None}, "parity"}`.
 
     The headline is the golden score, or the rolling one where there is no golden set. `baseline` names the engine that
-    churn and McNemar's p-value speak of. Rows against the reference are the new engine's only.
+    churn, the difference and McNemar's p-value speak of. What is known of the new engine only is not measured of any
+    other. Whether the gate passed is not known yet: see `gate_row`.
     """
     better = Better(evaluation["better"])
     sets: Mapping[str, Any] = evaluation["sets"]
@@ -74,15 +101,25 @@ def read(evaluation: Mapping[str, Any], label: str = "now", *, baseline: str | N
     rows = [
         _score_row(m.ENGINE_SCORE, golden or rolling, label, better, None if golden else "rolling set: no golden set"),
         _score_row(m.ROLLING_SCORE, rolling, label, better, None),
+        _given(m.EVAL_SAMPLES_COUNT, rolling and rolling["n"], "no rolling set was scored"),
+        _given(m.GOLDEN_SAMPLES_COUNT, golden and golden["n"], "the pipeline has no golden set"),
+        gate_row(None, "no gate was asked"),
     ]
-    for metric, section in ((m.EVAL_SAMPLES_COUNT, rolling), (m.GOLDEN_SAMPLES_COUNT, golden)):
-        if section:
-            rows.append(Reading(metric=metric, value=section["n"]))
     if rolling is None or label != next(iter(rolling["engines"])):
-        return rows
+        reason = "no rolling set was scored" if rolling is None else "looked at in the new engine only"
+        others = (*_REFERENCE_ROWS, *_BASELINE_ROWS, *_PARITY_FIELDS, m.WORST_SLICE_SCORE)
+        return [*rows, *(Unmeasured(metric=metric, reason=reason) for metric in others)]
     rows += _against_reference(rolling, label, better)
     rows += _parity_rows(evaluation.get("parity"))
-    return [*rows, *(_against_baseline(rolling, baseline) if baseline else [])]
+    rows += _against_baseline(rolling, baseline)
+    return [*rows, _slice_row(rolling.get("slices"), better)]
+
+
+def gate_row(passed: bool | None, reason: str | None = None) -> Row:
+    """Whether the accuracy gate passed; None where it was not answered, for that `reason`."""
+    if passed is None:
+        return Unmeasured(metric=m.GATE_PASSED_COUNT, reason=reason or "")
+    return Reading(metric=m.GATE_PASSED_COUNT, value=int(passed), reason=reason)
 
 
 def paired_differences(evaluation: Mapping[str, Any], then: str) -> tuple[PairedDifference, ...]:
@@ -116,41 +153,58 @@ def _reading(metric: Metric, scored: Mapping[str, Any], better: Better | None, n
     )
 
 
+def _given(metric: Metric, value: float | None, reason: str, n: int | None = None) -> Row:
+    return Unmeasured(metric=metric, reason=reason) if value is None else Reading(metric=metric, value=value, n=n)
+
+
 def _against_reference(section: Mapping[str, Any], label: str, better: Better) -> list[Row]:
     reference = section["reference"]
     if not reference:
-        return [Unmeasured(metric=m.REFERENCE_SCORE, reason="no eager reference was scored")]
-    mine, theirs = section["engines"][label]["value"], reference["value"]
-    rows: list[Row] = [_reading(m.REFERENCE_SCORE, reference, None)]
+        return [Unmeasured(metric=metric, reason="no eager reference was scored") for metric in _REFERENCE_ROWS]
+    mine, theirs, n = section["engines"][label]["value"], reference["value"], section["n"]
     higher = better is Better.HIGHER
-    if mine > 0 and theirs > 0:
-        rows.append(Reading(metric=m.RETAINED_RATIO, value=mine / theirs if higher else theirs / mine, n=section["n"]))
-    else:
-        rows.append(Reading(metric=m.LOST_SCORE, value=theirs - mine if higher else mine - theirs, n=section["n"]))
-    if section["agreement"]:
-        rows.append(Reading(metric=m.AGREEMENT_RATIO, value=section["agreement"]["agreement_ratio"], n=section["n"]))
-    return rows
-
-
-def _parity_rows(parity: Mapping[str, Any] | None) -> list[Row]:
-    pairs = ((m.OUTPUT_COSINE_MIN_RATIO, "cosine_min"), (m.OUTPUT_ABS_ERR_MAX_SCORE, "abs_err_max"))
+    retained = (mine / theirs if higher else theirs / mine) if mine > 0 and theirs > 0 else None
+    agreement: Mapping[str, float] = section["agreement"] or {}
+    why_none = _INFINITE if section.get("kl_is_infinite") else _NO_CLASSES
     return [
-        Reading(metric=metric, value=float(parity[field]))
-        for metric, field in pairs
-        if parity and parity.get(field) is not None
+        _reading(m.REFERENCE_SCORE, reference, None),
+        _given(m.RETAINED_RATIO, retained, f"a score is not above 0: see {m.LOST_SCORE.key}", n),
+        Reading(metric=m.LOST_SCORE, value=theirs - mine if higher else mine - theirs, n=n),
+        _given(m.AGREEMENT_RATIO, agreement.get("agreement_ratio"), _NO_CLASSES, n),
+        _given(m.FLIPS_RATIO, agreement.get("flips_ratio"), _NO_CLASSES, n),
+        _given(m.OUTPUT_KL_MEAN_NATS, section.get("kl_mean_nats"), why_none, n),
     ]
 
 
-def _against_baseline(section: Mapping[str, Any], baseline: str) -> list[Row]:
-    rows: list[Row] = []
-    changed = section["changed"].get(baseline)
-    if changed:
-        for metric, field in (
-            (m.CHURN_VS_LAST_RATIO, "churn_ratio"),
-            (m.NEGATIVE_FLIPS_VS_LAST_RATIO, "negative_flips_ratio"),
-        ):
-            rows.append(Reading(metric=metric, value=changed[field], n=section["n"]))
+def _parity_rows(parity: Mapping[str, Any] | None) -> list[Row]:
+    reason = "no output is a floating number" if parity else "no eager reference was asked"
+    return [_given(metric, (parity or {}).get(field), reason) for metric, field in _PARITY_FIELDS.items()]
+
+
+def _against_baseline(section: Mapping[str, Any], baseline: str | None) -> list[Row]:
     paired = section["paired"].get(baseline)
-    if paired and paired["method"] in ("mcnemar_midp", "identical"):
-        rows.append(Reading(metric=m.MCNEMAR_PVALUE, value=paired["p_value"], n=paired["n"]))
-    return rows
+    if not paired:
+        reason = "the first retrain: there is no baseline" if baseline is None else f"{baseline!r} was not scored"
+        return [Unmeasured(metric=metric, reason=reason) for metric in _BASELINE_ROWS]
+    changed: Mapping[str, float] = section["changed"].get(baseline) or {}
+    low, high = paired["ci95"]
+    by_samples = paired["method"] in ("mcnemar_midp", "identical")
+    return [
+        _given(m.CHURN_VS_LAST_RATIO, changed.get("churn_ratio"), _NO_CLASSES, section["n"]),
+        _given(m.NEGATIVE_FLIPS_VS_LAST_RATIO, changed.get("negative_flips_ratio"), _NO_CLASSES, section["n"]),
+        Reading(metric=m.DELTA_VS_LAST_SCORE, value=paired["delta"], ci95=(low, high), n=paired["n"]),
+        _given(
+            m.MCNEMAR_PVALUE,
+            paired["p_value"] if by_samples else None,
+            f"the score is not 0 or 1 a sample: paired by {paired['method']}",
+            paired["n"],
+        ),
+    ]
+
+
+def _slice_row(slices: Mapping[str, Any] | None, better: Better) -> Row:
+    if slices is None:
+        return Unmeasured(metric=m.WORST_SLICE_SCORE, reason="the pipeline declares no slices", better=better)
+    if slices["score"] is None:
+        return Unmeasured(metric=m.WORST_SLICE_SCORE, reason=in_words(slices), better=better)
+    return _reading(m.WORST_SLICE_SCORE, slices["score"], better, in_words(slices))

@@ -11,11 +11,15 @@ import numpy.typing as npt
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answers:
-    """One part of an evaluation set whose tensors fit together: `n` samples. Ragged sets have several parts."""
+    """One part of an evaluation set whose tensors fit together: `n` samples. Ragged sets have several parts.
+
+    `slices`: per sample the names of the slices that it is in; empty where none were asked for.
+    """
 
     outputs: Any
     targets: Any
     n: int
+    slices: tuple[tuple[str, ...], ...] = ()
 
 
 def take(structure: Any, index: Any) -> Any:

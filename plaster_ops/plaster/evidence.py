@@ -122,11 +122,6 @@ class Evidence:
         """The batch per engine that the first process settled on; what later processes are given."""
         return {label: int(batch) for label, batch in self.results[0]["chosen_batches"].items()}
 
-    def peak_host_bytes(self) -> int | None:
-        """Largest peak of resident memory over the processes, all engines of the comparison loaded."""
-        peaks = [result["peak_host_bytes"] for result in self.results if result.get("peak_host_bytes")]
-        return max(peaks, default=None)
-
     def engine_memory_bytes(self, label: str) -> int | None:
         """Median over the processes of what loading that engine and its first answer took."""
         taken = sorted(

@@ -121,7 +121,7 @@ def compare_answers(now: Sequence[Answers], then: Sequence[Answers]) -> Mapping[
         pair = _class_pair(mine.outputs, theirs.outputs, mine.targets)
         if pair is None:
             return None
-        my_answers, their_answers, truth = pair
+        my_answers, their_answers, truth = pair[0].argmax(dim=1), pair[1].argmax(dim=1), pair[2]
         total += truth.numel()
         changed += int((my_answers != their_answers).sum())
         lost += int(((their_answers == truth) & (my_answers != truth)).sum())
@@ -136,7 +136,37 @@ def compare_answers(now: Sequence[Answers], then: Sequence[Answers]) -> Mapping[
     }
 
 
+def mean_divergence(now: Sequence[Answers], reference: Sequence[Answers]) -> float | None:
+    """Mean over all answers of KL(reference || now) between their class probabilities, in nats; double precision.
+
+    Outputs whose classes are 0 or more and sum to 1 are probabilities, all others logits. None where the outputs have
+    no class axis (as in `compare_answers`); infinite where `now` rules out a class that the reference does not.
+    """
+    import torch
+
+    total, answers = 0.0, 0
+    for mine, theirs in zip(now, reference, strict=True):
+        pair = _class_pair(mine.outputs, theirs.outputs, mine.targets)
+        if pair is None:
+            return None
+        ours, eager = (_log_probabilities(tensor.double()) for tensor in pair[:2])
+        terms = eager.exp() * (eager - ours)
+        total += float(torch.where(eager.exp() == 0, torch.zeros_like(terms), terms).sum())
+        answers += pair[2].numel()
+    return max(0.0, total / answers) if answers else None
+
+
+def _log_probabilities(outputs: Any) -> Any:
+    import torch
+
+    sums = outputs.sum(dim=1)
+    if bool((outputs >= 0).all()) and torch.allclose(sums, torch.ones_like(sums), atol=1e-3):
+        return (outputs / sums.unsqueeze(1)).log()
+    return outputs.log_softmax(dim=1)
+
+
 def _class_pair(mine: Any, theirs: Any, targets: Any) -> tuple[Any, Any, Any] | None:
+    """Outputs of both with their class axis, and the targets."""
     if isinstance(mine, dict):
         if not isinstance(targets, dict):
             return None
@@ -153,4 +183,4 @@ def _class_pair(mine: Any, theirs: Any, targets: Any) -> tuple[Any, Any, Any] | 
         return None
     if mine.shape[1] < 2 or mine.shape[:1] + mine.shape[2:] != targets.shape:
         return None
-    return mine.argmax(dim=1), theirs.argmax(dim=1), targets
+    return mine, theirs, targets

@@ -57,6 +57,11 @@ def score(metric: Any, outputs: Any, targets: Any) -> float:
     return _score_parts(metric, [Answers(outputs=outputs, targets=targets, n=1)])
 
 
+def score_of(metric: Any, parts: Sequence[Answers]) -> float:
+    """The same over several parts together."""
+    return _score_parts(metric, parts)
+
+
 def direction(pipeline: Any) -> Better:
     """Which way the pipeline's score is better: its own `higher_is_better`, else its metric's; neither is an error."""
     for owner in (pipeline, getattr(pipeline, "score", None)):

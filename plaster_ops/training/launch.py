@@ -161,5 +161,11 @@ def _collect(results: list[dict[str, Any]], folder: Path) -> FitResult:
     Path(results[0]["weights_file"]).replace(weights)
     times = [result["rank_time_s"] for result in results]
     works = [result["rank_work_s"] for result in results if result["rank_work_s"] is not None]
-    told = {"weights_file": str(weights), "rank_times_s": times, "rank_works_s": works}
+    peaks = [result["peak_gpu_bytes"] for result in results if result.get("peak_gpu_bytes") is not None]
+    told = {
+        "weights_file": str(weights),
+        "rank_times_s": times,
+        "rank_works_s": works,
+        "peak_gpu_bytes": max(peaks, default=None),
+    }
     return FitResult.from_json({**results[0], **told})

@@ -70,6 +70,7 @@ class FitResult:
     ranks times accumulated batches. `time_to_target_s`, `epochs_to_target`, `samples_to_target` (learned): up to the
     last training step before the target was found reached. `rank_times_s`: each rank's own time in the last attempt;
     `rank_works_s`: that part of it in which it got its data and did its forward passes, empty on GPUs.
+    `peak_gpu_bytes`: most that torch allocated on a GPU, of the largest rank in the last attempt; None on a CPU.
     `reached_target`: None where no target was set or its metric is not logged. `curves`: points
     `{"key", "step", "value", "timestamp_ms"}`, one a metric an epoch, at most 1,000. Weights are those of the last
     step, not of the best epoch.
@@ -101,6 +102,7 @@ class FitResult:
     epochs_to_target: int | None = None
     samples_to_target: int | None = None
     device_name: str = ""
+    peak_gpu_bytes: int | None = None
     curves: tuple[Mapping[str, Any], ...] = ()
 
     def to_json(self) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from plaster_ops.training.weights import load_weights, save_weights
 
 
 def run_fit(pipeline: Pipeline, spec: FitSpec, *, folder: Path, emit: EventSink) -> dict[str, Any]:
-    """Trains and returns rank 0's `FitResult`, or `{"rank_time_s", "rank_work_s"}` on the others, as plain mappings.
+    """Trains and returns rank 0's `FitResult`, or what `_rank` gives on the others, as plain mappings.
 
     Rank 0 writes `weights.safetensors` in `folder`. The optimiser is fresh unless `spec.resume_from` names a complete
     checkpoint of this fit. Raises `TrainingFailed` (no batches, a loss or weights that are not finite, weights that
@@ -51,7 +51,7 @@ def run_fit(pipeline: Pipeline, spec: FitSpec, *, folder: Path, emit: EventSink)
             "look at data(window): its train_dataloader is empty, or drop_last leaves nothing",
         )
     if not trainer.is_global_zero:
-        return _rank_times(trainer, log)
+        return _rank(trainer, log)
     return _result(model, trainer, log, spec, checkpoint, folder, package.__name__)
 
 
@@ -90,13 +90,25 @@ def _result(
         metrics=numbers(trainer.callback_metrics),
         curves=tuple(thin_out(log.curves)),
     )
-    return {**result.to_json(), **_rank_times(trainer, log)}
+    return {**result.to_json(), **_rank(trainer, log)}
 
 
-def _rank_times(trainer: Any, log: FitLog) -> dict[str, Any]:
-    """This rank's seconds of training, and those that it worked by itself; None on a GPU, which works unseen."""
+def _rank(trainer: Any, log: FitLog) -> dict[str, Any]:
+    """This rank's seconds of training, and those that it worked by itself (None on a GPU, which works unseen); its peak
+    of GPU memory."""
     alone = trainer.strategy.root_device.type == "cpu"
-    return {"rank_time_s": log.attempt_s, "rank_work_s": log.work_s if alone else None}
+    return {
+        "rank_time_s": log.attempt_s,
+        "rank_work_s": log.work_s if alone else None,
+        "peak_gpu_bytes": _peak_gpu_bytes(),
+    }
+
+
+def _peak_gpu_bytes() -> int | None:
+    """Most that torch's allocator held in tensors on this rank's GPU; None on a CPU."""
+    if not (torch.cuda.is_available() and torch.cuda.is_initialized()):
+        return None
+    return int(torch.cuda.max_memory_allocated())
 
 
 def _checkpoint(spec: FitSpec) -> Checkpoint | None:

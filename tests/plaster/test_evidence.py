@@ -58,7 +58,7 @@ def test_evidence_comes_back_as_it_was_written(tmp_path: Path) -> None:
     assert throughput.energy == EnergyWindow(joules=2.5, window_s=0.3, inferences=12, updates=4)
     assert single.energy is None
     assert single.window_s == pytest.approx(40e-9)
-    assert (found.slo_ms, found.chosen_batches(), found.peak_host_bytes()) == (5.0, {"now": 4}, 9)
+    assert (found.slo_ms, found.chosen_batches(), found.results[1]["peak_host_bytes"]) == (5.0, {"now": 4}, 9)
 
 
 def test_raw_latencies_that_do_not_fit_their_blocks_are_refused(tmp_path: Path) -> None:

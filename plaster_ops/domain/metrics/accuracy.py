@@ -42,14 +42,24 @@ LOST_SCORE = _declare(
     "reference - engine in the score's better direction; the gate where a score can be zero or negative",
 )
 AGREEMENT_RATIO = _declare("agreement_ratio", "ratio", HIGHER, _ACC, "same top-1 answer as the reference")
+FLIPS_RATIO = _declare("flips_ratio", "ratio", LOWER, _ACC, "right with the reference and wrong now, or the reverse")
+OUTPUT_KL_MEAN_NATS = _declare(
+    "output_kl_mean_nats", "nats", LOWER, "accuracy.kl.v1", "divergence of the engine's class probabilities, mean"
+)
 CHURN_VS_LAST_RATIO = _declare(
     "churn_vs_last_ratio", "ratio", LOWER, _ACC, "top-1 answers that differ from the baseline engine's"
 )
 NEGATIVE_FLIPS_VS_LAST_RATIO = _declare(
     "negative_flips_vs_last_ratio", "ratio", LOWER, _ACC, "right with the baseline engine, wrong now"
 )
+DELTA_VS_LAST_SCORE = _declare(
+    "delta_vs_last_score", "score", INFO, "accuracy.paired.v1", "score now - the baseline engine's, same samples"
+)
 MCNEMAR_PVALUE = _declare(
     "mcnemar_pvalue", "pvalue", INFO, "accuracy.mcnemar_midp.v1", "paired with the baseline, rolling set"
+)
+WORST_SLICE_SCORE = _declare(
+    "worst_slice_score", "score", DECLARED, "accuracy.slices.v1", "score on the declared slice where it is worst"
 )
 OUTPUT_COSINE_MIN_RATIO = _declare(
     "output_cosine_min_ratio", "ratio", HIGHER, "accuracy.parity.v1", "smallest cosine over all outputs"
@@ -62,4 +72,7 @@ OUTPUT_ABS_ERR_MAX_SCORE = _declare(
     "largest |engine - eager|, all outputs",
 )
 EVAL_SAMPLES_COUNT = _declare("eval_samples_count", "count", INFO, _ACC, "samples of the rolling set")
+GATE_PASSED_COUNT = _declare(
+    "gate_passed_count", "count", HIGHER, "accuracy.gate.v1", "1 where the accuracy gate passed, 0 where it failed"
+)
 GOLDEN_SAMPLES_COUNT = _declare("golden_samples_count", "count", INFO, _ACC, "samples of the golden set")

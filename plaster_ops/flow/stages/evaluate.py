@@ -3,8 +3,9 @@
 All engines answer the same samples of the rolling and the golden set, so that scores can be paired.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ from plaster_ops.flow.stages.examiner import summary as summary
 from plaster_ops.flow.stages.verdict import why_refused
 from plaster_ops.plaster.accuracy import GOLDEN, ROLLING, Answers, direction, judge_set
 from plaster_ops.plaster.scoring import evaluate_set
+from plaster_ops.plaster.slices import slice_names
 from plaster_ops.ports import EventSink
 
 REFERENCE = "reference"
+Slicing = Callable[[Any, Any, int], tuple[tuple[str, ...], ...]]
 
 
 def run(spec: Mapping[str, Any], folder: Path, emit: EventSink) -> dict[str, Any]:
@@ -43,11 +46,12 @@ def run(spec: Mapping[str, Any], folder: Path, emit: EventSink) -> dict[str, Any
         sets: dict[str, Any] = {ROLLING: None, GOLDEN: None}
         whole: dict[str, list[Answers]] = {}
         for which, pieces in evaluation_pieces(pipeline, spec["window"], max_batch):
-            found = _ask_all(pieces, engines, reference, parity)
+            sliced = partial(slice_names, pipeline) if which == ROLLING else _no_slices
+            found = _ask_all(pieces, engines, reference, parity, sliced)
             for label, answers in found.items():
                 whole.setdefault(label, []).extend(answers)
             eager = found.pop(REFERENCE, None)
-            sets[which] = judge_set(pipeline.score, found, which=which, reference=eager)
+            sets[which] = judge_set(pipeline.score, found, which=which, reference=eager, better=better)
     report = parity.report()
     result = {
         "better": better.value,
@@ -67,14 +71,14 @@ def run(spec: Mapping[str, Any], folder: Path, emit: EventSink) -> dict[str, Any
 
 
 def _ask_all(
-    pieces: Any, engines: Mapping[str, Loaded], reference: Reference | None, parity: Parity
+    pieces: Any, engines: Mapping[str, Loaded], reference: Reference | None, parity: Parity, sliced: Slicing
 ) -> dict[str, list[Answers]]:
     """Answers of every engine, and of `reference`, to all pieces; those that fit together are joined."""
     found: dict[str, list[Answers]] = {label: [] for label in engines}
     if reference is not None:
         found[REFERENCE] = []
     for piece in pieces:
-        _ask(piece, engines, reference, parity, found)
+        _ask(piece, engines, reference, parity, sliced, found)
     return {label: joined(parts) for label, parts in found.items()}
 
 
@@ -83,18 +87,27 @@ def _ask(
     engines: Mapping[str, Loaded],
     reference: Reference | None,
     parity: Parity,
+    sliced: Slicing,
     found: Mapping[str, list[Answers]],
 ) -> None:
     inputs, targets, n = piece
+    slices = sliced(inputs, targets, n)
     answers = {label: loaded.answer(inputs) for label, loaded in engines.items()}
     first = next(iter(engines))
     for label, answer in answers.items():
-        found[label].append(_labelled(engines[label], answer, targets, n))
+        found[label].append(_labelled(engines[label], answer, targets, n, slices))
     if reference is not None:
         eager = reference.answer(inputs)
         parity.add(eager, answers[first])
-        found[REFERENCE].append(_labelled(engines[first], eager, targets, n))
+        found[REFERENCE].append(_labelled(engines[first], eager, targets, n, slices))
 
 
-def _labelled(loaded: Loaded, answer: Sequence[Any], targets: Any, n: int) -> Answers:
-    return Answers(outputs=structured(loaded, answer), targets=targets, n=n)
+def _labelled(
+    loaded: Loaded, answer: Sequence[Any], targets: Any, n: int, slices: tuple[tuple[str, ...], ...]
+) -> Answers:
+    return Answers(outputs=structured(loaded, answer), targets=targets, n=n, slices=slices)
+
+
+def _no_slices(inputs: Any, targets: Any, n: int) -> tuple[tuple[str, ...], ...]:
+    del inputs, targets, n
+    return ()

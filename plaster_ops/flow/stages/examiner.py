@@ -152,4 +152,5 @@ def _concatenated(group: Sequence[Answers]) -> Answers:
     columns = zip(*(leaves for leaves, _ in flat), strict=True)
     whole = [torch.cat(column) if isinstance(column[0], Tensor) else column[0] for column in columns]
     outputs, targets = pytree.tree_unflatten(whole, flat[0][1])
-    return Answers(outputs=outputs, targets=targets, n=sum(part.n for part in group))
+    slices = tuple(names for part in group for names in part.slices)
+    return Answers(outputs=outputs, targets=targets, n=sum(part.n for part in group), slices=slices)

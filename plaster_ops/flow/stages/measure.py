@@ -15,7 +15,8 @@ from plaster_ops.plaster.counters import open_counter, open_memory_counter
 from plaster_ops.plaster.energy_points import idle_s, points_s, take_points, watch_idle
 from plaster_ops.plaster.evidence import RAW, server_rows, write_raw
 from plaster_ops.plaster.load import Samples, load_samples
-from plaster_ops.plaster.machine import anonymous_bytes, peak_host_bytes, process_age_s
+from plaster_ops.plaster.machine import peak_host_bytes, process_age_s
+from plaster_ops.plaster.memory import ProcessPeak, gpu_memory, held_bytes, open_context
 from plaster_ops.plaster.meter import EnergyWindow, Meter, meter_for
 from plaster_ops.plaster.nvml import NvmlCounter
 from plaster_ops.plaster.open_loop import Point
@@ -47,7 +48,8 @@ def run(spec: Mapping[str, Any], folder: Path, emit: EventSink) -> dict[str, Any
     device = str(spec["device"])
     samples = load_samples(Path(spec["samples"]), pinned=device.startswith("cuda"))
     machine_before, own_before_s = cpu_times(), process_cpu_s()
-    engines, loading = _load(spec, samples)
+    process = ProcessPeak(device)
+    engines, loading = _load(spec, samples, process)
     counter, memory = open_counter(device), open_memory_counter(device)
     try:
         sensor = counter.sensor() if isinstance(counter, NvmlCounter) else None
@@ -65,6 +67,7 @@ def run(spec: Mapping[str, Any], folder: Path, emit: EventSink) -> dict[str, Any
             p50_ns = {label: collected.warmths[label].p50_ns for label in setup.order}
             take_points(bench, setup.order, setup.profile, p50_ns, collected.found)
         quiet = disturbance(machine_before, cpu_times(), process_cpu_s() - own_before_s, gpu_trouble(device))
+        on_gpu = gpu_memory(device, process)
     finally:
         counter.close()
         memory.close()
@@ -87,6 +90,7 @@ def run(spec: Mapping[str, Any], folder: Path, emit: EventSink) -> dict[str, Any
         "energy": _energy(counter, memory, bench.meter, idle),
         "machine": asdict(quiet),
         "peak_host_bytes": peak_host_bytes(),
+        "gpu_memory": on_gpu,
         "age_s": process_age_s(),
     }
 
@@ -123,7 +127,9 @@ def _setup(spec: Mapping[str, Any], meter: Meter) -> Setup:
     )
 
 
-def _load(spec: Mapping[str, Any], samples: Samples) -> tuple[dict[str, Engine], dict[str, dict[str, Any]]]:
+def _load(
+    spec: Mapping[str, Any], samples: Samples, process: ProcessPeak
+) -> tuple[dict[str, Engine], dict[str, dict[str, Any]]]:
     """Engines by label, and what loading each was like; the order alternates with the process."""
     from plaster_ops.engines.artifact import read_manifest
     from plaster_ops.engines.registry import load_engine, preload
@@ -136,14 +142,17 @@ def _load(spec: Mapping[str, Any], samples: Samples) -> tuple[dict[str, Engine],
     first = samples.queries(1)[0]
     for _, folder in rows:
         preload(read_manifest(folder).spec.backend)
+    open_context(str(spec["device"]))
     for label, folder in rows if int(spec["process"]) % 2 == 0 else reversed(rows):
-        before_bytes = anonymous_bytes()
+        device = "cpu" if label == EAGER else str(spec["device"])
+        before_bytes = held_bytes(device)
         begin_ns = time.perf_counter_ns()
         engine = load_engine(folder)
         loaded_ns = time.perf_counter_ns()
         engine.run(*first)
         answered_ns = time.perf_counter_ns()
-        after_bytes = anonymous_bytes()
+        after_bytes = held_bytes(device)
+        process.look()
         engines[label] = engine
         loading[label] = {
             "folder": str(folder),
