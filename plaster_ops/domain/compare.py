@@ -20,6 +20,9 @@ PRIOR_WEIGHT = 4
 
 FALSE_DISCOVERY_RATE = 0.05
 
+FEWEST_RESAMPLED = 6
+"""Samples that a resampled difference needs: were all on one side, a sign test of fewer could not reach 5 %."""
+
 FEWEST_EARLIER = 3
 """Earlier retrains that a metric measured once a retrain needs before it is judged: two show no spread of their own."""
 
@@ -202,6 +205,9 @@ def _paired_difference(base: Comparison, paired: PairedDifference | None) -> Com
         )
     limit = base.limit or 0.0
     interval = _Interval(paired.delta, paired.ci95, paired.ci90, paired.p_value)
+    if paired.method == "paired_bootstrap" and paired.n < FEWEST_RESAMPLED:
+        reason = f"undetermined with {paired.n} samples: fewer than {FEWEST_RESAMPLED} show no difference at 95 %"
+        return replace(base, judgement=Judgement.INCONCLUSIVE, change=paired.delta, reason=reason)
     judged = _judge(base, interval, limit)
     if judged.judgement is not Judgement.INCONCLUSIVE or not paired.ci95[0] <= 0 <= paired.ci95[1]:
         return judged

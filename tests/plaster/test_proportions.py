@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy.stats import binom, binomtest
 
 from plaster_ops.plaster.proportions import Z90, Z95, mcnemar_midp, paired_interval, wilson_interval
 
@@ -62,3 +63,30 @@ def test_the_interval_covers_a_true_difference_of_3_points_in_about_95_of_100_se
         low, high = paired_interval(int(gained), int(lost), 300)
         covered += low <= 0.03 <= high
     assert 0.92 <= covered / 400 <= 0.98
+
+
+@pytest.mark.parametrize(("right", "n"), [(0, 1), (1, 1), (0, 30), (30, 30), (1, 2), (213, 221), (4_269 - 9, 4_269)])
+def test_wilson_is_scipys_down_to_one_sample_and_out_to_all_right_and_all_wrong(right: int, n: int) -> None:
+    theirs = binomtest(right, n).proportion_ci(0.95, method="wilson")
+    assert wilson_interval(right, n) == (pytest.approx(theirs.low, abs=1e-9), pytest.approx(theirs.high, abs=1e-9))
+
+
+def test_one_sample_says_next_to_nothing() -> None:
+    share = Z95**2 / (1 + Z95**2)
+    assert wilson_interval(0, 1) == (0.0, pytest.approx(share))
+    assert wilson_interval(1, 1) == (pytest.approx(1 - share), 1.0)
+    low, high = paired_interval(1, 0, 1)
+    assert low < 0 < high <= 1.0
+    assert mcnemar_midp(1, 0) == 0.5
+
+
+@pytest.mark.parametrize(("gained", "lost"), [(0, 1), (0, 6), (9, 2), (40, 60), (0, 200)])
+def test_mid_p_is_the_exact_binomial_test_with_half_of_what_was_seen(gained: int, lost: int) -> None:
+    n, fewer = gained + lost, min(gained, lost)
+    exact = binomtest(fewer, n, 0.5).pvalue
+    assert mcnemar_midp(gained, lost) == pytest.approx(exact - binom.pmf(fewer, n, 0.5), rel=1e-9)
+
+
+def test_nothing_lost_of_all_pairs_discordant_and_all_lost_are_the_ends() -> None:
+    assert paired_interval(0, 30, 30)[0] == pytest.approx(-1.0)
+    assert paired_interval(15, 15, 30) == (pytest.approx(-0.3367, abs=2e-2), pytest.approx(0.3367, abs=2e-2))

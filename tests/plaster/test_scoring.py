@@ -338,3 +338,43 @@ def test_a_regression_has_no_class_axis() -> None:
     assert compare_answers(part, part) is None
     wide = [Answers(outputs=torch.rand(4, 1), targets=torch.zeros(4, dtype=torch.long), n=4)]
     assert compare_answers(wide, wide) is None
+
+
+# ---- the bootstrap, against others' ----------------------------------------------------------------------------------
+def test_the_bootstrap_of_a_mean_is_scipys_within_its_own_noise_and_always_the_same() -> None:
+    from scipy.stats import bootstrap
+
+    values = np.random.default_rng(5).gamma(2.0, size=200)
+    part = Answers(outputs=torch.from_numpy(values), targets=torch.zeros(200).double(), n=200)
+    scored = set_score(MeanAbsoluteError(), part)
+    theirs = bootstrap((values,), np.mean, method="percentile", n_resamples=20_000, rng=np.random.default_rng(1))
+    width = theirs.confidence_interval.high - theirs.confidence_interval.low
+    assert scored.ci95 is not None
+    assert scored.ci95 == pytest.approx(tuple(theirs.confidence_interval), abs=0.1 * width)
+    assert set_score(MeanAbsoluteError(), part).ci95 == scored.ci95
+
+
+def test_one_sample_of_a_mean_has_no_interval_and_one_that_is_right_has_wilsons() -> None:
+    part = Answers(outputs=torch.tensor([1.5]), targets=torch.tensor([0.0]), n=1)
+    assert set_score(MeanAbsoluteError(), part).ci95 is None
+    assert set_score(micro(), classes(1, 0)).ci95 == wilson_interval(1, 1)
+
+
+@pytest.mark.parametrize("wrong", [0, 40])
+def test_all_right_and_all_wrong_have_intervals_that_stay_within_0_and_1(wrong: int) -> None:
+    found = set_score(micro(), classes(40, wrong))
+    assert found.value == 1 - wrong / 40
+    assert found.ci95 == wilson_interval(40 - wrong, 40)
+    paired = pair_scores(found, set_score(micro(), classes(40, 40 - wrong)), ROLLING_SCORE)
+    assert (paired.delta, paired.gained, paired.lost) == ((1.0, 40, 0) if not wrong else (-1.0, 0, 40))
+    assert paired.p_value == pytest.approx(2 * 0.5 * 0.5**40)
+
+
+def test_other_outputs_with_the_same_right_answers_have_no_discordant_pair() -> None:
+    one, two = (set_score(micro(), classes(40, 4, seed=seed)) for seed in (0, 0))
+    assert pair_scores(one, two, ROLLING_SCORE).method == "identical"
+    shifted = classes(40, 4)
+    other = set_score(micro(), Answers(outputs=shifted.outputs + 1, targets=shifted.targets, n=40))
+    paired = pair_scores(one, other, ROLLING_SCORE)
+    assert (paired.method, paired.delta, paired.p_value) == ("mcnemar_midp", 0.0, 1.0)
+    assert paired.ci95[1] == pytest.approx(1.96**2 / (40 + 1.96**2), abs=1e-4)
