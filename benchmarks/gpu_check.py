@@ -1,5 +1,5 @@
-"""What can be done on this machine's GPU, part by part: timing, energy, collectives, training, compiled and TensorRT
-engines.
+"""What can be done on this machine's GPU, part by part: timing, energy, memory, collectives, training, compiled and
+TensorRT engines.
 
 `python benchmarks/gpu_check.py [--part NAME] [--timeout-s 900]` runs each part in a process of its own, so that one
 that crashes takes no other with it, and prints one table with the versions in use. A part that cannot run here says
@@ -211,6 +211,25 @@ class Load:
             torch.cuda.synchronize()
 
 
+def memory() -> str:
+    """What our readings of GPU memory say of 256 MiB that torch takes and gives back. Raises where they miss it."""
+    torch = need_cuda()
+    from plaster_ops.plaster.memory import ProcessPeak, held_bytes, open_context, torch_peak_bytes
+
+    open_context(DEVICE)
+    process, before_bytes = ProcessPeak(DEVICE), held_bytes(DEVICE)
+    taken = torch.zeros(REDUCED_BYTES, dtype=torch.int32, device=DEVICE)
+    process.look()
+    grown_bytes = (held_bytes(DEVICE) or 0) - (before_bytes or 0)
+    wanted_bytes = taken.nbytes
+    del taken
+    peak_bytes = torch_peak_bytes(DEVICE) or 0
+    if peak_bytes < wanted_bytes or grown_bytes < wanted_bytes:
+        raise RuntimeError(f"of {wanted_bytes} bytes torch saw {peak_bytes} at its peak, the GPU {grown_bytes}")
+    told = f"{process.bytes / 2**20:.0f} MiB" if process.bytes else f"not told: {process.reason}"
+    return f"torch peak {peak_bytes / 2**20:.0f} MiB, the GPU's in use +{grown_bytes / 2**20:.0f} MiB, NVML {told}"
+
+
 def all_reduce() -> str:
     """A sum over all visible GPUs by NCCL, one rank each: the right numbers, and how fast."""
     torch = need_cuda()
@@ -343,6 +362,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "NVML energy counter": energy,
     "NVML power beside it": power_beside,
     "energy of phases": phases,
+    "GPU memory": memory,
     "NCCL all-reduce": all_reduce,
     "training": training,
     "AOTInductor": aot_inductor,

@@ -1,13 +1,12 @@
 """Runs an exported graph once, on one sample, and notes what every operator cost, gave and read.
 
-Blocks that torch keeps as graphs of their own (no_grad, autocast, checkpointing, both sides of a branch) are entered.
+Blocks that torch keeps as graphs of their own (see `blocks`) are entered.
 """
 
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +19,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
+from plaster_ops.engines.blocks import BLOCKS, Block, operand_nodes
 from plaster_ops.engines.flop_formulas import FORMULAS
 from plaster_ops.engines.graph import user_inputs
 from plaster_ops.engines.operators import is_operator, moves_only, operator_kind
@@ -169,7 +169,7 @@ class _Walk(Interpreter):
             self._origins[n] = next(self._given)
         before, entered = self._notes.flops_so_far(), None
         weights = self._weights_read(n) if is_operator(n) else ()
-        block = _BLOCKS.get(n.target) if n.op == "call_function" else None
+        block = BLOCKS.get(n.target) if n.op == "call_function" else None
         if block is not None:
             entered = self._enter(n, block)
             result, spent, depth = entered
@@ -240,11 +240,11 @@ class _Walk(Interpreter):
             depth=own_depth + max(depths, default=0) if reads_input else 0,
         )
 
-    def _enter(self, n: Node, block: Callable[[Sequence[Any]], _Block]) -> tuple[Any, int, int]:
+    def _enter(self, n: Node, block: Callable[[Sequence[Any]], Block]) -> tuple[Any, int, int]:
         """Runs the graphs inside a block; where there are several, what is booked is the one with most FLOPs."""
         args, _ = self.fetch_args_kwargs_from_env(n)
         found = block(args)
-        nodes = _operand_nodes(n, len(found.operands))
+        nodes = operand_nodes(n, len(found.operands))
         origins = [
             self._origins[node] if isinstance(node, Node) else self._notes.made(("plain", repr(node)), **_CONSTANT)
             for node in nodes
@@ -267,53 +267,8 @@ class _Walk(Interpreter):
         return best[0], best[1], best[2]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Block:
-    graphs: tuple[GraphModule, ...]
-    operands: tuple[Any, ...]
-    context: AbstractContextManager[Any]
-
-
-def _grad_block(args: Sequence[Any]) -> _Block:
-    return _Block(graphs=(args[1],), operands=tuple(args[2:]), context=nullcontext())
-
-
-def _autocast_block(args: Sequence[Any]) -> _Block:
-    device, dtype, enabled, cached, graph, *operands = args
-
-    @contextmanager
-    def cast() -> Iterator[None]:
-        with torch.autocast(device, dtype=dtype, enabled=enabled, cache_enabled=cached):
-            yield
-
-    return _Block(graphs=(graph,), operands=tuple(operands), context=cast())
-
-
-def _plain_block(args: Sequence[Any]) -> _Block:
-    return _Block(graphs=(args[0],), operands=tuple(args[1:]), context=nullcontext())
-
-
-def _branch(args: Sequence[Any]) -> _Block:
-    return _Block(graphs=(args[1], args[2]), operands=tuple(args[3]), context=nullcontext())
-
-
 _ADDED_TO = {"addmm", "baddbmm", "addbmm", "addmv"}
 _CONSTANT: dict[str, bool] = {"reads_input": False, "has_parameter": False}
-_higher = torch.ops.higher_order
-_BLOCKS: dict[Any, Callable[[Sequence[Any]], _Block]] = {
-    _higher.wrap_with_set_grad_enabled: _grad_block,
-    _higher.wrap_with_autocast: _autocast_block,
-    _higher.tag_activation_checkpoint: _plain_block,
-    _higher.cond: _branch,
-}
-
-
-def _operand_nodes(n: Node, count: int) -> list[Any]:
-    """The last `count` arguments, as they stand in the graph: nodes or plain numbers."""
-    flat: list[Any] = []
-    for argument in n.args:
-        flat += argument if isinstance(argument, (tuple, list)) else [argument]
-    return flat[len(flat) - count :]
 
 
 def _is_token(n: Node) -> bool:
