@@ -3,8 +3,8 @@
 import os
 from typing import Any
 
-from plaster_ops.plaster.machine import anonymous_bytes
 from plaster_ops.plaster.gpu_lookup import find_gpu, load_nvml
+from plaster_ops.plaster.machine import anonymous_bytes
 
 
 def on_gpu(device: str) -> bool:
