@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from plaster_ops import __version__
-from plaster_ops.cli import bench, calibrate, compare, doctor, engines, history, retrain, sync, ui
+from plaster_ops.cli import bench, calibrate, compare, doctor, engines, history, recompute, retrain, sync, ui
 from plaster_ops.errors import ExitCode, Interrupted, PlasterError
 
 app = typer.Typer(
@@ -46,6 +46,7 @@ app.command("compare")(compare.command)
 app.command("bench")(bench.command)
 app.command("calibrate")(calibrate.command)
 app.command("engines")(engines.command)
+app.command("recompute")(recompute.command)
 app.command("history")(history.command)
 app.command("sync")(sync.command)
 app.command("ui")(ui.command)

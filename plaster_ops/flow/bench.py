@@ -7,8 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from plaster_ops.domain.card import Card, Row
-from plaster_ops.domain.metrics import E2E_P50_MS
+from plaster_ops.domain.card import Card
 from plaster_ops.domain.run import RunRecord
 from plaster_ops.domain.timeline import Phase
 from plaster_ops.engines.artifact import Manifest, verify
@@ -17,14 +16,15 @@ from plaster_ops.errors import BuildFailed, UsageError
 from plaster_ops.flow import record as records
 from plaster_ops.flow.baseline import choose_baseline
 from plaster_ops.flow.candidates import FAILURES, Opponent, evaluate, one_line
-from plaster_ops.flow.cards import NOT_TIMED, energy_rows, machine_fingerprint, model_rows, user_code
+from plaster_ops.flow.cards import NOT_TIMED, machine_fingerprint, user_code, write_guesses, write_model
 from plaster_ops.flow.context import Context
 from plaster_ops.flow.decide import wanted_engine
 from plaster_ops.flow.ladder import Ladder, Rung, climb
 from plaster_ops.flow.optimise import Built, export
 from plaster_ops.flow.retrain import calibration_samples
 from plaster_ops.flow.scratch import scratch_context
-from plaster_ops.flow.sidebyside import SideBySide, measure, timed_rows, value_of, with_missing
+from plaster_ops.flow.sheet import Sheet
+from plaster_ops.flow.sidebyside import SideBySide, measure, with_missing, write_timed
 from plaster_ops.flow.wiring import Ports, open_ports
 from plaster_ops.plaster import accuracy, learning, phase_energy
 from plaster_ops.ports import EventSink
@@ -251,14 +251,17 @@ def _payload(
     reasons: Sequence[str],
     prepared: Mapping[str, Any],
 ) -> dict[str, Any]:
-    rows: list[Row] = timed_rows(measured, "now") if measured is not None else []
     evidence = measured.evidence if measured is not None else None
-    rows += model_rows(built, evidence, value_of(rows, E2E_P50_MS.key), user_code(ctx, built))
-    rows += accuracy.read(built.evaluation, "now")
-    rows += [*energy_rows(ctx, rows), *phase_energy.unmeasured(_WHY_NO_TRAINING)]
+    sheet = Sheet(evidence)
+    if measured is not None:
+        write_timed(sheet, measured, "now")
+    write_model(sheet, built, evidence, user_code(ctx, built))
+    sheet.add(accuracy.read, built.evaluation, "now")
+    write_guesses(sheet, ctx)
+    sheet.add(phase_energy.unmeasured, _WHY_NO_TRAINING)
     spent_s = sum(ctx.timeline.spent_s(phase) for phase in (Phase.EXPORT, Phase.BUILD, Phase.PARITY, Phase.EVAL))
-    rows += learning.optimise_rows(built.how, int(built.manifest["refits"]), optimize_s=spent_s)
-    rows += learning.missing_rows(rows, _WHY_NO_TRAINING)
+    sheet.add(learning.optimise_rows, built.how, int(built.manifest["refits"]), optimize_s=spent_s)
+    rows = [*sheet.rows, *learning.missing_rows(sheet.rows, _WHY_NO_TRAINING)]
     record = RunRecord(
         uid="",
         pipeline=ctx.name,

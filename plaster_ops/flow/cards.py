@@ -1,9 +1,9 @@
 """All seven letters of the new engine on one card."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from plaster_ops.domain.card import Card, Row
+from plaster_ops.domain.card import Card
 from plaster_ops.domain.fingerprint import Fingerprint
 from plaster_ops.domain.gates import GateState
 from plaster_ops.domain.metrics import E2E_P50_MS, GATE_PASSED_COUNT, ROLLING_SCORE, SLO_SAMPLES_PER_S
@@ -12,11 +12,12 @@ from plaster_ops.engines.artifact import read_manifest
 from plaster_ops.engines.registry import find_backend
 from plaster_ops.flow import record as records
 from plaster_ops.flow.baseline import Baseline
-from plaster_ops.flow.closing import fit_rows
+from plaster_ops.flow.closing import write_fit
 from plaster_ops.flow.context import Context
 from plaster_ops.flow.optimise import Built
 from plaster_ops.flow.promote import Decision
-from plaster_ops.flow.sidebyside import SideBySide, timed_rows, value_of, with_missing
+from plaster_ops.flow.sheet import Sheet
+from plaster_ops.flow.sidebyside import SideBySide, value_of, with_missing, write_timed
 from plaster_ops.flow.train import Trained
 from plaster_ops.plaster import (
     accuracy,
@@ -46,62 +47,64 @@ def build_card(
     measured: SideBySide | None,
     accepted_s: float,
     baseline: str | None = None,
-) -> Card:
-    """Every row that this retrain can give before it is decided; `closing.close` gives the rest.
+) -> tuple[Card, Sheet]:
+    """Every row that this retrain can give before it is decided, and the working; `closing.close` gives the rest.
 
     `accepted_s`: seconds from the trigger to the accepted engine.
     """
-    rows: list[Row] = timed_rows(measured, "now") if measured is not None else []
     evidence = measured.evidence if measured is not None else None
-    rows += model_rows(built, evidence, value_of(rows, E2E_P50_MS.key), user_code(ctx, built), training(ctx, trained))
-    rows += accuracy.read(built.evaluation, "now", baseline=baseline)
-    rows += energy_rows(ctx, rows)
-    rows += phase_energy.read(ctx.ledger.spans if ctx.ledger else (), trained.result.to_json())
+    sheet = Sheet(evidence)
+    if measured is not None:
+        write_timed(sheet, measured, "now")
+    write_model(sheet, built, evidence, user_code(ctx, built), training(ctx, trained))
+    sheet.add(accuracy.read, built.evaluation, "now", baseline=baseline)
+    write_guesses(sheet, ctx)
+    sheet.add(phase_energy.read, ctx.ledger.spans if ctx.ledger else (), trained.result.to_json())
     spent = (Phase.EXPORT, Phase.BUILD, Phase.PARITY, Phase.EVAL)
-    rows += learning.optimise_rows(
+    sheet.add(
+        learning.optimise_rows,
         built.how,
         int(built.manifest["refits"]),
         optimize_s=sum(ctx.timeline.spent_s(phase) for phase in spent),
         penalty_ratio=refit_penalty(built, evidence) if evidence else None,
     )
-    rows += learning.span_rows(train_to_engine_s=accepted_s, phases=ctx.timeline.to_json())
-    rows += fit_rows(ctx, trained, built, prepared)
-    return Card.of(with_missing(rows, NOT_TIMED))
+    sheet.add(learning.span_rows, train_to_engine_s=accepted_s, phases=ctx.timeline.to_json())
+    write_fit(sheet, ctx, trained, built, prepared)
+    return Card.of(with_missing(sheet.rows, NOT_TIMED)), sheet
 
 
-def energy_rows(ctx: Context, rows: Sequence[Row]) -> list[Row]:
-    """What a card that has `rows` lacks of energy: a reason where nothing was timed, and the guesses."""
+def write_guesses(sheet: Sheet, ctx: Context) -> None:
+    """What the sheet lacks of energy: a reason where nothing was timed, and the guesses."""
     wanted = ctx.pipeline.measure
-    present = {row.metric.key for row in rows}
-    gaps = [row for row in energy.unmeasured(NOT_TIMED) if row.metric.key not in present]
+    present = {row.metric.key for row in sheet.rows}
+    sheet.rows += [row for row in energy.unmeasured(NOT_TIMED) if row.metric.key not in present]
     part = energy_band.Part(tdp_w=wanted.cpu_tdp_w, threads=wanted.cpu_threads)
-    return [*gaps, *energy_band.read(wanted.estimate_energy, part, value_of(rows, SLO_SAMPLES_PER_S.key))]
+    sheet.add(energy_band.read, wanted.estimate_energy, part, value_of(sheet.rows, SLO_SAMPLES_PER_S.key))
 
 
-def model_rows(
-    built: Built, evidence: Evidence | None, p50_ms: float | None, user: UserCode, trained: size.Trained | None = None
-) -> list[Row]:
-    """P and S of an engine; `trained` None where nothing was trained."""
-    eager = latency.p50_ms(evidence, "eager", "eager") if evidence else None
-    return [
-        *programmability.read(
-            built.manifest,
-            built.tried,
-            eager_p50_ms=eager,
-            p50_ms=p50_ms,
-            decision=built.decision,
-            ladder="chosen" in built.how,
-            user=user,
-        ),
-        *size.read(
-            built.export["facts"],
-            built.manifest,
-            evidence.results if evidence else (),
-            package_bytes=size.folder_bytes(built.folder),
-            engine_memory_bytes=evidence.engine_memory_bytes("now") if evidence else None,
-            trained=trained,
-        ),
-    ]
+def write_model(
+    sheet: Sheet, built: Built, evidence: Evidence | None, user: UserCode, trained: size.Trained | None = None
+) -> None:
+    """P and S of an engine, after its latency; `trained` None where nothing was trained."""
+    sheet.add(
+        programmability.read,
+        built.manifest,
+        built.tried,
+        eager_p50_ms=latency.p50_ms(evidence, "eager", "eager") if evidence else None,
+        p50_ms=value_of(sheet.rows, E2E_P50_MS.key),
+        decision=built.decision,
+        ladder="chosen" in built.how,
+        user=user,
+    )
+    sheet.add(
+        size.read,
+        built.export["facts"],
+        built.manifest,
+        evidence.results if evidence else (),
+        package_bytes=size.folder_bytes(built.folder),
+        engine_memory_bytes=evidence.engine_memory_bytes("now") if evidence else None,
+        trained=trained,
+    )
 
 
 def training(ctx: Context, trained: Trained) -> size.Trained:
@@ -142,17 +145,17 @@ def refit_penalty(built: Built, evidence: Evidence) -> float | None:
     return None
 
 
-def with_gate(card: Card, decision: Decision, champion: Baseline | None) -> Card:
+def with_gate(card: Card, sheet: Sheet, decision: Decision, champion: Baseline | None) -> Card:
     """The card with what became of the accuracy gate."""
     outcome = next((o for o in decision.gates if o.gate.metric is ROLLING_SCORE), None)
     if champion is None:
-        row = accuracy.gate_row(None, "the first retrain: there is no champion to hold it against")
+        rows = sheet.add(accuracy.gate_rows, None, "the first retrain: there is no champion to hold it against")
     elif outcome is None:
-        row = accuracy.gate_row(None, "no accuracy gate is declared")
+        rows = sheet.add(accuracy.gate_rows, None, "no accuracy gate is declared")
     else:
         answers = {GateState.PASSED: True, GateState.FAILED: False}
-        row = accuracy.gate_row(answers.get(outcome.state), outcome.sentence)
-    return Card.of([*(other for other in card if other.metric.key != GATE_PASSED_COUNT.key), row])
+        rows = sheet.add(accuracy.gate_rows, answers.get(outcome.state), outcome.sentence)
+    return Card.of([*(other for other in card if other.metric.key != GATE_PASSED_COUNT.key), *rows])
 
 
 def machine_fingerprint(

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from plaster_ops.domain.card import Card, Row
+from plaster_ops.domain.card import Card
 from plaster_ops.domain.metrics import (
     SAMPLES_TO_TARGET_COUNT,
     TRAIN_SAMPLES_PER_S,
@@ -16,6 +16,7 @@ from plaster_ops.flow import moments
 from plaster_ops.flow import record as records
 from plaster_ops.flow.context import Context
 from plaster_ops.flow.optimise import Built
+from plaster_ops.flow.sheet import Sheet
 from plaster_ops.flow.train import Trained
 from plaster_ops.plaster import learning, machine
 from plaster_ops.plaster.cadence import CYCLES, Deployment
@@ -26,21 +27,20 @@ from plaster_ops.tracking.journal_learning import FitReading
 _SAME_FIT = ("train.step_samples", "start", "train.target_score", "train.target_metric")
 
 
-def fit_rows(ctx: Context, trained: Trained, built: Built, prepared: Mapping[str, Any]) -> list[Row]:
+def write_fit(sheet: Sheet, ctx: Context, trained: Trained, built: Built, prepared: Mapping[str, Any]) -> None:
     """What the fit gave, held against earlier fits alike: same model, batch, start and target."""
     fit = trained.result.to_json()
     mine = records.fit_params(ctx, trained)
     earlier = _readings(ctx, SAMPLES_TO_TARGET_COUNT, built)
     alike = [each.value for each in earlier if all(each.params.get(key) == mine.get(key) for key in _SAME_FIT)]
-    return [
-        *learning.fit_rows(
-            fit,
-            restarts=trained.restarts,
-            new_samples=prepared["new_samples"],
-            convergence=_convergence(fit, alike),
-        ),
-        *_device_rows(ctx, trained, built),
-    ]
+    sheet.add(
+        learning.fit_rows,
+        fit,
+        restarts=trained.restarts,
+        new_samples=prepared["new_samples"],
+        convergence=_convergence(fit, alike),
+    )
+    _write_devices(sheet, ctx, trained, built)
 
 
 def _convergence(fit: Mapping[str, Any], alike: Sequence[float]) -> Convergence | None:
@@ -48,7 +48,7 @@ def _convergence(fit: Mapping[str, Any], alike: Sequence[float]) -> Convergence 
     return check(int(samples), alike, int(epochs)) if samples and epochs else None
 
 
-def _device_rows(ctx: Context, trained: Trained, built: Built) -> list[Row]:
+def _write_devices(sheet: Sheet, ctx: Context, trained: Trained, built: Built) -> None:
     result, device = trained.result, trained_on(trained)
     mine = records.fit_params(ctx, trained)
     rank_samples = (result.step_samples or 0) / result.world_size
@@ -61,7 +61,8 @@ def _device_rows(ctx: Context, trained: Trained, built: Built) -> list[Row]:
         and _trainer(each.params) == _trainer(mine)
     ]
     macs = built.export["facts"].get("sample_macs")
-    return learning.device_rows(
+    sheet.add(
+        learning.device_rows,
         result.to_json(),
         device=device,
         precision=str(ctx.pipeline.train.trainer.get("precision", "32-true")),
@@ -99,14 +100,17 @@ def close(
     read = ctx.journal.stages(ctx.uid).get("prepare", {}).get("ended") or {}
     trigger, due_s = moments.first_trigger(ctx), moments.due_s(slot)
     delay_s = None if due_s is None or trigger.utc_s is None else trigger.utc_s - due_s
+    sheet = told.sheet
     rows = [
-        *learning.span_rows(
+        *sheet.add(
+            learning.span_rows,
             train_to_engine_s=told.card.value(TRAIN_TO_ENGINE_S) or 0.0,
             phases=ctx.timeline.to_json(),
             faults=faults,
             schedule_delay_s=delay_s,
         ),
-        *learning.deploy_rows(
+        *sheet.add(
+            learning.deploy_rows,
             deploy_s=now.offset_s - gate.offset_s,
             deployed_at_s=deployed.utc_s if deployed else None,
             arrived_at_s=told.prepared["arrived_at"],
@@ -114,7 +118,7 @@ def close(
             times=times,
             new_samples=told.prepared["new_samples"],
         ),
-        *pace_rows(_pace(ctx, told.prepared, now, promoted=deployed is not None)),
+        *sheet.add(pace_rows, _pace(ctx, told.prepared, now, promoted=deployed is not None)),
     ]
     keys = {row.metric.key for row in rows}
     others = [row for row in told.card if row.metric.key not in keys]

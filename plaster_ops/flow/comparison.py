@@ -75,12 +75,12 @@ def _remeasured(ctx: Context, now: Baseline, then: Baseline) -> dict[str, Any]:
     noise = calibrated(ctx.journal, ctx.name, Fingerprint.from_json(now.record.fingerprint), profile)
     with ctx.timeline.phase(Phase.MEASURE):
         measured = reopen([Path(folder) for folder in folders["folders"]], profile)
-        card_now = card_then(now, measured, evaluation, label="now")
-        card_before = card_then(then, measured, evaluation, label=_label(then))
+        card_now = card_then(now.card, "now", measured.evidence, evaluation)
+        card_before = card_then(then.card, _label(then), measured.evidence, evaluation)
         rows = compare_cards(
             card_now,
             card_before,
-            paired_evidence(measured, evaluation, _label(then), margins, noise),
+            paired_evidence(measured.evidence, evaluation, _label(then), margins, noise),
             margins=margins,
             history=records.history_values(ctx.journal, ctx.name, before=now.record.index),
         )

@@ -19,10 +19,14 @@ from plaster_ops.errors import PlasterError
 from plaster_ops.flow.context import Context
 from plaster_ops.flow.optimise import Built
 from plaster_ops.flow.promote import Decision
+from plaster_ops.flow.sheet import Sheet
 from plaster_ops.flow.train import Trained
 from plaster_ops.plaster import machine
 from plaster_ops.tracking.journal import Journal
 from plaster_ops.tracking.journal_rows import RunRow
+
+WORKING, SAMPLES, EVALUATION = "working.json", "samples", "evaluation.json"
+"""Of the artifacts those that every number of the card can be had from once more."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,6 +42,10 @@ class Measured:
     fingerprint: Fingerprint
     decision: Decision
     raw: Sequence[Path]
+    sheet: Sheet
+    """The working of the card."""
+    terms: Mapping[str, Any] | None = None
+    """On which terms `rows` were judged; see `sidebyside.terms_of`."""
     timeline: Mapping[str, Any] = field(default_factory=dict)
     """The document of `moments`; empty until the card is closed."""
 
@@ -221,7 +229,7 @@ def _write_artifacts(ctx: Context, told: Measured) -> None:
         "compare.json": {"baseline": told.baseline, "rows": [row.to_json() for row in told.rows]},
         "timeline.json": told.timeline,
         "parity.json": told.built.evaluation.get("parity"),
-        "evaluation.json": told.built.evaluation,
+        EVALUATION: told.built.evaluation,
         "manifest.json": told.built.manifest,
         "graph.json": told.built.export.get("facts"),
         "ladder.json": {
@@ -230,6 +238,7 @@ def _write_artifacts(ctx: Context, told: Measured) -> None:
             "tried": told.built.tried,
         },
         "learning_curve.json": list(told.trained.result.curves),
+        WORKING: {"format": 1, "card": told.sheet.steps, "terms": told.terms},
         "gates.json": [outcome.to_json() for outcome in told.decision.gates],
     }
     for name, content in documents.items():
@@ -238,9 +247,9 @@ def _write_artifacts(ctx: Context, told: Measured) -> None:
     for process, raw in enumerate(told.raw):
         for kept in ("raw.npz", "result.json"):
             if (raw / kept).is_file():
-                target = folder / "samples"
-                target.mkdir(exist_ok=True)
-                shutil.copyfile(raw / kept, target / f"p{process}-{kept}")
+                target = folder / SAMPLES / f"p{process}"
+                target.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(raw / kept, target / kept)
 
 
 def input_shapes(exported: Mapping[str, Any]) -> tuple[str, ...]:

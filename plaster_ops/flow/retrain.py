@@ -6,8 +6,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from plaster_ops.domain.card import Card
-from plaster_ops.domain.compare import Comparison
 from plaster_ops.domain.fingerprint import Fingerprint
 from plaster_ops.domain.run import RunRecord, Verdict
 from plaster_ops.domain.timeline import Phase
@@ -23,7 +21,7 @@ from plaster_ops.flow.decide import decide_engine
 from plaster_ops.flow.noise import calibrated
 from plaster_ops.flow.optimise import Built, optimise, rebuild
 from plaster_ops.flow.promote import decide, narrowed_exit_code, overtaken, promotion_of
-from plaster_ops.flow.sidebyside import SideBySide, compare_with, measure, reopen
+from plaster_ops.flow.sidebyside import SideBySide, compare_on, measure, reopen, terms_of
 from plaster_ops.flow.train import Trained, train
 from plaster_ops.plaster.profiles import find_profile
 from plaster_ops.tracking.journal_rows import RunRow
@@ -114,7 +112,7 @@ def _judge(ctx: Context, request: Request, baselines: Baselines, found: _Found) 
     """The card, the comparisons with the champion (which gates) and the shown run, and the decision."""
     champion, shown, measured, built = baselines.champion, baselines.shown, found.measured, found.built
     fingerprint = machine_fingerprint(ctx, built, found.prepared, measured)
-    card = build_card(
+    card, sheet = build_card(
         ctx,
         prepared=found.prepared,
         trained=found.trained,
@@ -123,9 +121,11 @@ def _judge(ctx: Context, request: Request, baselines: Baselines, found: _Found) 
         accepted_s=found.accepted_s,
         baseline=shown.label if shown else None,
     )
-    compared = {b.label: _compare(ctx, card, b, measured, built, fingerprint) for b in baselines.distinct()}
+    evidence = measured.evidence if measured else None
+    terms = {b.label: _terms(ctx, b, measured, built, fingerprint) for b in baselines.distinct()}
+    compared = {label: compare_on(card, asked, evidence, built.evaluation) for label, asked in terms.items()}
     decision = decide(ctx.pipeline, compared[champion.label] if champion else None, allowed=request.promote)
-    card = with_gate(card, decision, champion)
+    card = with_gate(card, sheet, decision, champion)
     return records.Measured(
         prepared=found.prepared,
         trained=found.trained,
@@ -136,6 +136,8 @@ def _judge(ctx: Context, request: Request, baselines: Baselines, found: _Found) 
         fingerprint=fingerprint,
         decision=decision,
         raw=measured.folders if measured else (),
+        sheet=sheet,
+        terms=terms[shown.label] if shown else None,
     )
 
 
@@ -236,20 +238,12 @@ def _measure(ctx: Context, request: Request, built: Built, prepared: Mapping[str
         return reopen([Path(folder) for folder in result["folders"]], profile.name)
 
 
-def _compare(
-    ctx: Context,
-    card: Card,
-    baseline: Baseline,
-    measured: SideBySide | None,
-    built: Built,
-    fingerprint: Fingerprint,
-) -> tuple[Comparison, ...]:
-    ran = baseline.label in built.opponent_labels()
-    return compare_with(
-        card,
+def _terms(
+    ctx: Context, baseline: Baseline, measured: SideBySide | None, built: Built, fingerprint: Fingerprint
+) -> dict[str, Any]:
+    return terms_of(
         baseline,
-        measured if ran else None,
-        built.evaluation,
+        remeasured=measured is not None and baseline.label in built.opponent_labels(),
         margins=ctx.pipeline.margins(),
         history=records.history_values(ctx.journal, ctx.name),
         fingerprint=fingerprint,

@@ -16,7 +16,7 @@ from plaster_ops.errors import NotRecorded
 from plaster_ops.plaster.evidence import Evidence
 
 _ROOM = "plaster_ops.plaster."
-_EVIDENCE = {"is": "evidence"}
+_EVIDENCE, _RESULTS = {"is": "evidence"}, {"is": "results"}
 
 Reader = Callable[..., Sequence[Row]]
 
@@ -45,8 +45,10 @@ class Sheet:
         return rows
 
     def _written(self, value: Any) -> Any:
-        if value is self._evidence and value is not None:
+        if value is not None and value is self._evidence:
             return _EVIDENCE
+        if self._evidence is not None and value is self._evidence.results:
+            return _RESULTS
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
             fields = {f.name: self._written(getattr(value, f.name)) for f in dataclasses.fields(value)}
             return {"is": f"{type(value).__module__.removeprefix(_ROOM)}:{type(value).__name__}", "fields": fields}
@@ -75,8 +77,10 @@ def _read(value: Any, evidence: Evidence | None) -> Any:
         return [_read(part, evidence) for part in value]
     if not isinstance(value, Mapping):
         return value
-    if value == _EVIDENCE:
-        return evidence
+    if value in (_EVIDENCE, _RESULTS):
+        if evidence is None:
+            raise NotRecorded("the record speaks of raw samples that are not there", "look for them in its artifacts")
+        return evidence if value == _EVIDENCE else evidence.results
     fields = {name: _read(part, evidence) for name, part in value["fields"].items()}
     if value["is"] == "mapping":
         return fields

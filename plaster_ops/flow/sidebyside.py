@@ -14,6 +14,7 @@ from plaster_ops.flow.baseline import Baseline
 from plaster_ops.flow.candidates import Opponent
 from plaster_ops.flow.context import Context
 from plaster_ops.flow.noise import noise_of, paired_ratios
+from plaster_ops.flow.sheet import Sheet
 from plaster_ops.plaster import accuracy, energy, latency, throughput
 from plaster_ops.plaster.evidence import Evidence as Measured
 from plaster_ops.plaster.evidence import load_evidence
@@ -21,6 +22,9 @@ from plaster_ops.plaster.profiles import Profile, find_profile
 
 REMEASURED = ("latency/", "throughput/", "energy/", "accuracy/")
 """Axes whose values of the baseline are taken from today's measurement, never from the store."""
+
+
+TIMED = (latency.read, throughput.read, energy.read)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,51 +95,65 @@ def reopen(folders: Sequence[Path], profile: str) -> SideBySide:
     return SideBySide(evidence=load_evidence(folders), folders=tuple(folders), profile=profile)
 
 
-def timed_rows(measured: SideBySide, label: str) -> list[Row]:
-    """Latency, throughput and energy rows of one engine."""
-    evidence = measured.evidence
-    return [*latency.read(evidence, label), *throughput.read(evidence, label), *energy.read(evidence, label)]
+def write_timed(sheet: Sheet, measured: SideBySide, label: str) -> None:
+    """Latency, throughput and energy rows of one engine, onto a sheet."""
+    for reader in TIMED:
+        sheet.add(reader, measured.evidence, label)
 
 
-def card_then(
-    baseline: Baseline, measured: SideBySide | None, evaluation: Mapping[str, Any], label: str | None = None
-) -> Card:
-    """An earlier run's card as of today: re-measured where it could be, stored for what does not change."""
+def card_then(recorded: Card, label: str, measured: Measured | None, evaluation: Mapping[str, Any]) -> Card:
+    """An earlier run's card as of today: re-measured where it could be, as `recorded` for what does not change."""
     if measured is None:
-        return baseline.card
+        return recorded
     spent = {metric.key for metric in PHASE_ENERGY}
-    stored = [row for row in baseline.card if row.metric.key in spent or not row.metric.key.startswith(REMEASURED)]
-    fresh = timed_rows(measured, label or baseline.label)
-    return Card.of([*stored, *fresh, *accuracy.read(evaluation, label or baseline.label)])
+    stored = [row for row in recorded if row.metric.key in spent or not row.metric.key.startswith(REMEASURED)]
+    fresh = [row for reader in TIMED for row in reader(measured, label)]
+    return Card.of([*stored, *fresh, *accuracy.read(evaluation, label)])
 
 
-def compare_with(
-    now: Card,
+def terms_of(
     baseline: Baseline,
-    measured: SideBySide | None,
-    evaluation: Mapping[str, Any],
     *,
+    remeasured: bool,
     margins: Mapping[str, float],
     history: Mapping[str, Sequence[float]],
     fingerprint: Fingerprint,
     noise: Mapping[str, float],
+) -> dict[str, Any]:
+    """What a comparison with that baseline rests on beside the evidence, as plain JSON.
+
+    `noise`: this machine's, as it was calibrated. `remeasured`: whether the baseline's engine ran in the evidence.
+    """
+    return {
+        "label": baseline.label,
+        "stored": baseline.card.to_json(),
+        "remeasured": remeasured,
+        "margins": dict(margins),
+        "history": {key: list(values) for key, values in history.items()},
+        "differing": fingerprint.differences(Fingerprint.from_json(baseline.record.fingerprint)),
+        "noise": dict(noise),
+    }
+
+
+def compare_on(
+    now: Card, terms: Mapping[str, Any], evidence: Measured | None, evaluation: Mapping[str, Any]
 ) -> tuple[Comparison, ...]:
-    """All judged metrics of the new card against one baseline. `noise`: this machine's, as it was calibrated."""
-    then = card_then(baseline, measured, evaluation)
-    differing = fingerprint.differences(Fingerprint.from_json(baseline.record.fingerprint))
+    """All judged metrics of the new card on the terms of `terms_of`."""
+    label, ran = str(terms["label"]), evidence if terms["remeasured"] else None
+    then = card_then(Card.from_json(terms["stored"]), label, ran, evaluation)
     return compare_cards(
         now,
         then,
-        paired_evidence(measured, evaluation, baseline.label, margins, noise),
-        margins=margins,
-        history=history,
-        differing=() if measured is not None else differing,
-        how="remeasured" if measured is not None else "stored",
+        paired_evidence(ran, evaluation, label, terms["margins"], terms["noise"]),
+        margins=terms["margins"],
+        history=terms["history"],
+        differing=() if ran is not None else terms["differing"],
+        how="remeasured" if ran is not None else "stored",
     )
 
 
 def paired_evidence(
-    measured: SideBySide | None,
+    measured: Measured | None,
     evaluation: Mapping[str, Any],
     label: str,
     margins: Mapping[str, float],
@@ -144,8 +162,8 @@ def paired_evidence(
     """The paired numbers of `now` against one engine, and how noisy the machine was meanwhile."""
     ratios: dict[str, PairedRatios] = {}
     if measured is not None:
-        ratios = paired_ratios(measured.evidence, "now", label)
-        noise = noise_of(measured.evidence, ("now", label), margins, noise)
+        ratios = paired_ratios(measured, "now", label)
+        noise = noise_of(measured, ("now", label), margins, noise)
     differences: dict[str, PairedDifference] = {
         paired.key: paired for paired in accuracy.paired_differences(evaluation, label)
     }

@@ -40,7 +40,7 @@ __all__ = [
     "SetScore",
     "direction",
     "evaluate_set",
-    "gate_row",
+    "gate_rows",
     "judge_set",
     "paired_differences",
     "read",
@@ -93,7 +93,7 @@ def read(evaluation: Mapping[str, Any], label: str = "now", *, baseline: str | N
 
     The headline is the golden score, or the rolling one where there is no golden set. `baseline` names the engine that
     churn, the difference and McNemar's p-value speak of. What is known of the new engine only is not measured of any
-    other. Whether the gate passed is not known yet: see `gate_row`.
+    other. Whether the gate passed is not known yet: see `gate_rows`.
     """
     better = Better(evaluation["better"])
     sets: Mapping[str, Any] = evaluation["sets"]
@@ -103,7 +103,7 @@ def read(evaluation: Mapping[str, Any], label: str = "now", *, baseline: str | N
         _score_row(m.ROLLING_SCORE, rolling, label, better, None),
         _given(m.EVAL_SAMPLES_COUNT, rolling and rolling["n"], "no rolling set was scored"),
         _given(m.GOLDEN_SAMPLES_COUNT, golden and golden["n"], "the pipeline has no golden set"),
-        gate_row(None, "no gate was asked"),
+        *gate_rows(None, "no gate was asked"),
     ]
     if rolling is None or label != next(iter(rolling["engines"])):
         reason = "no rolling set was scored" if rolling is None else "looked at in the new engine only"
@@ -115,11 +115,11 @@ def read(evaluation: Mapping[str, Any], label: str = "now", *, baseline: str | N
     return [*rows, _slice_row(rolling.get("slices"), better)]
 
 
-def gate_row(passed: bool | None, reason: str | None = None) -> Row:
-    """Whether the accuracy gate passed; None where it was not answered, for that `reason`."""
+def gate_rows(passed: bool | None, reason: str | None = None) -> list[Row]:
+    """Whether the accuracy gate passed: one row; None where it was not answered, for that `reason`."""
     if passed is None:
-        return Unmeasured(metric=m.GATE_PASSED_COUNT, reason=reason or "")
-    return Reading(metric=m.GATE_PASSED_COUNT, value=int(passed), reason=reason)
+        return [Unmeasured(metric=m.GATE_PASSED_COUNT, reason=reason or "")]
+    return [Reading(metric=m.GATE_PASSED_COUNT, value=int(passed), reason=reason)]
 
 
 def paired_differences(evaluation: Mapping[str, Any], then: str) -> tuple[PairedDifference, ...]:

@@ -10,8 +10,9 @@ from plaster_ops.domain.compare import Judgement
 from plaster_ops.domain.metrics import GATE_PASSED_COUNT, ROLLING_SCORE
 from plaster_ops.flow.cards import with_gate
 from plaster_ops.flow.promote import decide
+from plaster_ops.flow.sheet import Sheet
 from plaster_ops.flow.stages.examiner import joined
-from plaster_ops.plaster.accuracy import gate_row
+from plaster_ops.plaster.accuracy import gate_rows
 from plaster_ops.plaster.answers import Answers
 from tests.flow.test_promote import SCORES, pipeline, row
 
@@ -21,8 +22,8 @@ CHAMPION: Any = object()
 def gate_on_card(*scores: Any, gates: dict[str, Any] | None = None, champion: Any = CHAMPION) -> Any:
     settings = pipeline() if gates is None else pipeline(gates=gates)
     decision = decide(settings, scores if champion else None)
-    before = Card.of([gate_row(None, "no gate was asked")])
-    return with_gate(before, decision, champion).find(GATE_PASSED_COUNT)
+    before = Card.of(gate_rows(None, "no gate was asked"))
+    return with_gate(before, Sheet(), decision, champion).find(GATE_PASSED_COUNT)
 
 
 def test_the_card_tells_whether_the_accuracy_gate_passed() -> None:

@@ -442,7 +442,7 @@ def test_the_artifacts_of_a_run_are_written_beside_it(retrain: Retrain, settings
     (folder,) = settings.memory.glob("runs/digits/00001-*/artifacts")
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert {"compare.json", "timeline.json", "parity.json", "manifest.json", "gates.json", "record.json"} <= names
-    assert {f"samples/p{n}-raw.npz" for n in range(3)} <= names
+    assert {f"samples/p{n}/raw.npz" for n in range(3)} <= names
     record = json.loads((folder / "record.json").read_text())
     assert record["verdict"] == told["verdict"]
     assert record["phases"] == told["phases"]

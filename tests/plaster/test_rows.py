@@ -160,8 +160,8 @@ def test_without_any_answers_every_row_has_a_reason() -> None:
 
 
 def test_what_became_of_the_gate_is_1_or_0_or_a_reason() -> None:
-    assert [value_of([accuracy.gate_row(passed)], m.GATE_PASSED_COUNT) for passed in (True, False)] == [1, 0]
-    assert reason_of([accuracy.gate_row(None, "waived")], m.GATE_PASSED_COUNT) == "waived"
+    assert [value_of(accuracy.gate_rows(passed), m.GATE_PASSED_COUNT) for passed in (True, False)] == [1, 0]
+    assert reason_of(accuracy.gate_rows(None, "waived"), m.GATE_PASSED_COUNT) == "waived"
 
 
 FACTS = {

@@ -1,0 +1,47 @@
+"""`plaster-ops recompute`: every number of a run once more, from the records that were kept of it."""
+
+import json
+import sys
+from typing import Annotated
+
+import typer
+
+from plaster_ops.cli.options import Json, Project, Quiet
+from plaster_ops.errors import ExitCode
+
+
+def command(
+    run: Annotated[str, typer.Argument(metavar="[RUN]", help="A run: last, its number, #number, or id.")] = "last",
+    pipeline: Annotated[
+        str | None, typer.Option("--pipeline", help="Whose run. Default: the project's default.")
+    ] = None,
+    project: Project = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Compute every logged number of a run again from its raw samples and evidence, and compare to the last digit.
+
+    Exit code 1 where one differs. Nothing is measured, and nothing is written.
+
+    Examples:
+
+    plaster-ops recompute
+
+    plaster-ops recompute 12 --pipeline digits --json
+    """
+    from plaster_ops.flow.recompute import recompute
+    from plaster_ops.settings import load_settings
+
+    found = recompute(load_settings(project), pipeline, run)
+    if as_json:
+        sys.stdout.write(json.dumps(found.to_json(), ensure_ascii=False, allow_nan=False) + "\n")
+    elif not quiet:
+        for number in found.differing:
+            print(f"{number.key} {number.what}: logged {number.logged}, recomputed {number.again}")
+        metrics = len({number.key for number in found.numbers})
+        equal = len(found.numbers) - len(found.differing)
+        print(
+            f"run #{found.run} of {found.pipeline}: {equal} of {len(found.numbers)} numbers of {metrics} metrics equal"
+        )
+    if found.differing:
+        raise typer.Exit(ExitCode.UNEXPECTED)

@@ -1,0 +1,154 @@
+"""`recompute`: every number of a run once more, from the raw samples and evidence that its artifacts keep."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from plaster_ops.domain.card import Card, Reading, Row
+from plaster_ops.errors import NotRecorded, UsageError
+from plaster_ops.flow.record import EVALUATION, SAMPLES, WORKING
+from plaster_ops.flow.sheet import replay
+from plaster_ops.flow.sidebyside import compare_on
+from plaster_ops.flow.wiring import open_ports
+from plaster_ops.plaster.evidence import Evidence, load_evidence
+from plaster_ops.settings import Settings
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Checked:
+    """One logged number and what the records give for it; `again` None: they give none."""
+
+    key: str
+    what: str
+    logged: Any
+    again: Any
+
+    @property
+    def is_equal(self) -> bool:
+        """To the last digit."""
+        return bool(self.logged == self.again)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recomputed:
+    """All numbers of one run. `what` of each is `value`, `ci95`, `n` or `status` of the card, or of the comparison."""
+
+    pipeline: str
+    run: int
+    folder: str
+    numbers: tuple[Checked, ...]
+
+    @property
+    def differing(self) -> tuple[Checked, ...]:
+        """Those that the records do not give."""
+        return tuple(number for number in self.numbers if not number.is_equal)
+
+    def to_json(self) -> dict[str, Any]:
+        """The `--json` object."""
+        return {
+            "schema": 1,
+            "pipeline": self.pipeline,
+            "run": self.run,
+            "artifacts": self.folder,
+            "numbers": len(self.numbers),
+            "metrics": len({number.key for number in self.numbers}),
+            "equal": not self.differing,
+            "differing": [
+                {"key": number.key, "what": number.what, "logged": number.logged, "recomputed": number.again}
+                for number in self.differing
+            ],
+        }
+
+
+def recompute(settings: Settings, name: str | None, run: str) -> Recomputed:
+    """Computes the card and the comparison of a run again from its artifacts, and holds them against the record.
+
+    Raises `UsageError` for a run that does not exist or has no engine, `NotRecorded` where its records are gone.
+    """
+    found, _ = settings.pipeline(name)
+    with open_ports(settings) as ports:
+        row = ports.journal.last_finished(found) if run == "last" else None
+        row = row or ports.journal.find_run(found, run)
+        record = ports.journal.record(row.uid)
+    if record is None or not record.card:
+        raise UsageError(
+            f"run {run!r} of {found!r} ended without a card", f"name a finished one: plaster-ops history {found}"
+        )
+    folder = Path(record.artifacts or "")
+    working, evidence, evaluation = _records(folder)
+    rows = replay(working["card"], evidence)
+    numbers = [*_card_numbers(record.card, rows)]
+    if record.comparison:
+        numbers += _comparison_numbers(
+            record.comparison, _compare_again(record.card, rows, working, evidence, evaluation)
+        )
+    return Recomputed(pipeline=found, run=record.index, folder=str(folder), numbers=tuple(numbers))
+
+
+def _records(folder: Path) -> tuple[Mapping[str, Any], Evidence | None, Mapping[str, Any]]:
+    """The working, the raw samples where anything was timed, and the evaluation."""
+    try:
+        working = json.loads((folder / WORKING).read_text(encoding="utf-8"))
+        evaluation = json.loads((folder / EVALUATION).read_text(encoding="utf-8"))
+        processes = sorted((folder / SAMPLES).glob("p*"), key=lambda path: int(path.name[1:]))
+        evidence = load_evidence(processes) if processes else None
+    except (OSError, ValueError, KeyError) as error:
+        raise NotRecorded(
+            f"the records of this run cannot be read in {folder}: {error}",
+            "they are among the artifacts of its MLflow run; a run of an older release has none",
+        ) from error
+    if working.get("format") != FORMAT:
+        raise NotRecorded(
+            f"{folder / WORKING} has format {working.get('format')!r}, this release reads {FORMAT}",
+            "recompute with the release that wrote it: the tag plaster.version",
+        )
+    return working, evidence, evaluation
+
+
+def _card_numbers(logged: Sequence[Mapping[str, Any]], rows: Sequence[Row]) -> list[Checked]:
+    """Value, interval, count and status of each logged row that has a value. Of two rows of a key the later counts."""
+    last = {row.metric.key: row for row in rows}
+    again = {fields["key"]: fields for fields in Card(tuple(last.values())).to_json()}
+    numbers = []
+    for fields in logged:
+        if fields["value"] is None:
+            continue
+        mine: Mapping[str, Any] = again.get(fields["key"], {})
+        numbers += [
+            Checked(key=str(fields["key"]), what=what, logged=fields[what], again=mine.get(what))
+            for what in ("value", "ci95", "n", "status")
+        ]
+    return numbers
+
+
+def _compare_again(
+    logged: Sequence[Mapping[str, Any]],
+    rows: Sequence[Row],
+    working: Mapping[str, Any],
+    evidence: Evidence | None,
+    evaluation: Mapping[str, Any],
+) -> list[Mapping[str, Any]]:
+    """The rows of the comparison from the recomputed card; what that card does not measure is taken as recorded."""
+    last = {row.metric.key: row for row in rows}
+    recorded = {row.metric.key: row for row in Card.from_json(logged)}
+    now = Card(tuple(last[key] if isinstance(last.get(key), Reading) else row for key, row in recorded.items()))
+    return [row.to_json() for row in compare_on(now, working["terms"], evidence, evaluation)]
+
+
+def _comparison_numbers(logged: Sequence[Mapping[str, Any]], again: Sequence[Mapping[str, Any]]) -> list[Checked]:
+    rows = {fields["key"]: fields for fields in again}
+    return [
+        Checked(
+            key=str(fields["key"]),
+            what=f"comparison {what}",
+            logged=fields[what],
+            again=rows.get(fields["key"], {}).get(what),
+        )
+        for fields in logged
+        for what in ("now", "then", "change_ratio", "change_difference", "ci95", "p_value", "p_adjusted", "verdict")
+        if fields[what] is not None
+    ]

@@ -1,0 +1,91 @@
+"""Every logged number is had once more from the records, and a record that was changed is found out."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from plaster_ops.domain.metrics import E2E_P50_MS
+from plaster_ops.errors import NotRecorded, UsageError
+from plaster_ops.flow.recompute import Recomputed, recompute
+from plaster_ops.settings import Settings
+from tests.flow.conftest import Retrain
+from tests.flow.walk import Walk
+
+Again = Callable[..., Recomputed]
+
+
+@pytest.fixture
+def again(retrain: Retrain, walk: Walk, settings: Settings) -> Again:
+    """Two retrains, the second compared with the first; recomputes the last, or another."""
+    retrain(measure=True)
+    walk.arrived, walk.slower = 14, 0.2
+    retrain(measure=True)
+
+    def run(which: str = "last") -> Recomputed:
+        return recompute(settings, None, which)
+
+    return run
+
+
+def artifacts(settings: Settings, number: int = 2) -> Path:
+    (folder,) = settings.memory.glob(f"runs/digits/{number:05d}-*/artifacts")
+    return folder
+
+
+def test_every_number_of_card_and_comparison_is_the_same_to_the_last_digit(again: Again) -> None:
+    found = again()
+    assert found.differing == ()
+    assert found.run == 2
+    keys = {number.key for number in found.numbers}
+    assert {"latency/e2e_p50_ms", "size/engine_bytes", "accuracy/engine_score", "learning/cycle_s"} <= keys
+    assert {"programmability/engine_flops_ratio", "throughput/slo_samples_per_s"} <= keys
+    assert len(keys) > 40
+    whats = {number.what for number in found.numbers if number.key == E2E_P50_MS.key}
+    assert {"value", "ci95", "n", "status", "comparison verdict", "comparison change_ratio"} <= whats
+    assert again("1").differing == ()
+
+
+def test_a_raw_sample_that_was_changed_shows_in_the_numbers_it_carries(again: Again, settings: Settings) -> None:
+    file = artifacts(settings) / "samples" / "p0" / "raw.npz"
+    with np.load(file) as stored:
+        columns = {name: stored[name] for name in stored.files}
+    columns["latencies_ns"] = columns["latencies_ns"] * 2
+    np.savez_compressed(file, **columns)
+    found = again()
+    changed = {number.key for number in found.differing}
+    assert E2E_P50_MS.key in changed
+    assert "size/engine_bytes" not in changed
+    assert found.to_json()["equal"] is False
+
+
+def test_a_fact_that_was_changed_shows_too(again: Again, settings: Settings) -> None:
+    file = artifacts(settings) / "working.json"
+    text = file.read_text()
+    assert text.count('"params_count": 100') == 1
+    file.write_text(text.replace('"params_count": 100', '"params_count": 99'))
+    (number,) = [n for n in again().differing if n.what == "value"]
+    assert (number.key, number.logged, number.again) == ("size/params_count", 100, 99)
+
+
+def test_a_number_without_working_is_no_recomputed_number(again: Again, settings: Settings) -> None:
+    file = artifacts(settings) / "working.json"
+    working: dict[str, Any] = json.loads(file.read_text())
+    working["card"] = [step for step in working["card"] if step["reader"] != "latency:read"]
+    file.write_text(json.dumps(working))
+    assert {(n.key, n.again) for n in again().differing if n.what == "value"} >= {(E2E_P50_MS.key, None)}
+
+
+def test_records_that_are_gone_or_foreign_are_named(again: Again, settings: Settings) -> None:
+    file = artifacts(settings) / "working.json"
+    file.write_text(json.dumps({"format": 7}))
+    with pytest.raises(NotRecorded, match="format 7"):
+        again()
+    file.unlink()
+    with pytest.raises(NotRecorded, match="cannot be read"):
+        again()
+    with pytest.raises(UsageError, match="no run '9'"):
+        again("9")
