@@ -2,9 +2,9 @@
 
 `python benchmarks/fidelity.py [--engine spin] [--latencies-ms 0.05,1,10] [--rounds 5] [--seconds 2]` builds (or spins)
 an engine of about each latency and gives it to the shipped loop `plaster.timing.time_queries`, to LoadGen (SingleStream
-and Offline, read back from its own detail log) and to a plain timed loop, in one process, in rounds whose order turns.
-It needs LoadGen: `pip install "plaster-ops[benchmarks]"`, or `pip install --target FOLDER mlcommons-loadgen` and FOLDER
-on PYTHONPATH.
+and Offline, read back from its own logs) and to a plain timed loop, in one process. A round is 14 short turns of each
+side; LoadGen's latencies of a round are those of its trace. It needs LoadGen: `pip install "plaster-ops[benchmarks]"`,
+or `pip install --target FOLDER mlcommons-loadgen` and FOLDER on PYTHONPATH.
 
 Checked, with exit 1 where one is missed: p50, p90, p99, LoadGen's early-stopping estimates and Offline's samples/s
 agree within 2 %, or within what LoadGen's own rounds differ by if that is more, in the median of the rounds; on
@@ -27,6 +27,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,8 @@ MOST_COST_NS = 500.0
 BARE_BELOW_MS = 0.2
 FEWEST, MOST = 700, 60_000
 NEVER_NS = 10**15
-TURNS, QUERIES = 40, 2_000
+TURNS, QUERIES = 30, 2_000
+PARTS = 14
 
 Figures = dict[str, dict[str, float]]
 
@@ -51,7 +53,7 @@ def ours(run: Run, queries: Queries, count: int) -> Told:
     began_ns = time.perf_counter_ns()
     timed = time_queries(run, queries, first=0, count=count, limit_ns=NEVER_NS, settle=0)
     whole_ns = (time.perf_counter_ns() - began_ns) / count
-    return Told(values=summary(timed.latencies_ns), whole_ns=whole_ns)
+    return Told(values=summary(timed.latencies_ns), whole_ns=whole_ns, taken_ns=timed.latencies_ns)
 
 
 def naive(run: Run, queries: Queries, count: int) -> Told:
@@ -63,7 +65,7 @@ def naive(run: Run, queries: Queries, count: int) -> Told:
         run(*queries[number % len(queries)])
         taken.append(time.perf_counter_ns() - begin_ns)
     whole_ns = (time.perf_counter_ns() - began_ns) / count
-    return Told(values=summary(taken), whole_ns=whole_ns)
+    return Told(values=summary(taken), whole_ns=whole_ns, taken_ns=taken)
 
 
 def bare_ns(run: Run, query: tuple[Any, ...], count: int) -> float:
@@ -186,48 +188,58 @@ def compare(
 
 def single_stream(lg: LoadGen, run: Run, queries: Queries, options: Any, nothings: Figures) -> list[Row]:
     """Percentiles and estimates of all sides; with `nothings` each side's figure on nothing is taken off."""
-    sides: dict[str, Callable[[Run, Queries, int], Told]] = {"o": ours, "l": lg.single_stream, "n": naive}
     count = max(FEWEST, min(MOST, round(options.seconds * 1e9 / warmed_ns(run, queries))))
-    told: dict[str, list[Told]] = {side: [] for side in sides}
+    rounds: list[Figures] = []
     cold: list[dict[str, float]] = []
-    for number in range(options.rounds):
-        for side in ("oln", "nlo")[number % 2]:
-            told[side].append(sides[side](run, queries, count))
+    for _ in range(options.rounds):
+        rounds.append(one_round(lg, run, queries, count))
         if nothings:
             cold.append(lg.nothing_beside(run, queries, count))
     off = dict(nothings)
     if cold:
         off["l"] = {name: statistics.median(one[name] for one in cold) for name in cold[0]}
+        off["i"] = nothings["o"]
         print(f"| LoadGen on nothing beside it | | {off['l']['p50'] / 1e6:.4g} | | | | | |")
-    names = [name for name in told["l"][0].values if name in told["o"][0].values]
 
     def column(side: str, name: str) -> list[float]:
-        return [one.values[name] - off.get(side, {}).get(name, 0.0) for one in told[side]]
+        return [one[side][name] - off.get(side, {}).get(name, 0.0) for one in rounds]
 
-    return [
-        compare(
-            name,
-            column("o", name),
-            column("l", name),
-            column("n", name),
-            [one.inside[name] - off.get("o", {}).get(name, 0.0) for one in told["l"]],
-            by_inside=bool(cold) and options.engine != "spin",
-        )
-        for name in names
-    ]
+    by_inside = bool(cold) and options.engine != "spin"
+    return [compare(name, *(column(side, name) for side in "olni"), by_inside=by_inside) for name in rounds[0]["l"]]
+
+
+def one_round(lg: LoadGen, run: Run, queries: Queries, count: int) -> Figures:
+    """`count` queries of each side in short turns, as near to each other in time as can be, and their figures."""
+    sides: dict[str, Callable[[Run, Queries, int], Told]] = {
+        "o": ours,
+        "l": partial(lg.single_stream, trace=True),
+        "n": naive,
+    }
+    taken_ns: dict[str, list[int]] = {side: [] for side in "olni"}
+    for number in range(PARTS):
+        for side in ("oln", "nlo")[number % 2]:
+            told = sides[side](run, queries, -(-count // PARTS))
+            taken_ns[side] += told.taken_ns
+            if side == "l":
+                taken_ns["i"] += told.inside_ns
+    return {side: summary(of_side) for side, of_side in taken_ns.items()}
 
 
 def offline(lg: LoadGen, run: Run, batches: Queries, options: Any, *, less_nothing: bool) -> Row:
     """Samples/s at the same batch; with `less_nothing` after each side's seconds a sample on nothing were taken off."""
     taken_ns = statistics.median(time_queries(run, batches, first=0, count=20, limit_ns=10**9).latencies_ns)
-    count = max(20, min(MOST // BATCH, round(options.seconds * 1e9 / taken_ns)))
-    mine, theirs = [], []
-    for number in range(options.rounds):
-        for side in ("ol", "lo")[number % 2]:
-            rate, column = (our_rate, mine) if side == "o" else (lg.offline, theirs)
-            sample_s = 1.0 / rate(run, batches, count)
-            column.append(1.0 / (sample_s - 1.0 / rate(nothing, batches, count) if less_nothing else sample_s))
-    return compare(f"samples/s at {BATCH}", mine, theirs)
+    count = max(5, min(MOST // BATCH, round(options.seconds * 1e9 / taken_ns / PARTS)))
+    rates: dict[str, list[float]] = {"o": [], "l": []}
+    for _ in range(options.rounds):
+        spent_s = {"o": 0.0, "l": 0.0}
+        for number in range(PARTS):
+            for side in ("ol", "lo")[number % 2]:
+                rate = our_rate if side == "o" else lg.offline
+                spent_s[side] += 1.0 / rate(run, batches, count)
+                spent_s[side] -= 1.0 / rate(nothing, batches, count) if less_nothing else 0.0
+        for side, of_side in rates.items():
+            of_side.append(PARTS / spent_s[side])
+    return compare(f"samples/s at {BATCH}", rates["o"], rates["l"])
 
 
 def our_rate(run: Run, batches: Queries, count: int) -> float:
@@ -260,15 +272,16 @@ def tell(rows: Sequence[Row], unit_ns: float | None) -> int:
 def costs(lg: LoadGen, queries: Queries) -> tuple[int, Figures]:
     """Prints what a query costs on an engine that does nothing, in the least disturbed turn (as `timeit` does).
 
-    Turns are short, so that on a busy machine some of them are not cut by another process. Returns misses, and what
-    each side tells of nothing in ns, in the median of the turns.
+    Turns are short, so that on a busy machine some of them are not cut by another process; LoadGen's are ten times as
+    long, for what a test of it costs once. Returns misses, and what each side tells of nothing in ns, in the median of
+    the turns.
     """
     sides: dict[str, Callable[[Run, Queries, int], Told]] = {"o": ours, "l": lg.single_stream, "n": naive}
     told: dict[str, list[Told]] = {side: [] for side in sides}
     least: list[float] = []
     for number in range(TURNS):
         for side in ("oln", "nlo")[number % 2]:
-            told[side].append(sides[side](nothing, queries, QUERIES))
+            told[side].append(sides[side](nothing, queries, QUERIES * (10 if side == "l" else 1)))
         least.append(bare_ns(nothing, queries[0], QUERIES))
     whole = {side: [one.whole_ns for one in found] for side, found in told.items()}
     nothings = {

@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +26,15 @@ Queries = Sequence[tuple[Any, ...]]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Told:
-    """What one side says after one turn. Times in ns; `whole_ns` is a query with all that the side does around it."""
+    """What one side says after one turn. Times in ns; `whole_ns` is a query with all that the side does around it.
+
+    `inside_ns` are LoadGen's queries by two readings of the clock in its callback; its own are read from its trace.
+    """
 
     values: dict[str, float]
     whole_ns: float
-    inside: dict[str, float] = field(default_factory=dict)
+    taken_ns: Sequence[int] = ()
+    inside_ns: Sequence[int] = ()
 
 
 def summary(latencies_ns: Sequence[int]) -> dict[str, float]:
@@ -69,7 +73,8 @@ class LoadGen:
         return Told(
             values=self._figures(log),
             whole_ns=1e9 / float(log["result_qps_with_loadgen_overhead"]),
-            inside=summary(inside_ns),
+            taken_ns=self.trace_ns() if trace else (),
+            inside_ns=inside_ns,
         )
 
     def nothing_beside(self, run: Run, queries: Queries, count: int) -> dict[str, float]:

@@ -2,7 +2,8 @@
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from plaster_ops.plaster.machine import read_lines
@@ -11,22 +12,32 @@ _LOOK_S = 0.2
 _ROOT = Path("/")
 
 
-def pin_process(count: int, given: Sequence[int] | None = None, *, root: Path = _ROOT) -> tuple[int, ...]:
-    """Holds this process to `count` CPUs and returns them; threads that start later inherit it.
+@contextmanager
+def pinned(count: int | None, given: Sequence[int] | None = None, *, root: Path = _ROOT) -> Iterator[tuple[int, ...]]:
+    """Holds this process to `count` CPUs until the block ends, and gives them; threads that start inside inherit it.
+
+    None: to no fewer than it may use.
 
     `given`: the CPUs of the process before, so that all processes of one comparison use the same. Otherwise those that
     were least busy in the last 0.2 s, of those that it may use. Where there are no more than `count`, or the system
     refuses, nothing changes and what it may use is returned.
     """
     allowed = sorted(os.sched_getaffinity(0))
+    if count is None or count >= len(allowed):
+        yield tuple(allowed)
+        return
     wanted = sorted(set(given or ()) & set(allowed))
     if len(wanted) != count:
         wanted = least_busy(allowed, count, root=root)
     try:
         os.sched_setaffinity(0, wanted)
     except OSError:
-        return tuple(allowed)
-    return tuple(wanted)
+        wanted = allowed
+    try:
+        yield tuple(wanted)
+    finally:
+        if wanted != allowed:
+            os.sched_setaffinity(0, allowed)
 
 
 def least_busy(

@@ -41,15 +41,20 @@ def test_of_equally_idle_cpus_the_highest_is_taken(tmp_path: Path) -> None:
 
 def test_a_process_is_held_to_the_cpus_that_it_got_and_so_are_its_threads() -> None:
     code = (
-        "import os, threading; from plaster_ops.plaster.pinning import pin_process\n"
-        "got, seen = pin_process(1), []\n"
-        "thread = threading.Thread(target=lambda: seen.append(os.sched_getaffinity(0)))\n"
-        "thread.start(); thread.join()\n"
-        "assert seen == [set(got)] == [os.sched_getaffinity(0)], (got, seen)\n"
-        "assert pin_process(1, got) == got\n"
-        "assert pin_process(1, [999]) == got\n"
-        "print(len(got))"
+        "import os, threading; from plaster_ops.plaster.pinning import pinned\n"
+        "before, seen = os.sched_getaffinity(0), []\n"
+        "with pinned(1) as got:\n"
+        "    thread = threading.Thread(target=lambda: seen.append(os.sched_getaffinity(0)))\n"
+        "    thread.start(); thread.join()\n"
+        "    assert len(got) == 1 and seen == [set(got)] == [os.sched_getaffinity(0)], (got, seen)\n"
+        "assert os.sched_getaffinity(0) == before\n"
+        "for wish in (got, [999]):\n"
+        "    with pinned(1, wish) as again:\n"
+        "        assert len(again) == 1 and (again == got or wish == [999]), (again, got)\n"
+        "with pinned(None) as free: assert set(free) == before == os.sched_getaffinity(0)\n"
+        "with pinned(999) as free: assert set(free) == before\n"
+        "print('held')"
     )
     env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
-    assert (done.stdout.strip(), done.stderr) == ("1", "")
+    assert (done.stdout.strip(), done.stderr) == ("held", "")

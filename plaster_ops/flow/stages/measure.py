@@ -3,9 +3,8 @@
 No user code runs here. Reading the evidence is the parent's work (`plaster.latency` and its neighbours).
 """
 
-import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from plaster_ops.plaster.memory import ProcessPeak, gpu_memory, held_bytes, open
 from plaster_ops.plaster.meter import EnergyWindow, Meter, meter_for
 from plaster_ops.plaster.nvml import NvmlCounter
 from plaster_ops.plaster.open_loop import Point
-from plaster_ops.plaster.pinning import pin_process
+from plaster_ops.plaster.pinning import pinned
 from plaster_ops.plaster.power import EnergyCounter
 from plaster_ops.plaster.preflight import cpu_times, disturbance, gpu_trouble
 from plaster_ops.plaster.profiles import RACE, Profile, find_profile
@@ -40,8 +39,12 @@ def run(spec: Mapping[str, Any], folder: Path, emit: EventSink) -> dict[str, Any
     `cpus` are those of the process before), `max_queue_delay_ms` (None: no server mode), and what process 0 found:
     `fastest_batches`, `server`.
     """
-    if spec.get("pin") and spec["device"] == "cpu":
-        pin_process(int(spec["threads"]), spec.get("cpus"))
+    pins = bool(spec.get("pin")) and spec["device"] == "cpu"
+    with pinned(int(spec["threads"]) if pins else None, spec.get("cpus")) as cpus:
+        return _measure(spec, folder, emit, cpus)
+
+
+def _measure(spec: Mapping[str, Any], folder: Path, emit: EventSink, cpus: Sequence[int]) -> dict[str, Any]:
     import torch
 
     torch.set_num_threads(int(spec["threads"]))
@@ -81,7 +84,7 @@ def run(spec: Mapping[str, Any], folder: Path, emit: EventSink) -> dict[str, Any
         "samples_count": samples.count,
         "engines": {label: row | _warmth(collected, label) for label, row in loading.items()},
         "parts": dict(collected.parts),
-        "cpus": sorted(os.sched_getaffinity(0)),
+        "cpus": list(cpus),
         "torch_threads": torch.get_num_threads(),
         "search": _search_rows(collected.found),
         "chosen_batches": dict(collected.chosen_batches),
