@@ -8,7 +8,7 @@ from typing import Any
 from plaster_ops.domain.card import Card, Reading, Row, Unmeasured
 from plaster_ops.domain.compare import Comparison, Evidence, compare_cards
 from plaster_ops.domain.fingerprint import Fingerprint
-from plaster_ops.domain.metrics import HEADLINES, PHASE_ENERGY, Letter
+from plaster_ops.domain.metrics import ESTIMATED_ENERGY, HEADLINES, PHASE_ENERGY, Letter
 from plaster_ops.domain.sample import PairedDifference, PairedRatios
 from plaster_ops.flow.baseline import Baseline
 from plaster_ops.flow.candidates import Opponent
@@ -105,8 +105,8 @@ def card_then(recorded: Card, label: str, measured: Measured | None, evaluation:
     """An earlier run's card as of today: re-measured where it could be, as `recorded` for what does not change."""
     if measured is None:
         return recorded
-    spent = {metric.key for metric in PHASE_ENERGY}
-    stored = [row for row in recorded if row.metric.key in spent or not row.metric.key.startswith(REMEASURED)]
+    kept = {metric.key for metric in (*PHASE_ENERGY, *ESTIMATED_ENERGY)}
+    stored = [row for row in recorded if row.metric.key in kept or not row.metric.key.startswith(REMEASURED)]
     fresh = [row for reader in TIMED for row in reader(measured, label)]
     return Card.of([*stored, *fresh, *accuracy.read(evaluation, label)])
 

@@ -16,6 +16,7 @@ from plaster_ops.plaster.phase_energy import Gauges, read
 from plaster_ops.settings import PipelineSettings, Settings
 from plaster_ops.tracking.journal import Journal
 from tests.conftest import SteppedClock
+from tests.flow.test_comparison import compare
 from tests.flow.test_context import context
 from tests.flow.walk import FIT_S, LAUNCH_S, Walk
 from tests.tracking.samples import start
@@ -181,3 +182,17 @@ def test_guesses_are_made_on_request_and_are_called_that(
     row = rows_of(retrain(project=told, estimate_energy=True, measure=True))[m.EST_CPU_HI_W.key]
     assert row["status"] == "estimated"
     assert 0 < row["value"] <= 150.0
+
+
+@pytest.mark.usefixtures("drawing")
+def test_what_a_run_spent_stays_when_its_engine_is_measured_again(
+    settings: Settings, retrain: Callable[..., dict[str, Any]], walk: Walk, clock: SteppedClock
+) -> None:
+    retrain()
+    walk.arrived = 14
+    then = rows_of(retrain())
+    told = compare(settings, clock, "2", "1")
+    key = m.TRAIN_GPU_ENERGY_J.key
+    assert rows_of(told)[key]["value"] == then[key]["value"]
+    energy = {found for found, metric in m.CATALOGUE.items() if metric.letter is m.Letter.ENERGY}
+    assert energy <= rows_of(told).keys()
