@@ -83,10 +83,10 @@ Measured = tuple[Evidence, list[dict[str, Any]], list[Any]]
 
 @pytest.fixture
 def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Measured:
-    return measure_twice(tmp_path, monkeypatch)
+    return measured_by(2, tmp_path, monkeypatch)
 
 
-def measure_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Measured:
+def measured_by(processes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Measured:
     monkeypatch.setitem(profiles.PROFILES, "quick", QUICK)
     monkeypatch.setattr(registry, "load_engine", TorchEngine)
     manifest = SimpleNamespace(spec=SimpleNamespace(backend="eager"))
@@ -99,7 +99,7 @@ def measure_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Measured:
     first: dict[str, Any] = {}
     results, folders = [], []
     events: list[Any] = []
-    for process in range(2):
+    for process in range(processes):
         folder = tmp_path / f"p{process}"
         folder.mkdir()
         spec = {
@@ -181,7 +181,7 @@ def test_a_fine_counter_meters_every_block_and_memory_beside_it(
     package, memory = Running("rapl", "cpu package", 0.001), Running("rapl", "dram", 0.001)
     monkeypatch.setattr(measure, "open_counter", lambda _: package)
     monkeypatch.setattr(measure, "open_memory_counter", lambda _: memory)
-    evidence, _, _ = measure_twice(tmp_path, monkeypatch)
+    evidence, _, _ = measured_by(1, tmp_path, monkeypatch)
     assert all(block.energy is not None for block in evidence.all_blocks)
     rows = Card.of(energy.read(evidence, "now"))
     wanted = (m.CPU_ENERGY_PER_INFERENCE_J, m.DRAM_ENERGY_PER_INFERENCE_J, m.SINGLESTREAM_ENERGY_PER_INFERENCE_J)
@@ -196,7 +196,7 @@ def test_a_slow_counter_gets_blocks_of_its_own_and_a_look_at_rest(
 ) -> None:
     monkeypatch.setattr(measure, "open_counter", lambda _: Running("nvml", "gpu", 0.1))
     monkeypatch.setattr(measure, "idle_s", lambda *_: 0.05)
-    evidence, results, _ = measure_twice(tmp_path, monkeypatch)
+    evidence, results, _ = measured_by(1, tmp_path, monkeypatch)
     assert len(evidence.blocks(SINGLE_ENERGY, "now")) == 2 * len(results)
     assert not any(block.energy for block in evidence.blocks(SINGLE, "now"))
     assert all({"lost", "idle", "notes"} <= result["energy"].keys() for result in results)
