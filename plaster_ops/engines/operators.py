@@ -16,6 +16,7 @@ _NO_ARITHMETIC = {
     "bitwise_not", "logical_not", "lift_fresh", "scalar_tensor", "chunk", "feature_dropout", "eye", "tril", "triu",
     "_linalg_check_errors", "im2col", "unfold_copy", "roll", "flip", "new_ones", "new_full", "new_empty", "empty_like",
     "tile", "repeat_interleave", "pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "index", "movedim", "copy_",
+    "detach_", "fill", "fill_", "zero_", "slice_scatter", "select_scatter", "scatter", "unfold", "diagonal_copy",
 }  # fmt: skip
 _TORCH_NAMESPACES = {"aten", "prim", "prims", "quantized_decomposed", "higher_order", "profiler", "inductor", "mkldnn"}
 _ABOUT_SIZES = ("sym_size", "sym_numel", "_assert_scalar", "_assert_tensor_metadata")
@@ -35,6 +36,11 @@ def is_operator(node: Node) -> bool:
     ):
         return False
     return operator_kind(node) not in _ABOUT_SIZES
+
+
+def is_about_sizes(node: Node) -> bool:
+    """Whether a node tells a size of a tensor, not its values."""
+    return operator_kind(node) in _ABOUT_SIZES
 
 
 def does_arithmetic(kind: str) -> bool:

@@ -22,7 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from plaster_ops.engines.blocks import BLOCKS, Block, operand_nodes
 from plaster_ops.engines.flop_formulas import FORMULAS
 from plaster_ops.engines.graph import user_inputs
-from plaster_ops.engines.operators import is_operator, moves_only, operator_kind
+from plaster_ops.engines.operators import is_about_sizes, is_operator, moves_only, operator_kind
 from plaster_ops.engines.quiet import foreign_warnings_ignored
 
 
@@ -30,12 +30,13 @@ from plaster_ops.engines.quiet import foreign_warnings_ignored
 class Origin:
     """Where a value comes from.
 
-    `reads_input`: it depends on the user's input, if only on its size. `has_parameter`: a parameter is among what it is
-    made of. `depth`: operators on the longest path from an input to it. `identity`: equal for values that are made of
-    the same weights in the same way.
+    `reads_input`: it depends on the user's input, if only on its size; `reads_values`: on more. `has_parameter`: a
+    parameter is among what it is made of. `depth`: operators on the longest path from an input to it. `identity`: equal
+    for values that are made of the same weights in the same way.
     """
 
     reads_input: bool
+    reads_values: bool
     has_parameter: bool
     depth: int
     identity: int
@@ -85,6 +86,7 @@ def walk(program: ExportedProgram) -> Walked:
         notes.made(
             ("given", str(spec.target or spec.arg.name)),
             reads_input=spec.kind == InputKind.USER_INPUT,
+            reads_values=spec.kind == InputKind.USER_INPUT,
             has_parameter=spec.kind == InputKind.PARAMETER,
         )
         for spec in program.graph_signature.input_specs
@@ -113,14 +115,17 @@ def _hint(size: Any) -> int:
 def _all_inputs(program: ExportedProgram) -> list[Any]:
     """Weights, constants and one sample, in the order of the graph's placeholders.
 
-    Operators that may raise are kept in order by tokens: empty tensors.
+    What a model may write to in place (buffers, its inputs) is a copy, and nothing asks for gradients: the counter's
+    hooks need a graph of them. Operators that may raise are kept in order by tokens: empty tensors.
     """
-    sample = (tensor[:1] for tensor in traced_inputs(program))
+    sample = (tensor[:1].clone() for tensor in traced_inputs(program))
     state: Mapping[str, Any] = {**program.constants, **program.state_dict}
-    return [
-        next(sample) if s.kind == InputKind.USER_INPUT else state.get(str(s.target), torch.empty(0))
-        for s in program.graph_signature.input_specs
-    ]
+    found: list[Any] = []
+    for spec in program.graph_signature.input_specs:
+        value = next(sample) if spec.kind == InputKind.USER_INPUT else state.get(str(spec.target), torch.empty(0))
+        value = value.detach() if isinstance(value, Tensor) else value
+        found.append(value.clone() if spec.kind == InputKind.BUFFER and isinstance(value, Tensor) else value)
+    return found
 
 
 def _is_recurrent(module: torch.nn.Module) -> bool:
@@ -140,9 +145,11 @@ class _Notes:
     def flops_so_far(self) -> int:
         return int(self._counter.get_total_flops())
 
-    def made(self, recipe: Hashable, *, reads_input: bool, has_parameter: bool, depth: int = 0) -> Origin:
+    def made(
+        self, recipe: Hashable, *, reads_input: bool, reads_values: bool, has_parameter: bool, depth: int = 0
+    ) -> Origin:
         identity = self._identities.setdefault(recipe, len(self._identities))
-        return Origin(reads_input, has_parameter, depth, identity)
+        return Origin(reads_input, reads_values, has_parameter, depth, identity)
 
 
 class _Walk(Interpreter):
@@ -216,16 +223,17 @@ class _Walk(Interpreter):
         )
 
     def _weights_read(self, n: Node) -> tuple[tuple[int, Tensor], ...]:
-        """Values that are made of parameters alone."""
-        found = []
+        """Values that are made of parameters alone; only where there is none, those made of parameters and sizes."""
+        found: list[tuple[Origin, Tensor]] = []
         only_added = n.args[0] if operator_kind(n) in _ADDED_TO else None
         for source in n.all_input_nodes:
             if source is only_added:
                 continue
             origin, value = self._origins[source], self.env.get(source)
-            if origin.has_parameter and not origin.reads_input and isinstance(value, Tensor):
-                found.append((origin.identity, value))
-        return tuple(found)
+            if origin.has_parameter and not origin.reads_values and isinstance(value, Tensor):
+                found.append((origin, value))
+        alone = [(origin, value) for origin, value in found if not origin.reads_input]
+        return tuple((origin.identity, value) for origin, value in alone or found)
 
     def _origin_of(self, n: Node, own_depth: int) -> Origin:
         sources = [self._origins[source] for source in n.all_input_nodes]
@@ -236,6 +244,7 @@ class _Walk(Interpreter):
         return self._notes.made(
             recipe,
             reads_input=reads_input,
+            reads_values=any(source.reads_values for source in sources) and not is_about_sizes(n),
             has_parameter=any(source.has_parameter for source in sources),
             depth=own_depth + max(depths, default=0) if reads_input else 0,
         )
@@ -268,7 +277,7 @@ class _Walk(Interpreter):
 
 
 _ADDED_TO = {"addmm", "baddbmm", "addbmm", "addmv"}
-_CONSTANT: dict[str, bool] = {"reads_input": False, "has_parameter": False}
+_CONSTANT: dict[str, bool] = {"reads_input": False, "reads_values": False, "has_parameter": False}
 
 
 def _is_token(n: Node) -> bool:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from functorch.experimental import control_flow
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils import prune
@@ -136,6 +137,10 @@ def unrolled(m: Any, x: Tensor) -> Tensor:
     return hidden
 
 
+def over_steps(m: Any, x: Tensor) -> Tensor:
+    return m.two(control_flow.map(m.one, x.transpose(0, 1)).transpose(0, 1))
+
+
 def biased_attention(m: Any, x: Tensor) -> Tensor:
     query, key, value = m.project(x).view(x.shape[0], 9, 3, 4, 4).permute(2, 0, 3, 1, 4).unbind(0)
     return functional.scaled_dot_product_attention(query, key, value, attn_mask=m.bias).flatten(2)
@@ -204,6 +209,11 @@ CASES: dict[str, tuple[Callable[[], nn.Module], tuple[Tensor, ...], tuple[int, i
     "no_grad inside": (lambda: Forward(under_no_grad, **LINEAR), EIGHT, (2, 12, 96, 96, 96)),
     "autocast inside": (lambda: Forward(under_autocast, **LINEAR), EIGHT, (2, 12, 96, 96, 96)),
     "a branch inside": (lambda: Forward(branching, **LINEAR), EIGHT, (2, 12, 96, 96, 96)),
+    "a weight for each sample of the batch": (
+        lambda: Forward(lambda m, x: torch.bmm(x, m.a.expand(x.shape[0], -1, -1)), a=(1, 8, 8)),
+        (torch.rand(3, 5, 8),),
+        (1, 40, 5 * 64, 64, 5 * 64),
+    ),
     "a module that is never called": (
         lambda: Forward(lambda m, x: m.two(x), **LINEAR),
         EIGHT,
@@ -246,6 +256,30 @@ def test_what_is_easily_counted_wrongly(name: str) -> None:
     found = {"layers": facts["layers_count"], "nodes": facts["nodes_count"], "macs": facts["sample_macs"]}
     found |= {"weights": facts["connections_count"], "uses": facts["connections_effective_count"]}
     assert found == {"layers": layers, "nodes": nodes, "macs": macs, "weights": weights, "uses": uses}
+
+
+def test_a_loop_that_torch_keeps_whole_is_named_as_uncounted_and_the_rest_is_counted() -> None:
+    facts = facts_of(Forward(over_steps, **LINEAR), torch.rand(3, 5, 8))
+    assert facts["flops_uncounted_ops"] == ["map_impl"]
+    assert (facts["layers_count"], facts["sample_macs"]) == (1, 5 * 8 * 4)
+
+
+def test_counting_changes_no_buffer_and_no_input_of_the_model() -> None:
+    class Counting(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one = nn.Linear(8, 8)
+            self.register_buffer("calls", torch.zeros(1))
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.calls.add_(1)
+            return self.one(x.relu_())
+
+    module, x = Counting(), torch.full((3, 8), -1.0)
+    specs = input_specs([(x,), (x[:2],)])
+    program = export_program(module.eval(), x, specs, 8)
+    assert graph_facts(program, module) == graph_facts(program, module)
+    assert (float(program.state_dict["calls"]), float(x.sum())) == (0.0, -24.0)
 
 
 def test_pruned_connections_are_those_that_the_mask_leaves() -> None:
