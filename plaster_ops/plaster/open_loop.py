@@ -14,7 +14,7 @@ from plaster_ops.plaster.turns import SINGLE, Bench
 
 _SEED = 20261
 _RUNS = 16
-_SEARCH_SHARE = 0.5
+_SEARCH_SHARE = 0.4
 _LAST_START = 0.75
 _MOST_QUERIES = 1_000_000
 _SERVICE_SHARE = 0.5

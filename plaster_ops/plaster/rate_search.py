@@ -4,6 +4,7 @@ The search only proposes. A rate is certified by two runs of arrivals that no de
 by itself; one that does not is given up for a slightly lower rate.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -19,8 +20,8 @@ LONGER = 4
 
 _STEP = 0.01
 _GROWTH = 1.4
-_WHERE_QUERIES_HANG_TOGETHER = 0.8
-"""The step where not even a run without a slow query would pass: at a lower load more queries are independent."""
+_LARGEST_CUT = 0.4
+"""Where not even a run without a slow query would pass, the rate is cut: at a lower load more are independent."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,5 +99,5 @@ def _certify(try_rate: TryRate, rate: float, trials: list[Trial], is_time_up: Ca
             rate *= 1.0 - step
             step *= _GROWTH
         else:
-            rate *= _WHERE_QUERIES_HANG_TOGETHER
+            rate *= max(_LARGEST_CUT, math.sqrt(trials[-1].tail.effective[0] / fewest_to_pass(0)))
     return None

@@ -9,8 +9,12 @@ import numpy as np
 import pytest
 
 from plaster_ops.domain.card import Status
-from plaster_ops.plaster.evidence import load_evidence, windows, write_raw
+from plaster_ops.plaster.clustering import Tail
+from plaster_ops.plaster.evidence import load_evidence, server_rows, windows, write_raw
 from plaster_ops.plaster.meter import EnergyWindow
+from plaster_ops.plaster.open_loop import Kept, Point
+from plaster_ops.plaster.rate_search import Trial
+from plaster_ops.plaster.server import Served
 from plaster_ops.plaster.timing import Timed
 from plaster_ops.plaster.turns import Block
 from tests.plaster.doubles import block, evidence
@@ -59,6 +63,45 @@ def test_evidence_comes_back_as_it_was_written(tmp_path: Path) -> None:
     assert single.energy is None
     assert single.window_s == pytest.approx(40e-9)
     assert (found.slo_ms, found.chosen_batches(), found.results[1]["peak_host_bytes"]) == (5.0, {"now": 4}, 9)
+
+
+def kept(label: str, number: int, due_ns: list[int]) -> Kept:
+    tail = Tail(queries=len(due_ns), over=0, inflation=1.0)
+    trial = Trial(number=number, rate_per_s=100.0 * (number + 1), certifies=number > 0, tail=tail, p99_ms=1.0)
+    due = np.array(due_ns, dtype=np.int64)
+    served = Served(
+        due_ns=due, latencies_ns=due + 1, answered=len(due), sizes=np.array([2, 1]), busy_ns=5, window_ns=10**9
+    )
+    return Kept(label=label, trial=trial, served=served, cpu_s=0.5)
+
+
+def test_runs_of_a_server_come_back_to_the_engine_and_rate_they_belong_to(tmp_path: Path) -> None:
+    folder = written(tmp_path / "p0", 0)
+    served = [kept("then", 0, [7]), kept("then", 1, [8, 9]), kept("now", 0, [1, 2, 3]), kept("now", 1, [4])]
+    point = Point(rate_per_s=200.0, sizes=(1, 2), max_queue_delay_ms=0.5)
+    rows = server_rows({"then": point, "now": point}, served)
+    write_raw(folder / "raw.npz", [], served)
+    (folder / "result.json").write_text(json.dumps(RESULT | {"process": 0, "server": rows}))
+    found = load_evidence([folder])
+    assert found.server_point("now") == point
+    assert found.server_point("other") is None
+    told = {
+        label: [(run.rate_per_s, run.certifies, run.due_ns.tolist(), run.latencies_ns.tolist()) for run in runs]
+        for label in ("now", "then")
+        for runs in [found.server_runs(label)]
+    }
+    assert told == {
+        "now": [(100.0, False, [1, 2, 3], [2, 3, 4]), (200.0, True, [4], [5])],
+        "then": [(100.0, False, [7], [8]), (200.0, True, [8, 9], [9, 10])],
+    }
+
+
+def test_served_queries_that_do_not_fit_their_runs_are_refused(tmp_path: Path) -> None:
+    folder = written(tmp_path / "p0", 0)
+    rows = server_rows({"now": Point(rate_per_s=None, sizes=(1,), max_queue_delay_ms=0.0)}, [kept("now", 0, [1, 2])])
+    (folder / "result.json").write_text(json.dumps(RESULT | {"process": 0, "server": rows}))
+    with pytest.raises(ValueError, match="0 served queries"):
+        load_evidence([folder])
 
 
 def test_raw_latencies_that_do_not_fit_their_blocks_are_refused(tmp_path: Path) -> None:

@@ -153,8 +153,9 @@ def test_where_no_run_could_pass_the_step_is_larger() -> None:
     def try_rate(rate_per_s: float, certifies: bool) -> Trial:
         if certifies:
             rates.append(rate_per_s)
-        tail = Tail(queries=600, over=0, inflation=2.0 if rate_per_s > 400 else 1.0)
+        tail = Tail(queries=600, over=0, inflation=2.0 if rate_per_s > 350 else 1.0)
         return Trial(number=0, rate_per_s=rate_per_s, certifies=certifies, tail=tail, p99_ms=1.0)
 
     find_rate(try_rate, capacity_per_s=1000.0, is_search_over=lambda: True, is_time_up=NEVER)
-    assert rates == pytest.approx([500.0, 400.0, 400.0])
+    cut = (300 / 459) ** 0.5
+    assert rates == pytest.approx([500.0, 500.0 * cut, 500.0 * cut**2, 500.0 * cut**2])
