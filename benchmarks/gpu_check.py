@@ -230,6 +230,25 @@ def memory() -> str:
     return f"torch peak {peak_bytes / 2**20:.0f} MiB, the GPU's in use +{grown_bytes / 2**20:.0f} MiB, NVML {told}"
 
 
+def server_mode() -> str:
+    """Queries that arrive by themselves, joined in pinned memory: what became of 2,000 of them at 500 a second."""
+    torch = need_cuda()
+    from plaster_ops.plaster.load import Samples
+    from plaster_ops.plaster.server import Batcher, EngineAnswer, poisson_arrivals_ns, serve
+
+    model, inputs = model_and_inputs()
+    model, samples = model.to(DEVICE), Samples([[inputs(256)]], pinned=True)
+    answer = EngineAnswer(lambda given: model(given.to(DEVICE, non_blocking=True)).to("cpu"), samples)
+    if not samples.join(samples.queries(1)[:4])[0].is_pinned():
+        raise RuntimeError("joined inputs are not in pinned memory")
+    with torch.no_grad():
+        for size in (1, 4, 16) * 3:
+            answer(range(size), 0, size)
+        served = serve(answer, poisson_arrivals_ns(500.0, 2000, (1,)), Batcher(sizes=(1, 4, 16)))
+    p99_ms = sorted(served.latencies_ns.tolist())[1979] * 1e-6
+    return f"{served.answered} answered in {len(served.sizes)} batches, p99 {p99_ms:.2f} ms"
+
+
 def all_reduce() -> str:
     """A sum over all visible GPUs by NCCL, one rank each: the right numbers, and how fast."""
     torch = need_cuda()
@@ -363,6 +382,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "NVML power beside it": power_beside,
     "energy of phases": phases,
     "GPU memory": memory,
+    "server mode": server_mode,
     "NCCL all-reduce": all_reduce,
     "training": training,
     "AOTInductor": aot_inductor,
