@@ -82,8 +82,7 @@ def command(
     from plaster_ops.processes.signals import stop_on_signals
     from plaster_ops.settings import load_settings
 
-    start = process_start()
-    settings = load_settings(project)
+    start, settings = process_start(), load_settings(project)
     request = Request(
         compare=compare,
         scratch=scratch,

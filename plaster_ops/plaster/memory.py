@@ -3,7 +3,7 @@
 import os
 from typing import Any
 
-from plaster_ops.plaster.gpu_lookup import find_gpu, load_nvml
+from plaster_ops.plaster.gpu_lookup import find_gpu, load_nvml, nvml_open
 from plaster_ops.plaster.machine import anonymous_bytes
 
 
@@ -60,8 +60,8 @@ class ProcessPeak:
             return
         nvml = self._nvml or load_nvml()
         try:
-            nvml.nvmlInit()
-            processes = nvml.nvmlDeviceGetComputeRunningProcesses(find_gpu(nvml, self._device))
+            with nvml_open(nvml):
+                processes = nvml.nvmlDeviceGetComputeRunningProcesses(find_gpu(nvml, self._device))
         except (nvml.NVMLError, ValueError) as error:
             self.reason = f"no NVML ({str(error).strip().lower() or type(error).__name__})"
             return

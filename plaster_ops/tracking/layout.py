@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from plaster_ops.domain.metrics import CATALOGUE, Scale
 from plaster_ops.domain.run import RunRecord, Verdict
 from plaster_ops.tracking import notes
 from plaster_ops.tracking.names import (
@@ -184,8 +185,10 @@ def _build(record: RunRecord) -> RunPlan | None:
 
 
 def _measure(record: RunRecord) -> RunPlan | None:
-    """How much evidence each number of the card rests on."""
-    counts = {sample_count_key(row["key"]): row["n"] for row in record.card if is_number(row.get("n"))}
+    """How much evidence each number of the card rests on; what is counted exactly rests on none."""
+    exact = {key for key, metric in CATALOGUE.items() if metric.scale is Scale.EXACT}
+    rows = [row for row in record.card if is_number(row.get("n")) and row["key"] not in exact]
+    counts = {sample_count_key(row["key"]): row["n"] for row in rows}
     if not counts:
         return None
     check_metrics(counts)

@@ -4,7 +4,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
 
+from plaster_ops.plaster import memory
 from plaster_ops.plaster.memory import ProcessPeak, gpu_memory, held_bytes, open_context
 
 
@@ -21,14 +23,21 @@ class Nvml:
         if self.broken:
             raise self.NVMLError("Driver Not Loaded")
 
-    def nvmlDeviceGetHandleByIndex(self, index: int) -> int:  # noqa: N802
-        return index
+    def nvmlShutdown(self) -> None:  # noqa: N802
+        """Nothing is open."""
 
-    def nvmlDeviceGetComputeRunningProcesses(self, handle: int) -> list[Any]:  # noqa: N802
+    def nvmlDeviceGetComputeRunningProcesses(self, handle: str) -> list[Any]:  # noqa: N802
         del handle
         return [SimpleNamespace(pid=pid, usedGpuMemory=used) for pid, used in self.readings.pop(0)]
 
 
+@pytest.fixture
+def found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which GPU it is has tests of its own."""
+    monkeypatch.setattr(memory, "find_gpu", lambda _nvml, device: device)
+
+
+@pytest.mark.usefixtures("found")
 def test_the_peak_is_the_largest_reading_of_this_process_alone() -> None:
     peak = ProcessPeak("cuda:0", nvml=Nvml([(1, 900), (7, 100)], [(7, 300)], [(7, 200)]), pid=7)
     for _ in range(3):
@@ -36,6 +45,7 @@ def test_the_peak_is_the_largest_reading_of_this_process_alone() -> None:
     assert (peak.bytes, peak.reason) == (300, "")
 
 
+@pytest.mark.usefixtures("found")
 def test_a_process_that_nvml_does_not_list_has_a_reason_and_no_zero() -> None:
     peak = ProcessPeak("cuda:0", nvml=Nvml([(1, 900)], [(7, None)]), pid=7)
     for _ in range(2):
