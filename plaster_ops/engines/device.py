@@ -1,11 +1,8 @@
-"""Engines on a GPU behind the host-to-host contract: inputs copied in, outputs copied back, nothing left in flight.
-
-Written and never run: no GPU was at hand (docs/benchmarks.md).
-"""
+"""Engines on a GPU behind the host-to-host contract: inputs copied in, outputs copied back, nothing left in flight."""
 
 from __future__ import annotations
 
-import copy
+import io
 import time
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -15,20 +12,49 @@ Run = Callable[[Sequence[Any]], Sequence[Any]]
 
 
 def moved_to(program: Any, device: str) -> Any:
-    """A copy of the exported program on that device; itself on the CPU.
+    """A copy of the exported program on that device, its example inputs too; itself on the CPU.
 
     fp32 is fp32 there: convolutions and products in TF32 are turned off for this process.
     """
     if not device.startswith("cuda"):
         return program
     import torch
+
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    return moved_copy(program, device)
+
+
+def moved_copy(program: Any, device: str) -> Any:
+    """Weights, constants and example inputs on that device, whatever it is. torch 2.11 leaves the inputs where they
+    were, and its compiler then refuses them."""
+    import torch
     from torch.export.passes import move_to_device_pass
+    from torch.utils import _pytree as pytree
+
+    from plaster_ops.engines.facts import traced_inputs
+    from plaster_ops.engines.quiet import foreign_warnings_ignored
+
+    with foreign_warnings_ignored():
+        moved = move_to_device_pass(copied(program), device)
+    example = moved.example_inputs
+    if example is None:
+        example = pytree.tree_unflatten(list(traced_inputs(moved)), moved.call_spec.in_spec)
+    moved.example_inputs = pytree.tree_map_only(torch.Tensor, lambda tensor: tensor.to(device), example)
+    return moved
+
+
+def copied(program: Any) -> Any:
+    """The program again, sharing nothing. `copy.deepcopy` renames inputs that are called like a builtin, as `input` is
+    in every `nn.Sequential`, and leaves a program that torch no longer accepts."""
+    import torch
 
     from plaster_ops.engines.quiet import foreign_warnings_ignored
 
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    file = io.BytesIO()
     with foreign_warnings_ignored():
-        return move_to_device_pass(copy.deepcopy(program), device)
+        torch.export.save(program, file)
+        file.seek(0)
+        return torch.export.load(file)
 
 
 def host_to_host(run: Run, device: str) -> Run:

@@ -64,7 +64,7 @@ class EagerBackend:
         read_options(spec, {})
         if spec.precision not in ("fp32", "bf16"):
             raise BuildFailed(f"eager cannot be built as {spec.precision}", "choose fp32 or bf16")
-        kept = program if spec.precision == "fp32" else autocast_program(program, spec)
+        kept = program if spec.precision == "fp32" else autocast_program(moved_to(program, spec.device), spec)
         save_program(kept, folder / PROGRAM)
         ratio = product_precision(kept)[1]
         return Coverage(

@@ -7,7 +7,6 @@ tests/engines/torch_tensorrt_api.json lists what is used of it.
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 import math
@@ -26,7 +25,7 @@ from torch.export import Dim
 from torch.utils._pytree import tree_unflatten
 
 from plaster_ops.engines.blob_cache import cache_folder
-from plaster_ops.engines.device import moved_to
+from plaster_ops.engines.device import copied, moved_to
 from plaster_ops.engines.facts import flops_of_nodes, is_operator, operator_kind
 from plaster_ops.engines.graph import user_inputs, user_outputs
 from plaster_ops.engines.inputs import axis_ranges, middle_lengths
@@ -108,7 +107,7 @@ def typed_program(program: ExportedProgram, spec: EngineSpec, calibration: Calib
     `BuildFailed` where torch or modelopt cannot make it.
     """
     with foreign_warnings_ignored():
-        ours = copy.deepcopy(program)
+        ours = copied(program)
         ours.example_inputs = tree_unflatten(list(zero_inputs(spec)), ours.call_spec.in_spec)
         ours = moved_to(ours, spec.device)
     if cast and spec.precision in ("fp16", "bf16"):

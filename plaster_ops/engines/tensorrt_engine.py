@@ -12,7 +12,6 @@ refit may leave weights as they were, so that its result is always to be verifie
 
 from __future__ import annotations
 
-import copy
 import importlib
 import inspect
 import json
@@ -25,7 +24,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plaster_ops.engines.device import SplitsCalls, host_to_host
+from plaster_ops.engines.device import SplitsCalls, copied, host_to_host
 from plaster_ops.engines.gpus import visible_gpus
 from plaster_ops.engines.options import Schema, read_options
 from plaster_ops.errors import BuildFailed, RefitUnsupported
@@ -111,11 +110,11 @@ class TensorRtBackend:
         ):
             from_cache = any(kept.iterdir())
             typed = ours.typed_program(program, spec, calibration, cast=options["typing"] == "cast")
-            seen = copy.deepcopy(typed)  # compile() lowers what it is given, in place
+            seen = copied(typed)  # compile() lowers what it is given, in place
             compiled, pieces = _compile(tt, typed, spec, options, kept)
             if 0 < ours.kept_engines(kept) < len(pieces):  # two of them under one key, which leaves out arguments
                 shutil.rmtree(kept / ours.ENGINES)
-                compiled, pieces = _compile(tt, copy.deepcopy(seen), spec, {**options, "build_cache": False}, kept)
+                compiled, pieces = _compile(tt, copied(seen), spec, {**options, "build_cache": False}, kept)
             if not pieces:
                 raise BuildFailed("tensorrt took no operator of the model into an engine", "the next backend is tried")
             coverage, precision = _look(tt, seen, pieces, spec.precision, count_ops(program))

@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch import nn
+from torch.export import ExportedProgram
 
-from plaster_ops.engines.device import DeviceRun, SplitsCalls, host_to_host
+from plaster_ops.engines.device import DeviceRun, SplitsCalls, copied, host_to_host, moved_copy
 from tests.engines.conftest import export_model
 
 
@@ -117,3 +120,33 @@ def test_on_the_cpu_there_is_nothing_to_split(tmp_path: Path) -> None:
     _, engine = exported.build(tmp_path, "eager")
     assert isinstance(engine, SplitsCalls)
     assert engine.time_parts([(exported.inputs(1),)]) is None
+
+
+# ---- programs on another device ------------------------------------------------------------------------------------
+def sequential(named: bool = True) -> ExportedProgram:
+    """`nn.Sequential` calls its input `input`, which is a builtin."""
+    program = torch.export.export(nn.Sequential(nn.Linear(4, 3), nn.ReLU()), (torch.rand(2, 4),))
+    if not named:
+        program.example_inputs = None
+    return program
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_everything_of_a_program_moves_and_its_inputs_keep_their_names(named: bool) -> None:
+    program = sequential(named)
+    moved = moved_copy(program, "meta")
+    (example,) = moved.example_inputs[0]
+    assert (example.device.type, tuple(example.shape)) == ("meta", (2, 4))
+    assert {tensor.device.type for tensor in moved.state_dict.values()} == {"meta"}
+    assert [spec.arg.name for spec in moved.graph_signature.input_specs][-1] == "input"
+    assert {tensor.device.type for tensor in program.state_dict.values()} == {"cpu"}
+
+
+def test_a_copy_shares_nothing_and_answers_the_same() -> None:
+    program = sequential()
+    again = copied(program)
+    given = torch.rand(2, 4)
+    assert torch.equal(again.module()(given), program.module()(given))
+    for tensor in again.state_dict.values():
+        tensor.detach().zero_()
+    assert all(tensor.abs().sum() > 0 for tensor in program.state_dict.values())
