@@ -3,8 +3,7 @@ TensorRT engines.
 
 `python benchmarks/gpu_check.py [--part NAME] [--timeout-s 900]` runs each part in a process of its own, so that one
 that crashes takes no other with it, and prints one table with the versions in use. A part that cannot run here says
-why. Exits 0 where no part failed; one that was not run has not failed. Written where no GPU was at hand: only "not run"
-was seen.
+why. Exits 0 where no part failed; one that was not run has not failed.
 """
 
 from __future__ import annotations
