@@ -314,6 +314,27 @@ def train_digits(accelerator: Any) -> str:
     return f"{result.world_size} rank(s), {result.samples_seen} samples worked on, {rate}, peak of a device {known}"
 
 
+def aot_inductor_plainly() -> str:
+    """What torch's own functions do with the small network on the GPU: weights in the package, then without them."""
+    torch = need_cuda()
+    model, inputs = model_and_inputs()
+    model, given, told = model.to(DEVICE).eval(), inputs(3).to(DEVICE), []
+    for inside in (True, False):
+        with torch.no_grad(), tempfile.TemporaryDirectory() as scratch:
+            program = torch.export.export(model, (given,))
+            configs = {"aot_inductor.package_constants_in_so": inside}
+            file = str(Path(scratch) / "package.pt2")
+            torch._inductor.aoti_compile_and_package(program, package_path=file, inductor_configs=configs)
+            print(f"weights {'inside' if inside else 'apart'}: compiled", file=sys.stderr, flush=True)
+            loaded = torch._inductor.aoti_load_package(file)
+            print(f"weights {'inside' if inside else 'apart'}: loaded", file=sys.stderr, flush=True)
+            if not inside:
+                loaded.load_constants(dict(model.state_dict()), check_full_update=False)
+            error = float((loaded(given) - model(given)).abs().max())
+            told.append(f"weights {'inside' if inside else 'apart'}: error {error:.1e}")
+    return "; ".join(told)
+
+
 def aot_inductor() -> str:
     """AOTInductor compiled for the GPU: build, parity, latency, refit."""
     need_cuda()
@@ -384,6 +405,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "server mode": server_mode,
     "NCCL all-reduce": all_reduce,
     "training": training,
+    "AOTInductor, plainly": aot_inductor_plainly,
     "AOTInductor": aot_inductor,
     "TensorRT": tensorrt,
 }
