@@ -16,7 +16,7 @@ from plaster_ops.errors import BuildFailed, UsageError
 from plaster_ops.flow import record as records
 from plaster_ops.flow.baseline import choose_baseline
 from plaster_ops.flow.candidates import FAILURES, Opponent, evaluate, one_line
-from plaster_ops.flow.cards import NOT_TIMED, machine_fingerprint, user_code, write_guesses, write_model
+from plaster_ops.flow.cards import NOT_TIMED, machine_fingerprint, user_code, write_guesses, write_model, write_noise
 from plaster_ops.flow.context import Context
 from plaster_ops.flow.decide import wanted_engine
 from plaster_ops.flow.ladder import Ladder, Rung, climb
@@ -258,6 +258,7 @@ def _payload(
     write_model(sheet, built, evidence, user_code(ctx, built))
     sheet.add(accuracy.read, built.evaluation, "now")
     write_guesses(sheet, ctx)
+    write_noise(sheet, ctx, evidence, {})
     sheet.add(phase_energy.unmeasured, _WHY_NO_TRAINING)
     spent_s = sum(ctx.timeline.spent_s(phase) for phase in (Phase.EXPORT, Phase.BUILD, Phase.PARITY, Phase.EVAL))
     sheet.add(learning.optimise_rows, built.how, int(built.manifest["refits"]), optimize_s=spent_s)

@@ -14,6 +14,7 @@ from plaster_ops.flow import record as records
 from plaster_ops.flow.baseline import Baseline
 from plaster_ops.flow.closing import write_fit
 from plaster_ops.flow.context import Context
+from plaster_ops.flow.noise import noise_of
 from plaster_ops.flow.optimise import Built
 from plaster_ops.flow.promote import Decision
 from plaster_ops.flow.sheet import Sheet
@@ -31,6 +32,7 @@ from plaster_ops.plaster import (
     size,
 )
 from plaster_ops.plaster.evidence import Evidence
+from plaster_ops.plaster.noise import noise_rows
 from plaster_ops.plaster.programmability import UserCode
 
 _TENSORRT, _LEVEL = "tensorrt", "optimization_level"
@@ -46,11 +48,12 @@ def build_card(
     built: Built,
     measured: SideBySide | None,
     accepted_s: float,
+    noise: Mapping[str, float],
     baseline: str | None = None,
 ) -> tuple[Card, Sheet]:
     """Every row that this retrain can give before it is decided, and the working; `closing.close` gives the rest.
 
-    `accepted_s`: seconds from the trigger to the accepted engine.
+    `accepted_s`: seconds from the trigger to the accepted engine. `noise`: this machine's, as it was calibrated.
     """
     evidence = measured.evidence if measured is not None else None
     sheet = Sheet(evidence)
@@ -70,7 +73,14 @@ def build_card(
     )
     sheet.add(learning.span_rows, train_to_engine_s=accepted_s, phases=ctx.timeline.to_json())
     write_fit(sheet, ctx, trained, built, prepared)
+    write_noise(sheet, ctx, evidence, noise)
     return Card.of(with_missing(sheet.rows, NOT_TIMED)), sheet
+
+
+def write_noise(sheet: Sheet, ctx: Context, evidence: Evidence | None, known: Mapping[str, float]) -> None:
+    """How noisy the machine is: as it was calibrated and as this measurement shows, the larger of the two."""
+    widths = noise_of(evidence, ("now",), ctx.pipeline.margins(), known) if evidence else dict(known)
+    sheet.add(noise_rows, widths, "not calibrated, and too few turns to tell it from this measurement")
 
 
 def write_guesses(sheet: Sheet, ctx: Context) -> None:

@@ -119,6 +119,7 @@ def _judge(ctx: Context, request: Request, baselines: Baselines, found: _Found) 
         built=built,
         measured=measured,
         accepted_s=found.accepted_s,
+        noise=calibrated(ctx.journal, ctx.name, fingerprint, ctx.pipeline.measure.profile),
         baseline=shown.label if shown else None,
     )
     evidence = measured.evidence if measured else None

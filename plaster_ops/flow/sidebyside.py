@@ -8,7 +8,7 @@ from typing import Any
 from plaster_ops.domain.card import Card, Reading, Row, Unmeasured
 from plaster_ops.domain.compare import Comparison, Evidence, compare_cards
 from plaster_ops.domain.fingerprint import Fingerprint
-from plaster_ops.domain.metrics import ESTIMATED_ENERGY, HEADLINES, PHASE_ENERGY, Letter
+from plaster_ops.domain.metrics import E2E_P50_MS, ESTIMATED_ENERGY, HEADLINES, PHASE_ENERGY
 from plaster_ops.domain.sample import PairedDifference, PairedRatios
 from plaster_ops.flow.baseline import Baseline
 from plaster_ops.flow.candidates import Opponent
@@ -172,7 +172,7 @@ def paired_evidence(
 
 def with_missing(rows: Sequence[Row], reason: str) -> list[Row]:
     """The rows, with what is missing given as reason `reason`: headlines; latency and throughput where not timed."""
-    timed = any(row.metric.letter is Letter.LATENCY for row in rows)
+    timed = any(row.metric is E2E_P50_MS for row in rows)
     given = [*rows] if timed else [*rows, *latency.unmeasured(reason)]
     present = {row.metric.key for row in given}
     wanted = {metric.key: metric for metric in (*HEADLINES, *(row.metric for row in throughput.absent(reason)))}

@@ -6,9 +6,19 @@ that a lasting difference between the first and the second of two turns counts a
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from plaster_ops.domain.card import Reading, Row, Unmeasured
 from plaster_ops.domain.compare import PRIOR_WEIGHT
+from plaster_ops.domain.metrics import (
+    AA_ENERGY_RATIO,
+    AA_LATENCY_RATIO,
+    BUILD_NOISE_P50_RATIO,
+    CPU_TIME_PER_INFERENCE_S,
+    E2E_P50_MS,
+    INFERENCES_PER_J,
+    Metric,
+)
 from plaster_ops.domain.sample import PairedRatios
 
 
@@ -31,3 +41,23 @@ def half_width(comparisons: Sequence[PairedRatios], margin: float, *, share: flo
     variance = (PRIOR_WEIGHT * prior**2 + sum(value**2 for value in values)) / freedom
     processes = len(values) / len(comparisons)
     return math.expm1(float(student.ppf(0.975, freedom)) * math.sqrt(share * variance / processes))
+
+
+def noise_rows(widths: Mapping[str, float], reason: str) -> list[Row]:
+    """The machine's noise as rows. `widths`: half-widths by key; `reason`: why one is not known."""
+    latency, joules = widths.get(E2E_P50_MS.key), widths.get(INFERENCES_PER_J.key)
+    cpu_time = widths.get(CPU_TIME_PER_INFERENCE_S.key)
+    twice = "the engine was built once; see learning/refit_penalty_ratio for a refitted one beside a built one"
+    return [
+        _width_row(AA_LATENCY_RATIO, latency, reason),
+        _width_row(AA_ENERGY_RATIO, joules, reason)
+        if joules is not None
+        else _width_row(AA_ENERGY_RATIO, cpu_time, reason, "of CPU time: there are no joules"),
+        Unmeasured(metric=BUILD_NOISE_P50_RATIO, reason=twice),
+    ]
+
+
+def _width_row(metric: Metric, width: float | None, reason: str, note: str | None = None) -> Row:
+    return (
+        Unmeasured(metric=metric, reason=reason) if width is None else Reading(metric=metric, value=width, reason=note)
+    )

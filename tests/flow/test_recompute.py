@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from plaster_ops.domain.metrics import E2E_P50_MS
+from plaster_ops.domain.metrics import CATALOGUE, E2E_P50_MS
 from plaster_ops.errors import NotRecorded, UsageError
 from plaster_ops.flow.recompute import Recomputed, recompute
 from plaster_ops.settings import Settings
@@ -47,6 +47,13 @@ def test_every_number_of_card_and_comparison_is_the_same_to_the_last_digit(again
     whats = {number.what for number in found.numbers if number.key == E2E_P50_MS.key}
     assert {"value", "ci95", "n", "status", "comparison verdict", "comparison change_ratio"} <= whats
     assert again("1").differing == ()
+
+
+@pytest.mark.parametrize("measure", [True, False])
+def test_every_metric_of_the_catalogue_has_a_value_or_a_reason(retrain: Retrain, measure: bool) -> None:
+    card = retrain(measure=measure)["card"]
+    assert {row["key"] for row in card} == set(CATALOGUE)
+    assert [row["key"] for row in card if row["value"] is None and not row["reason"]] == []
 
 
 def test_a_raw_sample_that_was_changed_shows_in_the_numbers_it_carries(again: Again, settings: Settings) -> None:
