@@ -48,7 +48,8 @@ def read(evidence: Evidence, label: str) -> list[Row]:
 
 def unmeasured(reason: str) -> list[Row]:
     """Every latency row, without a value."""
-    return [Unmeasured(metric=metric, reason=reason) for metric in m.CATALOGUE.values() if metric.letter is _LETTER]
+    mine = [metric for metric in m.CATALOGUE.values() if metric.letter is _LETTER and metric not in m.MACHINE]
+    return [Unmeasured(metric=metric, reason=reason) for metric in mine]
 
 
 def paired_ratios(evidence: Evidence, now: str, then: str) -> tuple[PairedRatios, ...]:

@@ -15,3 +15,6 @@ AA_ENERGY_RATIO = _energy(
 BUILD_NOISE_P50_RATIO = _latency(
     "build_noise_p50_ratio", "ratio", LOWER, "env.build_noise.v1", "p50 of two builds of one model, side by side"
 )
+
+MACHINE = (AA_LATENCY_RATIO, AA_ENERGY_RATIO, BUILD_NOISE_P50_RATIO)
+"""What is said of the machine, whichever letter it belongs to."""
