@@ -29,6 +29,8 @@ from plaster_ops.plaster.turns import EAGER, Bench, Progress
 from plaster_ops.ports import Engine, EventSink
 
 SCHEMA = 1
+_ENDING_S = 1.0
+"""What closing engines, writing the raw samples and reading them in the parent take of a process's budget."""
 
 
 def run(spec: Mapping[str, Any], folder: Path, emit: EventSink) -> dict[str, Any]:
@@ -172,7 +174,7 @@ def _fitted(profile: Profile, spec: Mapping[str, Any], meter: Meter) -> Profile:
     engines = len(spec["engines"])
     searching = spec.get("chosen_batches") is None
     points = 0.0 if profile.name == RACE.name else points_s(profile, meter, engines, searching=searching)
-    left_s = profile.process_limit_s(engines) - process_age_s() - points
+    left_s = profile.process_limit_s(engines) - process_age_s() - points - _ENDING_S
     needed_s = profile.needed_s(
         engines,
         searching=searching,
