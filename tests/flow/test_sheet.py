@@ -59,7 +59,7 @@ def test_what_cannot_be_written_down_is_refused_at_once() -> None:
         Sheet().add(accuracy.read, {"better": "higher", "sets": {}, "parity": object()})
 
 
-@pytest.mark.parametrize("name", ["os:system", "latency:_median", "latency:np", "..errors:PlasterError", "gone:read"])
+@pytest.mark.parametrize("name", ["os:system", "latency:_block_ms", "latency:np", "..errors:PlasterError", "gone:read"])
 def test_a_record_can_name_nothing_but_readers(name: str) -> None:
     with pytest.raises(NotRecorded, match="does not have"):
         replay([{"reader": name, "given": [], "named": {}}], None)

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from plaster_ops.domain.card import Reading, Row
+from plaster_ops.domain.metrics import Metric
 from plaster_ops.plaster.evidence import Evidence, MeasuredBlock
 from plaster_ops.plaster.meter import EnergyWindow
 
@@ -103,3 +105,16 @@ def evidence(blocks: Sequence[MeasuredBlock], **changes: Any) -> Evidence:
     count = max((found.process for found in blocks), default=0) + 1
     results: tuple[Mapping[str, Any], ...] = tuple(base | changes | {"process": number} for number in range(count))
     return Evidence(results=results, all_blocks=tuple(blocks))
+
+
+def row_of(rows: list[Row], metric: Metric) -> Row:
+    """The one row of that metric."""
+    (found,) = [row for row in rows if row.metric.key == metric.key]
+    return found
+
+
+def value_of(rows: list[Row], metric: Metric) -> float:
+    """Its value; it must have one."""
+    row = row_of(rows, metric)
+    assert isinstance(row, Reading), row
+    return row.value

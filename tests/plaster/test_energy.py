@@ -8,7 +8,7 @@ import pytest
 
 from plaster_ops.domain import metrics as m
 from plaster_ops.domain.card import Card, Reading, Row, Status, Unmeasured
-from plaster_ops.domain.metrics import CATALOGUE, MACHINE, Letter, Metric
+from plaster_ops.domain.metrics import CATALOGUE, MACHINE, Letter
 from plaster_ops.plaster import energy, energy_band, phase_energy
 from plaster_ops.plaster.energy_points import idle_s, points_s, take_points, watch_idle
 from plaster_ops.plaster.evidence import MeasuredBlock, load_evidence, write_raw
@@ -18,7 +18,7 @@ from plaster_ops.plaster.search import Fit, Found, Probe
 from plaster_ops.plaster.sensing import Sensed
 from plaster_ops.plaster.timing import Timed
 from plaster_ops.plaster.turns import OFFLINE_ENERGY, SINGLE_ENERGY, THROUGHPUT, Bench, Block
-from tests.plaster.doubles import HandClock, KnownEngine, NumberedInputs, block, evidence
+from tests.plaster.doubles import HandClock, KnownEngine, NumberedInputs, block, evidence, row_of, value_of
 
 MS = 1_000_000
 SENSED = Sensed(power_j=51.0, temp_start_c=50.0, temp_end_c=60.0, clock_mhz=1500.0, slowed_ratio=0.25)
@@ -32,17 +32,6 @@ NVML: dict[str, Any] = {
     "idle": {"joules": 60.0, "window_s": 2.0},
 }
 RAPL = NVML | {"source": "rapl", "scope": "cpu package", "idle": None, "dram_reason": ""}
-
-
-def row_of(rows: list[Row], metric: Metric) -> Row:
-    (found,) = [row for row in rows if row.metric.key == metric.key]
-    return found
-
-
-def value_of(rows: list[Row], metric: Metric) -> float:
-    row = row_of(rows, metric)
-    assert isinstance(row, Reading), row
-    return row.value
 
 
 def metered(

@@ -16,6 +16,7 @@ from plaster_ops.engines import artifact, registry
 from plaster_ops.flow.stages import measure
 from plaster_ops.plaster import energy, latency, profiles, throughput
 from plaster_ops.plaster.evidence import Evidence, load_evidence
+from plaster_ops.plaster.meter import NoMeter
 from plaster_ops.plaster.turns import SINGLE, SINGLE_ENERGY
 
 QUICK = profiles.Profile(
@@ -210,3 +211,15 @@ def test_a_machine_without_counters_gives_a_reason_instead_of_joules(
         assert "RAPL" in str(row.reason)
     else:
         assert str(row.reason).startswith("scope: cpu package")
+
+
+@pytest.mark.parametrize("name", ["smoke", "standard"])
+def test_a_process_keeps_a_second_of_its_budget_for_its_end(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Started late, so that its durations must be shortened: what is left is spent but for that second."""
+    profile = profiles.find_profile(name)
+    late_s = 0.4 * profile.process_limit_s(2)
+    monkeypatch.setattr(measure, "process_age_s", lambda: late_s)
+    spec = {"engines": [{"label": "now"}, {"label": "then"}], "chosen_batches": None, "eager": "eager"}
+    fitted = measure._fitted(profile, spec, NoMeter())
+    needed_s = fitted.needed_s(2, searching=True, eager=True)
+    assert needed_s == pytest.approx(profile.process_limit_s(2) - late_s - 1.0)

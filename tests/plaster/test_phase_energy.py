@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from plaster_ops.domain import metrics as m
-from plaster_ops.domain.card import Reading, Row, Unmeasured
+from plaster_ops.domain.card import Row, Unmeasured
 from plaster_ops.domain.metrics import Metric
 from plaster_ops.domain.timeline import Phase
 from plaster_ops.plaster.phase_energy import EVERY, Gauges, open_gauges, read, span, unmeasured
+from tests.plaster.doubles import value_of
 from tests.plaster.fake_nvml import NOT_SUPPORTED, FakeGpu, FakeNvml, SimClock, constant, install
 from tests.plaster.test_rapl import Tree
 
@@ -32,12 +33,6 @@ def library(sim: SimClock, monkeypatch: pytest.MonkeyPatch) -> FakeNvml:
 def opened(sim: SimClock, *gpus: str, powercap: Path | None = None) -> Gauges:
     root = powercap or Path("/does/not/exist")
     return open_gauges(gpus, environment={}, powercap=root, now_s=sim.s, keep_s=3600.0)
-
-
-def value_of(rows: list[Row], metric: Metric) -> float:
-    (row,) = [row for row in rows if row.metric is metric]
-    assert isinstance(row, Reading), row
-    return row.value
 
 
 def reason_of(rows: list[Row], metric: Metric) -> str:

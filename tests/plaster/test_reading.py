@@ -9,25 +9,13 @@ import pytest
 
 from plaster_ops.domain import metrics as m
 from plaster_ops.domain.card import Card, Reading, Row, Status, Unmeasured
-from plaster_ops.domain.metrics import Metric
 from plaster_ops.domain.sample import PairedRatios
 from plaster_ops.plaster import energy, latency, throughput
 from plaster_ops.plaster.evidence import Evidence, MeasuredBlock, ServerRun
 from plaster_ops.plaster.pairing import trimmed_mean
-from tests.plaster.doubles import block, evidence
+from tests.plaster.doubles import block, evidence, row_of, value_of
 
 MS = 1_000_000
-
-
-def row_of(rows: list[Row], metric: Metric) -> Row:
-    (found,) = [row for row in rows if row.metric.key == metric.key]
-    return found
-
-
-def value_of(rows: list[Row], metric: Metric) -> float:
-    row = row_of(rows, metric)
-    assert isinstance(row, Reading), row
-    return row.value
 
 
 def noisy(
