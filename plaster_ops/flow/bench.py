@@ -252,7 +252,7 @@ def _payload(
     prepared: Mapping[str, Any],
 ) -> dict[str, Any]:
     evidence = measured.evidence if measured is not None else None
-    sheet = Sheet(evidence)
+    sheet = Sheet(evidence, built.evaluation)
     if measured is not None:
         write_timed(sheet, measured, "now")
     write_model(sheet, built, evidence, user_code(ctx, built))

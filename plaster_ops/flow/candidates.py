@@ -12,6 +12,7 @@ from plaster_ops.engines.ladder import Candidate, ask_backend
 from plaster_ops.engines.options import options_for
 from plaster_ops.errors import BuildFailed, ChildFailed, PlasterError, TimedOut
 from plaster_ops.flow.context import Context
+from plaster_ops.plaster.answer_record import ANSWERS
 
 FAILURES = (BuildFailed, ChildFailed, TimedOut)
 """Ways in which one candidate may end without ending the retrain."""
@@ -109,19 +110,23 @@ def evaluate(
     engines: Sequence[Opponent],
     folder: str = "evaluate",
 ) -> dict[str, Any]:
-    """Scores every engine on today's evaluation sets; the first is held against eager FP32 of `weights`, too."""
+    """Scores every engine on today's evaluation sets; the first is held against eager FP32 of `weights`, too.
+
+    `answers` of the result is the file, below the run's folder, that keeps what each of them answered.
+    """
     asked = {
         **evaluation_spec(ctx, weights, engines),
         "window": prepared["window"],
         "samples": prepared["samples"],
     }
-    return ctx.child(
+    found = ctx.child(
         "evaluate",
         asked,
         folder=folder,
         timeout_s=ctx.pipeline.engine.timeout_s,
         memory_bytes=memory_limit(ctx),
     )
+    return found | {"answers": f"{folder}/{ANSWERS}"}
 
 
 def evaluation_spec(ctx: Context, weights: str | None, engines: Sequence[Opponent]) -> dict[str, Any]:

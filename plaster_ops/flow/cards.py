@@ -56,7 +56,7 @@ def build_card(
     `accepted_s`: seconds from the trigger to the accepted engine. `noise`: this machine's, as it was calibrated.
     """
     evidence = measured.evidence if measured is not None else None
-    sheet = Sheet(evidence)
+    sheet = Sheet(evidence, built.evaluation)
     if measured is not None:
         write_timed(sheet, measured, "now")
     write_model(sheet, built, evidence, user_code(ctx, built), training(ctx, trained))

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 from plaster_ops.domain.card import Card, Reading, Row
 from plaster_ops.errors import NotRecorded, UsageError
@@ -12,6 +13,8 @@ from plaster_ops.flow.record import EVALUATION, SAMPLES, WORKING
 from plaster_ops.flow.sheet import replay
 from plaster_ops.flow.sidebyside import compare_on
 from plaster_ops.flow.wiring import open_ports
+from plaster_ops.plaster.accuracy import rejudged
+from plaster_ops.plaster.answer_record import ANSWERS, load_answers
 from plaster_ops.plaster.evidence import Evidence, load_evidence
 from plaster_ops.settings import Settings
 
@@ -80,7 +83,7 @@ def recompute(settings: Settings, name: str | None, run: str) -> Recomputed:
         )
     folder = Path(record.artifacts or "")
     working, evidence, evaluation = _records(folder)
-    rows = replay(working["card"], evidence)
+    rows = replay(working["card"], evidence, evaluation)
     numbers = [*_card_numbers(record.card, rows)]
     if record.comparison:
         numbers += _comparison_numbers(
@@ -90,13 +93,16 @@ def recompute(settings: Settings, name: str | None, run: str) -> Recomputed:
 
 
 def _records(folder: Path) -> tuple[Mapping[str, Any], Evidence | None, Mapping[str, Any]]:
-    """The working, the raw samples where anything was timed, and the evaluation."""
+    """The working, the raw samples where anything was timed, and the evaluation, judged again from every answer.
+
+    A run of an older release kept no answers: its evaluation is as recorded.
+    """
     try:
         working = json.loads((folder / WORKING).read_text(encoding="utf-8"))
         evaluation = json.loads((folder / EVALUATION).read_text(encoding="utf-8"))
         processes = sorted((folder / SAMPLES).glob("p*"), key=lambda path: int(path.name[1:]))
         evidence = load_evidence(processes) if processes else None
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, BadZipFile) as error:
         raise NotRecorded(
             f"the records of this run cannot be read in {folder}: {error}",
             "they are among the artifacts of its MLflow run; a run of an older release has none",
@@ -106,6 +112,8 @@ def _records(folder: Path) -> tuple[Mapping[str, Any], Evidence | None, Mapping[
             f"{folder / WORKING} has format {working.get('format')!r}, this release reads {FORMAT}",
             "recompute with the release that wrote it: the tag plaster.version",
         )
+    if (folder / ANSWERS).is_file():
+        evaluation = rejudged(evaluation, load_answers(folder / ANSWERS))
     return working, evidence, evaluation
 
 

@@ -22,6 +22,7 @@ from plaster_ops.flow.promote import Decision
 from plaster_ops.flow.sheet import Sheet
 from plaster_ops.flow.train import Trained
 from plaster_ops.plaster import machine
+from plaster_ops.plaster.answer_record import ANSWERS
 from plaster_ops.tracking.journal import Journal
 from plaster_ops.tracking.journal_rows import RunRow
 
@@ -222,7 +223,7 @@ def _tags(told: Measured) -> dict[str, str]:
 
 
 def _write_artifacts(ctx: Context, told: Measured) -> None:
-    """compare.json, timeline.json, parity.json, evaluation.json, manifest.json and the raw samples."""
+    """compare.json, timeline.json, parity.json, evaluation.json, manifest.json, every answer and the raw samples."""
     folder = ctx.folder / "artifacts"
     folder.mkdir(parents=True, exist_ok=True)
     documents = {
@@ -244,6 +245,9 @@ def _write_artifacts(ctx: Context, told: Measured) -> None:
     for name, content in documents.items():
         text = json.dumps(content, ensure_ascii=False, indent=1, default=str)
         (folder / name).write_text(text, encoding="utf-8")
+    answers = ctx.folder / str(told.built.evaluation.get("answers") or ANSWERS)
+    if answers.is_file():
+        shutil.copyfile(answers, folder / ANSWERS)
     for process, raw in enumerate(told.raw):
         for kept in ("raw.npz", "result.json"):
             if (raw / kept).is_file():

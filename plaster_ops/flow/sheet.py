@@ -16,16 +16,17 @@ from plaster_ops.errors import NotRecorded
 from plaster_ops.plaster.evidence import Evidence
 
 _ROOM = "plaster_ops.plaster."
-_EVIDENCE, _RESULTS = {"is": "evidence"}, {"is": "results"}
+_EVIDENCE, _RESULTS, _EVALUATION = {"is": "evidence"}, {"is": "results"}, {"is": "evaluation"}
 
 Reader = Callable[..., Sequence[Row]]
 
 
 class Sheet:
-    """Rows so far, and the steps that gave them. `evidence`: the raw samples that readers may be given, if any."""
+    """Rows so far, and the steps that gave them. `evidence`: the raw samples that readers may be given, if any;
+    `evaluation`: what the evaluate stage told, whose record of every sample is kept by itself."""
 
-    def __init__(self, evidence: Evidence | None = None) -> None:
-        self._evidence = evidence
+    def __init__(self, evidence: Evidence | None = None, evaluation: Mapping[str, Any] | None = None) -> None:
+        self._evidence, self._evaluation = evidence, evaluation
         self.rows: list[Row] = []
         self.steps: list[dict[str, Any]] = []
 
@@ -49,6 +50,8 @@ class Sheet:
             return _EVIDENCE
         if self._evidence is not None and value is self._evidence.results:
             return _RESULTS
+        if value is not None and value is self._evaluation:
+            return _EVALUATION
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
             fields = {f.name: self._written(getattr(value, f.name)) for f in dataclasses.fields(value)}
             return {"is": f"{type(value).__module__.removeprefix(_ROOM)}:{type(value).__name__}", "fields": fields}
@@ -61,27 +64,31 @@ class Sheet:
         raise TypeError(f"{type(value).__name__} cannot be written down; give a reader plain values")
 
 
-def replay(steps: Sequence[Mapping[str, Any]], evidence: Evidence | None) -> list[Row]:
+def replay(
+    steps: Sequence[Mapping[str, Any]], evidence: Evidence | None, evaluation: Mapping[str, Any] | None = None
+) -> list[Row]:
     """The rows of those steps, computed again. Raises `NotRecorded` for a reader that this release does not have."""
     rows: list[Row] = []
     for step in steps:
         reader = _member(str(step["reader"]))
-        given = [_read(value, evidence) for value in step["given"]]
-        named = {name: _read(value, evidence) for name, value in step["named"].items()}
+        given = [_read(value, evidence, evaluation) for value in step["given"]]
+        named = {name: _read(value, evidence, evaluation) for name, value in step["named"].items()}
         rows += reader(*given, **named)
     return rows
 
 
-def _read(value: Any, evidence: Evidence | None) -> Any:
+def _read(value: Any, evidence: Evidence | None, evaluation: Mapping[str, Any] | None) -> Any:
     if isinstance(value, list):
-        return [_read(part, evidence) for part in value]
+        return [_read(part, evidence, evaluation) for part in value]
     if not isinstance(value, Mapping):
         return value
+    if value == _EVALUATION:
+        return evaluation
     if value in (_EVIDENCE, _RESULTS):
         if evidence is None:
             raise NotRecorded("the record speaks of raw samples that are not there", "look for them in its artifacts")
         return evidence if value == _EVIDENCE else evidence.results
-    fields = {name: _read(part, evidence) for name, part in value["fields"].items()}
+    fields = {name: _read(part, evidence, evaluation) for name, part in value["fields"].items()}
     if value["is"] == "mapping":
         return fields
     kind = _member(str(value["is"]))

@@ -1,10 +1,9 @@
 """A, accuracy: the reloaded engine's own score on two sets, against the same weights in eager FP32 and against others.
 
-`judge_set` runs in the evaluate stage and leaves plain JSON; `read` and `paired_differences` turn that into rows and
-evidence in the parent, without torch.
+`observe` and `judge_again` run in the evaluate stage and leave plain JSON beside a record of every sample; `read` and
+`paired_differences` turn that into rows and evidence in the parent, without torch.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,10 +11,10 @@ from plaster_ops.domain import metrics as m
 from plaster_ops.domain.card import Reading, Row, Unmeasured
 from plaster_ops.domain.metrics import Better, Metric
 from plaster_ops.domain.sample import PairedDifference
+from plaster_ops.plaster.answer_record import SetRecord, judge, observe
 from plaster_ops.plaster.answers import Answers
-from plaster_ops.plaster.score_pairs import compare_answers, mean_divergence, pair_scores
 from plaster_ops.plaster.scoring import SetScore, direction, evaluate_set, score
-from plaster_ops.plaster.slices import in_words, worst_slice
+from plaster_ops.plaster.slices import in_words
 
 ROLLING, GOLDEN = "rolling", "golden"
 _METRIC_OF_SET = {ROLLING: m.ROLLING_SCORE, GOLDEN: m.ENGINE_SCORE}
@@ -41,9 +40,12 @@ __all__ = [
     "direction",
     "evaluate_set",
     "gate_rows",
+    "judge_again",
     "judge_set",
+    "observe",
     "paired_differences",
     "read",
+    "rejudged",
     "score",
 ]
 
@@ -64,28 +66,21 @@ def judge_set(
     `paired` and `changed` are the new engine's against each other engine, `slices` (see `slices.worst_slice`) are where
     the answers carry any. `which` is "rolling" or "golden". `budget_s` is per engine.
     """
-    first, *others = engines
-    mine = evaluate_set(metric, engines[first], budget_s=budget_s)
-    scores = {first: mine}
-    for label in others:
-        scores[label] = evaluate_set(metric, engines[label], like=mine, budget_s=budget_s)
-    eager = None if reference is None else evaluate_set(metric, reference, like=mine, budget_s=budget_s)
-    return {
-        "n": mine.n,
-        "engines": {label: scored.to_json() for label, scored in scores.items()},
-        "reference": eager.to_json() if eager else None,
-        "agreement": compare_answers(engines[first], reference) if reference is not None else None,
-        **_divergence(engines[first], reference),
-        "slices": worst_slice(metric, engines[first], better) if any(p.slices for p in engines[first]) else None,
-        "paired": {label: pair_scores(mine, scores[label], _METRIC_OF_SET[which]).to_json() for label in others},
-        "changed": {label: compare_answers(engines[first], engines[label]) for label in others},
-    }
+    record = observe(metric, engines, reference=reference, budget_s=budget_s, better=better)
+    return judge_again(record, which, better)
 
 
-def _divergence(now: Sequence[Answers], reference: Sequence[Answers] | None) -> dict[str, Any]:
-    found = mean_divergence(now, reference) if reference is not None else None
-    finite = found is None or math.isfinite(found)
-    return {"kl_mean_nats": found if finite else None, "kl_is_infinite": not finite}
+def judge_again(record: SetRecord, which: str, better: Better) -> dict[str, Any]:
+    """The same section from what was observed, without torch: today, or from the file that keeps it."""
+    return judge(record, _METRIC_OF_SET[which], better)
+
+
+def rejudged(evaluation: Mapping[str, Any], records: Mapping[str, SetRecord]) -> dict[str, Any]:
+    """The evaluation with every set judged once more from its record; sets without one are as they were told."""
+    better = Better(evaluation["better"])
+    sets: Mapping[str, Any] = evaluation["sets"]
+    again = {which: judge_again(records[which], which, better) if which in records else sets[which] for which in sets}
+    return {**evaluation, "sets": again}
 
 
 def read(evaluation: Mapping[str, Any], label: str = "now", *, baseline: str | None = None) -> list[Row]:

@@ -162,7 +162,7 @@ def load_evidence(folders: Sequence[Path]) -> Evidence:
     blocks: list[MeasuredBlock] = []
     runs: list[ServerRun] = []
     for result, folder in zip(results, folders, strict=True):
-        with np.load(folder / RAW, allow_pickle=False) as stored:
+        with (folder / RAW).open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
             columns = {name: stored[name] for name in stored.files}
         runs += _server_runs_of(result, columns, folder)
         blocks += _blocks_of(result, columns, folder)

@@ -1,9 +1,10 @@
 """Two engines on the same samples: the difference of their scores, and which answers changed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from plaster_ops.domain.metrics import Metric
 from plaster_ops.domain.sample import PairedDifference
@@ -17,6 +18,8 @@ from plaster_ops.plaster.scoring import (
     is_proportion,
     jackknife_error,
 )
+
+Counts = npt.NDArray[np.int64]
 
 _T95, _T90 = 2.093, 1.729
 """Student's t with 19 degrees of freedom: the jackknife leaves out 20 groups."""
@@ -110,50 +113,66 @@ def _student_p(delta: float, error: float, df: int) -> float:
     return float(2 * student.sf(abs(delta) / error, df))
 
 
-def compare_answers(now: Sequence[Answers], then: Sequence[Answers]) -> Mapping[str, float] | None:
-    """`agreement_ratio`, `churn_ratio`, `negative_flips_ratio`, `flips_ratio` of top-1 answers against `then`.
+def answers_changed(now: Sequence[Answers], then: Sequence[Answers]) -> Counts | None:
+    """int64 [n, 4]: of every sample its answers, those that differ from `then`, those lost and those gained (top-1).
 
     None where the outputs have no class axis: that is axis 1 of a floating tensor with one axis more than its integer
     targets. In tuples and dicts the first such pair counts.
     """
-    total = changed = lost = gained = 0
+    import torch
+
+    parts = []
     for mine, theirs in zip(now, then, strict=True):
         pair = _class_pair(mine.outputs, theirs.outputs, mine.targets)
         if pair is None:
             return None
         my_answers, their_answers, truth = pair[0].argmax(dim=1), pair[1].argmax(dim=1), pair[2]
-        total += truth.numel()
-        changed += int((my_answers != their_answers).sum())
-        lost += int(((their_answers == truth) & (my_answers != truth)).sum())
-        gained += int(((their_answers != truth) & (my_answers == truth)).sum())
+        columns = (
+            torch.ones_like(truth, dtype=torch.bool),
+            my_answers != their_answers,
+            (their_answers == truth) & (my_answers != truth),
+            (their_answers != truth) & (my_answers == truth),
+        )
+        parts.append(torch.stack([column.reshape(len(truth), -1).sum(dim=1) for column in columns], dim=1))
+    return torch.cat(parts).numpy() if parts else None
+
+
+def change_ratios(changed: Counts | None) -> dict[str, float] | None:
+    """`agreement_ratio`, `churn_ratio`, `negative_flips_ratio`, `flips_ratio` of what `answers_changed` counted."""
+    total, differing, lost, gained = (0, 0, 0, 0) if changed is None else (int(one) for one in changed.sum(axis=0))
     if not total:
         return None
     return {
-        "agreement_ratio": 1 - changed / total,
-        "churn_ratio": changed / total,
+        "agreement_ratio": 1 - differing / total,
+        "churn_ratio": differing / total,
         "negative_flips_ratio": lost / total,
         "flips_ratio": (lost + gained) / total,
     }
 
 
-def mean_divergence(now: Sequence[Answers], reference: Sequence[Answers]) -> float | None:
-    """Mean over all answers of KL(reference || now) between their class probabilities, in nats; double precision.
+def divergences(now: Sequence[Answers], reference: Sequence[Answers]) -> Floats | None:
+    """float64 [n]: per sample KL(reference || now) between class probabilities, summed over its answers, in nats.
 
     Outputs whose classes are 0 or more and sum to 1 are probabilities, all others logits. None where the outputs have
-    no class axis (as in `compare_answers`); infinite where `now` rules out a class that the reference does not.
+    no class axis (as in `answers_changed`); infinite where `now` rules out a class that the reference does not.
     """
     import torch
 
-    total, answers = 0.0, 0
+    parts = []
     for mine, theirs in zip(now, reference, strict=True):
         pair = _class_pair(mine.outputs, theirs.outputs, mine.targets)
         if pair is None:
             return None
         ours, eager = (_log_probabilities(tensor.double()) for tensor in pair[:2])
         terms = eager.exp() * (eager - ours)
-        total += float(torch.where(eager.exp() == 0, torch.zeros_like(terms), terms).sum())
-        answers += pair[2].numel()
-    return max(0.0, total / answers) if answers else None
+        terms = torch.where(eager.exp() == 0, torch.zeros_like(terms), terms)
+        parts.append(terms.reshape(len(terms), -1).sum(dim=1))
+    return torch.cat(parts).numpy() if parts else None
+
+
+def mean_divergence(nats: Floats, answers: int) -> float:
+    """Mean over that many answers of what `divergences` gave, in nats; rounding below zero is zero."""
+    return max(0.0, float(nats.sum()) / answers) if answers else 0.0
 
 
 def _log_probabilities(outputs: Any) -> Any:

@@ -84,9 +84,9 @@ def evaluate_set(
 ) -> SetScore:
     """The score on all parts together with a 95 % interval; `like` makes it resample as that score did.
 
-    A score that is the mean of per-sample scores is found out by trying; a 0/1 one gets Wilson's interval, another a
-    bootstrap over samples. Any other score (R2, F1) is computed anew on resamples, or with one group of samples left
-    out at a time where 200 resamples would exceed `budget_s`.
+    A score that is the mean of per-sample scores is found out by trying, and is that mean in double precision; a
+    0/1 one gets Wilson's interval, another a bootstrap over samples. Any other score (R2, F1) is computed anew on
+    resamples, or with one group of samples left out at a time where 200 resamples would exceed `budget_s`.
     """
     n = sum(part.n for part in parts)
     if n == 0:
@@ -99,21 +99,14 @@ def evaluate_set(
         digest = outputs_digest(parts)
         per_sample = _per_sample(metric, parts, value, budget_s, monotonic_s)
         if per_sample is not None:
-            return _from_samples(value, per_sample, digest)
+            return score_of_samples(per_sample, digest)
         method = _method(like, n, cost_s, budget_s)
         if method == "jackknife":
             replicates = _leave_out(metric, parts, n)
         else:
             count = int(min(_MOST, max(_FEWEST, budget_s / max(cost_s, 1e-6))))
             replicates = np.array([_score_parts(metric, pick(parts, index)) for index in _draws(n, count)])
-    return SetScore(
-        value=value,
-        ci95=_replicate_interval(value, replicates, method),
-        n=n,
-        method=method,
-        digest=digest,
-        replicates=replicates,
-    )
+    return score_of_replicates(value, replicates, method=method, n=n, digest=digest)
 
 
 def bootstrap_means(per_sample: Floats, count: int | None = None) -> Floats:
@@ -214,17 +207,25 @@ def _close(a: float | None, b: float) -> bool:
     return a is not None and abs(a - b) <= _TOLERANCE * max(1.0, abs(b))
 
 
-def _from_samples(value: float, per_sample: Floats, digest: str) -> SetScore:
+def score_of_samples(per_sample: Floats, digest: str = "") -> SetScore:
+    """The score that is the mean of these, in double precision, with its 95 % interval."""
     n = len(per_sample)
     if is_proportion(per_sample):
-        interval: Interval | None = wilson_interval(round(per_sample.sum()), n)
-        method = "proportion"
+        right = round(per_sample.sum())
+        interval: Interval | None = wilson_interval(right, n)
+        value, method = right / n, "proportion"
     else:
-        interval, method = None, "mean"
+        interval, value, method = None, float(per_sample.mean()), "mean"
         if n > 1:
             low, high = np.quantile(bootstrap_means(per_sample), (0.025, 0.975))
             interval = (float(low), float(high))
     return SetScore(value=value, ci95=interval, n=n, method=method, digest=digest, per_sample=per_sample)
+
+
+def score_of_replicates(value: float, replicates: Floats, *, method: str, n: int, digest: str = "") -> SetScore:
+    """Any other score: its value as the metric gave it, its interval from the replicates."""
+    interval = _replicate_interval(value, replicates, method)
+    return SetScore(value=value, ci95=interval, n=n, method=method, digest=digest, replicates=replicates)
 
 
 def _method(like: SetScore | None, n: int, cost_s: float, budget_s: float) -> str:

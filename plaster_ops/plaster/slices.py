@@ -1,14 +1,17 @@
 """Slices of an evaluation set that the pipeline declares: asking for them, and the score where it is worst."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from plaster_ops.domain.metrics import Better
 from plaster_ops.errors import PipelineError, PlasterError
 from plaster_ops.plaster.answers import Answers, pick
-from plaster_ops.plaster.scoring import evaluate_set, score_of
+from plaster_ops.plaster.scoring import Floats, SetScore, evaluate_set, score_of, score_of_samples
+
+Rows = npt.NDArray[np.int64]
 
 FEWEST = 30
 """Samples that a slice needs: below, one answer moves its score by more than three points."""
@@ -52,34 +55,71 @@ def _labels(name: str, labels: Any, n: int) -> list[str | None]:
     return [None if label is None else f"{name}={label}" if name else str(label) for label in plain]
 
 
-def worst_slice(metric: Any, parts: Sequence[Answers], better: Better, *, budget_s: float = 0.3) -> dict[str, Any]:
+def members_of(parts: Sequence[Answers]) -> dict[str, Rows]:
+    """Slice to the numbers of its samples within the set, slices in the order of their names."""
+    members: dict[str, list[int]] = {}
+    number = 0
+    for part in parts:
+        for offset, names in enumerate(part.slices):
+            for name in names:
+                members.setdefault(name, []).append(number + offset)
+        number += part.n
+    return {name: np.array(members[name]) for name in sorted(members)}
+
+
+def worst_slice(
+    metric: Any, parts: Sequence[Answers], better: Better, *, scored: SetScore | None = None, budget_s: float = 0.3
+) -> dict[str, Any]:
     """`{"worst", "score", "scores", "left_out", "undefined"}`; `worst` and `score` are None where no slice counts.
 
     `scores`: slice to its score, of those with at least `FEWEST` samples. `left_out`: slice to its samples, where they
     are fewer. `undefined`: slices on which the score gives no finite number. `budget_s` is for the interval of the
-    worst one. A set without slices gives no mapping entries.
+    worst one. A set without slices gives no mapping entries. `scored`: the set's own score, whose samples' scores, if
+    it is their mean, are all that is looked at.
     """
-    members: dict[str, list[int]] = {}
-    for number, names in enumerate(names for part in parts for names in part.slices):
-        for name in names:
-            members.setdefault(name, []).append(number)
+    members = members_of(parts)
+    if scored is not None and scored.per_sample is not None:
+        return worst_of_means(scored.per_sample, members, better)
+    return _worst(
+        members,
+        lambda rows: score_of(metric, pick(parts, rows)),
+        lambda rows: evaluate_set(metric, pick(parts, rows), budget_s=budget_s),
+        better,
+    )
+
+
+def worst_of_means(per_sample: Floats, members: Mapping[str, Rows], better: Better) -> dict[str, Any]:
+    """The same of a score that is the mean of `per_sample`."""
+    return _worst(
+        members,
+        lambda rows: float(per_sample[rows].mean()),
+        lambda rows: score_of_samples(per_sample[rows]),
+        better,
+    )
+
+
+def _worst(
+    members: Mapping[str, Rows],
+    value_of: Callable[[Rows], float],
+    scored: Callable[[Rows], SetScore],
+    better: Better,
+) -> dict[str, Any]:
     scores: dict[str, float] = {}
     undefined: list[str] = []
-    for name in sorted(members):
-        if len(members[name]) < FEWEST:
+    for name, rows in members.items():
+        if len(rows) < FEWEST:
             continue
         try:
-            scores[name] = score_of(metric, pick(parts, np.array(members[name])))
+            scores[name] = value_of(rows)
         except PlasterError:
             undefined.append(name)
         except Exception:  # the score is known to work on the whole set: here it has too little to go on
             undefined.append(name)
     found: dict[str, Any] = {"worst": None, "score": None, "scores": scores, "undefined": undefined}
-    found["left_out"] = {name: len(rows) for name, rows in sorted(members.items()) if len(rows) < FEWEST}
+    found["left_out"] = {name: len(rows) for name, rows in members.items() if len(rows) < FEWEST}
     if scores:
         worst = (min if better is Better.HIGHER else max)(scores, key=lambda name: scores[name])
-        scored = evaluate_set(metric, pick(parts, np.array(members[worst])), budget_s=budget_s)
-        found |= {"worst": worst, "score": scored.to_json()}
+        found |= {"worst": worst, "score": scored(members[worst]).to_json()}
     return found
 
 

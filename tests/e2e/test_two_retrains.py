@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.e2e.conftest import Ended, let_arrive, run_command
@@ -127,3 +128,19 @@ def test_a_held_run_loses_no_data(copy_of) -> None:  # type: ignore[no-untyped-d
     assert promoted.payload["data"]["from"] == 280
     assert promoted.payload["data"]["new_samples"] == 320
     assert promoted.payload["data"]["seen_before"] == 480
+
+
+def test_every_number_is_had_again_from_the_records_and_one_changed_answer_shows(copy_of) -> None:  # type: ignore[no-untyped-def]
+    project = copy_of()
+    again = run_command(project, "recompute", "--json")
+    assert again.code == 0, again.err
+    assert again.payload["equal"] is True
+    assert again.payload["numbers"] > 200
+    (file,) = (project / "mlruns" / "runs" / "flowers").glob("00002-*/artifacts/answers.npz")
+    with np.load(file) as stored:
+        arrays = {name: stored[name] for name in stored.files}
+    arrays["golden/scores/0"][0] = 1.0 - arrays["golden/scores/0"][0]
+    np.savez_compressed(file, **arrays)
+    changed = run_command(project, "recompute", "--json")
+    assert changed.code == 1
+    assert {"accuracy/engine_score"} <= {one["key"] for one in changed.payload["differing"]}

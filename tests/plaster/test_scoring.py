@@ -15,7 +15,7 @@ from plaster_ops.domain.sample import PairedDifference
 from plaster_ops.errors import DataError, NotComparable, PipelineError
 from plaster_ops.plaster.answers import Answers, pick, take
 from plaster_ops.plaster.proportions import wilson_interval
-from plaster_ops.plaster.score_pairs import compare_answers, pair_scores
+from plaster_ops.plaster.score_pairs import answers_changed, change_ratios, pair_scores
 from plaster_ops.plaster.scoring import SetScore, direction, evaluate_set, score
 
 
@@ -38,6 +38,10 @@ def numbers(n: int, noise: float, *, seed: int = 0) -> Answers:
 
 def micro() -> Any:
     return MulticlassAccuracy(num_classes=4, average="micro")
+
+
+def ratios(now: list[Answers], then: list[Answers]) -> dict[str, float] | None:
+    return change_ratios(answers_changed(now, then))
 
 
 def set_score(metric: Any, *parts: Answers, **options: Any) -> SetScore:
@@ -312,7 +316,7 @@ def test_churn_and_flips_are_counted_against_the_other_engine() -> None:
     truth = torch.tensor([0, 1, 2, 3])
     now = torch.eye(4)[torch.tensor([0, 1, 0, 0])]
     then = torch.eye(4)[torch.tensor([0, 2, 2, 1])]
-    found = compare_answers([Answers(outputs=now, targets=truth, n=4)], [Answers(outputs=then, targets=truth, n=4)])
+    found = ratios([Answers(outputs=now, targets=truth, n=4)], [Answers(outputs=then, targets=truth, n=4)])
     assert found == {
         "agreement_ratio": 0.25,
         "churn_ratio": 0.75,
@@ -325,7 +329,7 @@ def test_churn_and_flips_are_counted_against_the_other_engine() -> None:
 def test_a_class_axis_is_found_inside_tuples_and_dicts(wrap: Callable[[Any], Any]) -> None:
     part = classes(20, 4)
     nested = [Answers(outputs=wrap(part.outputs), targets=wrap(part.targets), n=20)]
-    assert compare_answers(nested, nested) == {
+    assert ratios(nested, nested) == {
         "agreement_ratio": 1.0,
         "churn_ratio": 0.0,
         "negative_flips_ratio": 0.0,
@@ -335,9 +339,9 @@ def test_a_class_axis_is_found_inside_tuples_and_dicts(wrap: Callable[[Any], Any
 
 def test_a_regression_has_no_class_axis() -> None:
     part = [numbers(10, 0.1)]
-    assert compare_answers(part, part) is None
+    assert ratios(part, part) is None
     wide = [Answers(outputs=torch.rand(4, 1), targets=torch.zeros(4, dtype=torch.long), n=4)]
-    assert compare_answers(wide, wide) is None
+    assert ratios(wide, wide) is None
 
 
 # ---- the bootstrap, against others' ----------------------------------------------------------------------------------

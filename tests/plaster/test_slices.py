@@ -17,10 +17,15 @@ from plaster_ops.errors import PipelineError
 from plaster_ops.plaster import accuracy
 from plaster_ops.plaster.answers import Answers
 from plaster_ops.plaster.proportions import wilson_interval
-from plaster_ops.plaster.score_pairs import mean_divergence
+from plaster_ops.plaster.score_pairs import divergences, mean_divergence
 from plaster_ops.plaster.slices import slice_names, worst_slice
 
 SCORE = MulticlassAccuracy(num_classes=2, average="micro")
+
+
+def nats(now: list[Answers], reference: list[Answers]) -> float | None:
+    found = divergences(now, reference)
+    return None if found is None else mean_divergence(found, len(found))
 
 
 def pipeline(slices: Any) -> Any:
@@ -116,19 +121,19 @@ def outputs_of(*rows: list[float]) -> list[Answers]:
 def test_the_divergence_of_probabilities_and_of_their_logits_is_the_sum_by_hand() -> None:
     eager, engine = [0.7, 0.2, 0.1], [0.6, 0.3, 0.1]
     by_hand = 0.7 * math.log(0.7 / 0.6) + 0.2 * math.log(0.2 / 0.3)
-    assert mean_divergence(outputs_of(engine), outputs_of(eager)) == pytest.approx(by_hand, rel=1e-5)
+    assert nats(outputs_of(engine), outputs_of(eager)) == pytest.approx(by_hand, rel=1e-5)
     logits = [[5 + math.log(p) for p in row] for row in (engine, eager)]
-    found = mean_divergence(outputs_of(logits[0]), outputs_of(logits[1]))
+    found = nats(outputs_of(logits[0]), outputs_of(logits[1]))
     assert found == pytest.approx(by_hand, rel=1e-4)
     same = outputs_of(eager, engine)
-    assert mean_divergence(same, same) == 0.0
-    assert mean_divergence(outputs_of(eager, engine), outputs_of(eager, eager)) == pytest.approx(by_hand / 2, rel=1e-5)
+    assert nats(same, same) == 0.0
+    assert nats(outputs_of(eager, engine), outputs_of(eager, eager)) == pytest.approx(by_hand / 2, rel=1e-5)
 
 
 def test_a_class_that_one_side_rules_out_has_no_number() -> None:
     sure, open_ = outputs_of([1.0, 0.0]), outputs_of([0.5, 0.5])
-    assert mean_divergence(open_, sure) == pytest.approx(math.log(2))
-    assert mean_divergence(sure, open_) == math.inf
+    assert nats(open_, sure) == pytest.approx(math.log(2))
+    assert nats(sure, open_) == math.inf
     section = accuracy.judge_set(SCORE, {"now": sure}, which="rolling", reference=open_)
     rows = accuracy.read({"better": "higher", "sets": {"rolling": section, "golden": None}})
     (row,) = [row for row in rows if row.metric is m.OUTPUT_KL_MEAN_NATS]

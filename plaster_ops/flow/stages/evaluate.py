@@ -14,7 +14,8 @@ from plaster_ops.flow.loading import load_pipeline
 from plaster_ops.flow.stages.examiner import Loaded, Parity, Piece, Reference, evaluation_pieces, joined, structured
 from plaster_ops.flow.stages.examiner import summary as summary
 from plaster_ops.flow.stages.verdict import why_refused
-from plaster_ops.plaster.accuracy import GOLDEN, ROLLING, Answers, direction, judge_set
+from plaster_ops.plaster.accuracy import GOLDEN, ROLLING, Answers, direction, judge_again, observe
+from plaster_ops.plaster.answer_record import ANSWERS, SetRecord, save_answers
 from plaster_ops.plaster.scoring import evaluate_set
 from plaster_ops.plaster.slices import slice_names
 from plaster_ops.ports import EventSink
@@ -27,9 +28,9 @@ def run(spec: Mapping[str, Any], folder: Path, emit: EventSink) -> dict[str, Any
     """spec: reference, project, window, weights or None, engines [{label, folder}], samples, max_batch, limits.
 
     Result: `better`, `sets` (see `accuracy.judge_set`), `parity`, `parity_s`, `retention`, `accepted` and the `reason`
-    if not. Without `weights` there is no eager reference: parity is not checked and everything is accepted.
+    if not; what every engine answered is kept in `answers.npz`. Without `weights` there is no eager reference: parity
+    is not checked and everything is accepted.
     """
-    del folder
     pipeline = load_pipeline(spec["reference"], Path(spec["project"]))
     better = direction(pipeline)
     max_batch = int(spec["max_batch"])
@@ -44,6 +45,7 @@ def run(spec: Mapping[str, Any], folder: Path, emit: EventSink) -> dict[str, Any
             parity.check_batches(reference, load_groups(Path(spec["samples"])), max_batch)
         emit({"event": "note", "text": "scoring on the evaluation sets"})
         sets: dict[str, Any] = {ROLLING: None, GOLDEN: None}
+        records: dict[str, SetRecord] = {}
         whole: dict[str, list[Answers]] = {}
         for which, pieces in evaluation_pieces(pipeline, spec["window"], max_batch):
             sliced = partial(slice_names, pipeline) if which == ROLLING else _no_slices
@@ -51,7 +53,9 @@ def run(spec: Mapping[str, Any], folder: Path, emit: EventSink) -> dict[str, Any
             for label, answers in found.items():
                 whole.setdefault(label, []).extend(answers)
             eager = found.pop(REFERENCE, None)
-            sets[which] = judge_set(pipeline.score, found, which=which, reference=eager, better=better)
+            records[which] = observe(pipeline.score, found, reference=eager, better=better)
+            sets[which] = judge_again(records[which], which, better)
+    save_answers(records, folder / ANSWERS)
     report = parity.report()
     result = {
         "better": better.value,
