@@ -124,9 +124,20 @@ def _import_nncf() -> Any:
 
 
 def input_indices(model: Any, specs: Sequence[TensorSpec]) -> list[int | None]:
-    """Where each declared input is in the model; None for an input that the model does not read."""
+    """Where each declared input is in the model; None for an input that the model does not read.
+
+    Raises `BuildFailed` where the model reads one that no declared input is called by: it would stay empty.
+    """
     names = [port.get_names() for port in model.inputs]
-    return [next((k for k, known in enumerate(names) if spec.name in known), None) for spec in specs]
+    found = [next((k for k, known in enumerate(names) if spec.name in known), None) for spec in specs]
+    unfed = [", ".join(sorted(known)) for k, known in enumerate(names) if k not in found]
+    if unfed:
+        declared = ", ".join(spec.name for spec in specs)
+        raise BuildFailed(
+            f"openvino's model reads {'; '.join(unfed)}, the declared inputs are called {declared}",
+            "name inputs as the exported program does, or remove the engine's folder to have it rebuilt",
+        )
+    return found
 
 
 def compile_config(spec: EngineSpec, options: Mapping[str, Option]) -> dict[str, Any]:

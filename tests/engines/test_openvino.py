@@ -276,3 +276,12 @@ def test_an_operator_that_cannot_be_converted_is_named(tmp_path: Path) -> None:
         export_model("inverse").build(tmp_path, "openvino")
     assert "cannot convert this one" in caught.value.message
     assert "linalg_inv" in caught.value.message
+
+
+def test_an_input_that_nothing_feeds_is_refused(tmp_path: Path) -> None:
+    exported = export_model("mlp")
+    exported.build(tmp_path, "openvino", "fp32")
+    spec = exported.spec("openvino")
+    other = replace(spec, inputs=tuple(replace(tensor, name="picture") for tensor in spec.inputs))
+    with pytest.raises(BuildFailed, match=r"reads .*, the declared inputs are called picture"):
+        OpenVinoBackend().load(tmp_path, other)
