@@ -10,7 +10,7 @@ from plaster_ops.errors import NotComparable, UsageError
 from plaster_ops.flow.baseline import Baseline, choose_baseline
 from plaster_ops.flow.candidates import Opponent
 from plaster_ops.flow.context import Context
-from plaster_ops.flow.noise import margin_of, paired_ratios, widest
+from plaster_ops.flow.noise import device_of, margin_of, on_this_machine, paired_ratios, widest
 from plaster_ops.flow.scratch import scratch_context
 from plaster_ops.flow.sidebyside import measure
 from plaster_ops.flow.wiring import open_ports
@@ -78,16 +78,17 @@ def calibrate(
     """Measures the engine of `run` (champion, last, or a run) against itself, `comparisons` times, and remembers it.
 
     Each is a whole comparison under `profile`: as many fresh processes, turns and seconds as a verdict rests on.
-    Raises `UsageError` without a run, `NotComparable` where its engine or its data are gone.
+    Raises `UsageError` without a run or with another thread count, `NotComparable` where its engine or its data are
+    gone.
     """
     found, pipeline = settings.pipeline(name)
     pipeline = pipeline.model_copy(update={"measure": pipeline.measure.model_copy(update={"profile": profile})})
     with open_ports(settings) as ports:
         baseline = _engine_of(choose_baseline(ports.journal, found, run), found, run)
+        fingerprint = _this_machine(baseline, pipeline.engine.threads)
         with scratch_context(ports, found, pipeline, purpose="calibrate", tell=tell, start_s=start_s) as ctx:
             taken = _compare_copies(ctx, baseline, comparisons)
             seconds = ctx.timeline.cycle_s()
-        fingerprint = Fingerprint.from_json(baseline.record.fingerprint)
         floors = _floors(taken, pipeline.margins())
         ports.journal.remember_noise(
             found,
@@ -117,13 +118,25 @@ def _engine_of(baseline: Baseline | None, name: str, run: str) -> Baseline:
     return baseline
 
 
+def _this_machine(baseline: Baseline, threads: int) -> Fingerprint:
+    """What later retrains on this machine will be known by: the run may have been made on another."""
+    recorded = Fingerprint.from_json(baseline.record.fingerprint)
+    if recorded.threads != threads:
+        raise UsageError(
+            f"the engine of run {baseline.record.index} has {recorded.threads} threads, the settings say {threads}:"
+            " the noise of one says nothing of the other",
+            f"retrain first, or set engine.threads = {recorded.threads}",
+        )
+    return on_this_machine(baseline.record)
+
+
 def _compare_copies(ctx: Context, baseline: Baseline, comparisons: int) -> list[dict[str, PairedRatios]]:
     assert baseline.engine_folder is not None
     prepared = ctx.child("prepare", ctx.data_spec())
     if prepared["skip"]:
         raise NotComparable(f"there is no data to measure with: {prepared['skip']}", "let data arrive, then calibrate")
+    device = device_of(baseline.record)
     copies = [Opponent(label=label, folder=baseline.engine_folder) for label in COPIES]
-    device = str(baseline.record.engine.get("device") or "cpu")
     taken = []
     for number in range(comparisons):
         ctx.tell({"event": "note", "text": f"comparison {number + 1} of {comparisons} of the engine with itself"})

@@ -14,7 +14,7 @@ from plaster_ops.flow import record as records
 from plaster_ops.flow.baseline import Baseline, choose_baseline
 from plaster_ops.flow.candidates import Opponent, evaluate, evaluation_spec
 from plaster_ops.flow.context import Context
-from plaster_ops.flow.noise import calibrated
+from plaster_ops.flow.noise import calibrated, device_of, on_this_machine
 from plaster_ops.flow.optimise import rebuild
 from plaster_ops.flow.scratch import scratch_context
 from plaster_ops.flow.sidebyside import SideBySide, card_then, measure, paired_evidence, reopen
@@ -67,12 +67,12 @@ def _check_common_ground(now: Baseline, then: Baseline) -> None:
 def _remeasured(ctx: Context, now: Baseline, then: Baseline) -> dict[str, Any]:
     engines, prepared, evaluation = _examine(ctx, now, then)
     profile = ctx.pipeline.measure.profile
-    device = str(now.record.engine.get("device") or "cpu")
+    device = device_of(now.record)
     folders = ctx.once(
         "measure", Phase.MEASURE, lambda: _folders(measure(ctx, engines, samples=prepared["samples"], device=device))
     )
     margins = ctx.pipeline.margins()
-    noise = calibrated(ctx.journal, ctx.name, Fingerprint.from_json(now.record.fingerprint), profile)
+    noise = calibrated(ctx.journal, ctx.name, on_this_machine(now.record), profile)
     with ctx.timeline.phase(Phase.MEASURE):
         measured = reopen([Path(folder) for folder in folders["folders"]], profile)
         card_now = card_then(now.card, "now", measured.evidence, evaluation)

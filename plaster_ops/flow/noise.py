@@ -4,8 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from plaster_ops.domain.fingerprint import Fingerprint
 from plaster_ops.domain.metrics import CATALOGUE
+from plaster_ops.domain.run import RunRecord
 from plaster_ops.domain.sample import PairedRatios
-from plaster_ops.plaster import energy, latency, throughput
+from plaster_ops.plaster import energy, latency, machine, throughput
 from plaster_ops.plaster.copies import COPIES, two_copies
 from plaster_ops.plaster.evidence import Evidence
 from plaster_ops.plaster.noise import half_width
@@ -61,6 +62,17 @@ def noise_of(
     """The larger of what was calibrated and what this measurement shows, per metric."""
     own = own_noise(evidence, labels, margins)
     return {key: max(own.get(key, 0.0), known.get(key, 0.0)) for key in own.keys() | known.keys()}
+
+
+def device_of(record: RunRecord) -> str:
+    """Where the engine of that run answers: cpu, cuda or cuda:N."""
+    return str(record.engine.get("device") or "cpu")
+
+
+def on_this_machine(record: RunRecord) -> Fingerprint:
+    """As what an engine is known that is measured here and now: the run may have been made on another machine."""
+    recorded = Fingerprint.from_json(record.fingerprint)
+    return machine.fingerprint(device_of(record), recorded.threads, recorded.input_shapes)
 
 
 def calibrated(journal: Journal, name: str, fingerprint: Fingerprint, profile: str) -> dict[str, float]:

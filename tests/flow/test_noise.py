@@ -84,6 +84,34 @@ def test_an_engine_is_measured_against_itself_and_the_floor_is_remembered(
     assert found.to_json()["floors"][0]["verdict"] == "quiet"
 
 
+def test_the_floor_is_this_machines_and_not_that_of_the_machine_the_run_was_made_on(
+    a_run: Walk, settings: Settings, clock: SteppedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del a_run
+    here = calibrated(settings, clock)
+    monkeypatch.setattr("plaster_ops.plaster.machine.cpu_model", lambda *_: "another CPU")
+    there = calibrated(settings, clock)
+    assert there.device == "another CPU"
+    assert there.fingerprint != here.fingerprint
+    with Journal.open(settings.memory) as journal:
+        record = journal.record(journal.last_finished("digits").uid)  # type: ignore[union-attr]
+        assert record is not None
+        assert record.fingerprint["digest"] == here.fingerprint
+        assert journal.noise_floors("digits", there.fingerprint, "smoke")
+
+
+def test_an_engine_with_another_thread_count_calibrates_nothing(
+    a_run: Walk, settings: Settings, clock: SteppedClock
+) -> None:
+    del a_run
+    pipeline = settings.pipelines["digits"]
+    more = pipeline.model_copy(update={"engine": pipeline.engine.model_copy(update={"threads": 3})})
+    other = settings.model_copy(update={"pipelines": {"digits": more}})
+    with pytest.raises(UsageError, match="has 1 threads, the settings say 3") as caught:
+        calibrated(other, clock)
+    assert "engine.threads = 1" in caught.value.next_step
+
+
 def test_later_verdicts_know_the_floor(retrain: Retrain, walk: Walk, settings: Settings, clock: SteppedClock) -> None:
     retrain()
     walk.arrived, walk.slower = 14, 0.3
