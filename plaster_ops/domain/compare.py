@@ -204,8 +204,11 @@ def _paired_difference(base: Comparison, paired: PairedDifference | None) -> Com
             reason="holdout_differs: the two runs were not scored on the same samples",
         )
     limit = base.limit or 0.0
+    if paired.ci95 is None or paired.ci90 is None or paired.p_value is None:
+        reason = f"undetermined with {paired.n} samples: the score is not defined on resamples of them"
+        return replace(base, judgement=Judgement.INCONCLUSIVE, change=paired.delta, reason=reason)
     interval = _Interval(paired.delta, paired.ci95, paired.ci90, paired.p_value)
-    if paired.method == "paired_bootstrap" and paired.n < FEWEST_RESAMPLED:
+    if paired.method in ("paired_bootstrap", "paired_t") and paired.n < FEWEST_RESAMPLED:
         reason = f"undetermined with {paired.n} samples: fewer than {FEWEST_RESAMPLED} show no difference at 95 %"
         return replace(base, judgement=Judgement.INCONCLUSIVE, change=paired.delta, reason=reason)
     judged = _judge(base, interval, limit)
@@ -219,8 +222,11 @@ def _paired_difference(base: Comparison, paired: PairedDifference | None) -> Com
 def samples_needed(paired: PairedDifference, margin: float) -> int | None:
     """Samples at which the intervals, narrowing with the root of n around the same difference, would settle it.
 
-    Inside the margin its 90 % interval must fit in; beyond it the 95 % interval must exclude 0. None at the margin.
+    Inside the margin its 90 % interval must fit in; beyond it the 95 % interval must exclude 0. None at the margin, and
+    without intervals.
     """
+    if paired.ci95 is None or paired.ci90 is None:
+        return None
     room = margin - abs(paired.delta)
     low, high = paired.ci90 if room > 0 else paired.ci95
     allowed = room if room > 0 else abs(paired.delta)

@@ -1,6 +1,6 @@
 """Paired evidence of two engines that were measured side by side: what `compare` turns into a verdict."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,15 +48,16 @@ class PairedRatios:
 class PairedDifference:
     """now - then of one score over the same samples, in the score's own unit and sign, with two intervals.
 
-    `method` names the test: `mcnemar_midp` (0/1 per sample), `paired_bootstrap`, `paired_jackknife` or `identical`.
+    `method` names the test: `mcnemar_midp` (0/1 per sample), `paired_bootstrap`, `paired_jackknife`, `paired_t`,
+    `identical`, or `unresampled`, which has no intervals and no p-value.
     `gained` and `lost` count samples that are right only now and only then, where a sample is right or wrong.
     """
 
     key: str
     delta: float
-    ci95: tuple[float, float]
-    ci90: tuple[float, float]
-    p_value: float
+    ci95: tuple[float, float] | None
+    ci90: tuple[float, float] | None
+    p_value: float | None
     method: str
     n: int
     gained: int | None = None
@@ -67,8 +68,8 @@ class PairedDifference:
         return {
             "key": self.key,
             "delta": self.delta,
-            "ci95": list(self.ci95),
-            "ci90": list(self.ci90),
+            "ci95": list(self.ci95) if self.ci95 else None,
+            "ci90": list(self.ci90) if self.ci90 else None,
             "p_value": self.p_value,
             "method": self.method,
             "n": self.n,
@@ -82,11 +83,15 @@ class PairedDifference:
         return cls(
             key=fields["key"],
             delta=float(fields["delta"]),
-            ci95=(float(fields["ci95"][0]), float(fields["ci95"][1])),
-            ci90=(float(fields["ci90"][0]), float(fields["ci90"][1])),
-            p_value=float(fields["p_value"]),
+            ci95=_bounds(fields["ci95"]),
+            ci90=_bounds(fields["ci90"]),
+            p_value=None if fields["p_value"] is None else float(fields["p_value"]),
             method=fields["method"],
             n=int(fields["n"]),
             gained=fields.get("gained"),
             lost=fields.get("lost"),
         )
+
+
+def _bounds(found: Sequence[float] | None) -> tuple[float, float] | None:
+    return (float(found[0]), float(found[1])) if found else None

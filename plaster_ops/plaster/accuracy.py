@@ -13,7 +13,7 @@ from plaster_ops.domain.metrics import Better, Metric
 from plaster_ops.domain.sample import PairedDifference
 from plaster_ops.plaster.answer_record import SetRecord, judge, observe
 from plaster_ops.plaster.answers import Answers
-from plaster_ops.plaster.scoring import SetScore, direction, evaluate_set, score
+from plaster_ops.plaster.scoring import UNRESAMPLED, SetScore, direction, evaluate_set, score
 from plaster_ops.plaster.slices import in_words
 
 ROLLING, GOLDEN = "rolling", "golden"
@@ -30,6 +30,7 @@ _REFERENCE_ROWS = (
 _BASELINE_ROWS = (m.CHURN_VS_LAST_RATIO, m.NEGATIVE_FLIPS_VS_LAST_RATIO, m.DELTA_VS_LAST_SCORE, m.MCNEMAR_PVALUE)
 _PARITY_FIELDS = {m.OUTPUT_COSINE_MIN_RATIO: "cosine_min", m.OUTPUT_ABS_ERR_MAX_SCORE: "abs_err_max"}
 _INFINITE = "not finite: one of the two rules out a class that the other does not, or gives no number"
+_NO_INTERVAL = "no interval: the score is not defined on resamples of these samples"
 _NO_CLASSES = "the outputs have no class axis beside whole-number targets"
 
 __all__ = [
@@ -143,7 +144,8 @@ def _reading(metric: Metric, scored: Mapping[str, Any], better: Better | None, n
         value=scored["value"],
         ci95=(bounds[0], bounds[1]) if bounds else None,
         n=scored["n"],
-        reason=note,
+        reason="; ".join(part for part in (note, _NO_INTERVAL if scored["method"] == UNRESAMPLED else None) if part)
+        or None,
         better=better,
     )
 
@@ -182,12 +184,18 @@ def _against_baseline(section: Mapping[str, Any], baseline: str | None) -> list[
         reason = "the first retrain: there is no baseline" if baseline is None else f"{baseline!r} was not scored"
         return [Unmeasured(metric=metric, reason=reason) for metric in _BASELINE_ROWS]
     changed: Mapping[str, float] = section["changed"].get(baseline) or {}
-    low, high = paired["ci95"]
+    bounds = paired["ci95"]
     by_samples = paired["method"] in ("mcnemar_midp", "identical")
     return [
         _given(m.CHURN_VS_LAST_RATIO, changed.get("churn_ratio"), _NO_CLASSES, section["n"]),
         _given(m.NEGATIVE_FLIPS_VS_LAST_RATIO, changed.get("negative_flips_ratio"), _NO_CLASSES, section["n"]),
-        Reading(metric=m.DELTA_VS_LAST_SCORE, value=paired["delta"], ci95=(low, high), n=paired["n"]),
+        Reading(
+            metric=m.DELTA_VS_LAST_SCORE,
+            value=paired["delta"],
+            ci95=(bounds[0], bounds[1]) if bounds else None,
+            n=paired["n"],
+            reason=None if bounds else _NO_INTERVAL,
+        ),
         _given(
             m.MCNEMAR_PVALUE,
             paired["p_value"] if by_samples else None,

@@ -167,5 +167,5 @@ def _score(name: str, told: Mapping[str, Any], arrays: Mapping[str, Any]) -> Set
     per_sample = arrays.get(name.format("scores"))
     if per_sample is not None:
         return score_of_samples(per_sample, told["digest"])
-    replicates = arrays[name.format("replicates")]
+    replicates = arrays.get(name.format("replicates"))
     return score_of_replicates(told["value"], replicates, method=told["method"], n=told["n"], digest=told["digest"])

@@ -24,7 +24,7 @@ class Kept(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Retention:
-    """`loss` is reference - engine in the score's better direction, `loss_ci90` its paired interval.
+    """`loss` is reference - engine in the score's better direction, `loss_ci90` its paired interval, None without one.
 
     `allowed` is the largest loss that passes; `needed` how many samples might decide an undecided one.
     """
@@ -33,7 +33,7 @@ class Retention:
     engine: float
     reference: float
     loss: float
-    loss_ci90: tuple[float, float]
+    loss_ci90: tuple[float, float] | None
     allowed: float
     n: int
     method: str
@@ -49,10 +49,12 @@ class Retention:
     @property
     def sentence(self) -> str:
         """The numbers in words."""
-        low, high = self.loss_ci90
+        interval = "no interval: not defined on resamples"
+        if self.loss_ci90 is not None:
+            interval = f"90 % interval {self.loss_ci90[0]:.4f} to {self.loss_ci90[1]:.4f}"
         told = (
             f"score {self.engine:.4f} where eager fp32 has {self.reference:.4f}: loses {self.loss:.4f}"
-            f" (90 % interval {low:.4f} to {high:.4f}, {self.n} samples, {self.method}), allowed {self.allowed:.4f}"
+            f" ({interval}, {self.n} samples, {self.method}), allowed {self.allowed:.4f}"
         )
         if self.state is not Kept.UNDECIDED:
             return told
@@ -66,7 +68,7 @@ class Retention:
             "engine": self.engine,
             "reference": self.reference,
             "loss": self.loss,
-            "loss_ci90": list(self.loss_ci90),
+            "loss_ci90": list(self.loss_ci90) if self.loss_ci90 else None,
             "allowed": self.allowed,
             "n": self.n,
             "method": self.method,
@@ -90,7 +92,10 @@ def judge_retention(
     `max_lost_score` where one is not."""
     sign = -1.0 if better is Better.HIGHER else 1.0
     loss = sign * paired.delta + 0.0  # which makes -0.0 a plain zero
-    low, high = sorted(sign * bound + 0.0 for bound in paired.ci90)
+    bounds = None
+    if paired.ci90 is not None:
+        low, high = sorted(sign * bound + 0.0 for bound in paired.ci90)
+        bounds = (low, high)
     if engine > 0 and reference > 0:
         allowed = reference * ((1.0 - retained_ratio) if better is Better.HIGHER else (1.0 / retained_ratio - 1.0))
     else:
@@ -98,7 +103,7 @@ def judge_retention(
     rounding = 1e-12 * max(1.0, abs(reference))
     if not loss <= allowed + rounding:  # a score that is no number included
         state = Kept.LOST
-    elif precision == "fp32" or ((paired.n > 1 or not paired.delta) and high <= allowed + rounding):
+    elif precision == "fp32" or (bounds is not None and bounds[1] <= allowed + rounding):
         state = Kept.KEPT
     else:
         state = Kept.UNDECIDED
@@ -107,11 +112,11 @@ def judge_retention(
         engine=engine,
         reference=reference,
         loss=loss,
-        loss_ci90=(low, high),
+        loss_ci90=bounds,
         allowed=allowed,
         n=paired.n,
         method=paired.method,
-        needed=_needed(loss, high, allowed, paired.n) if state is Kept.UNDECIDED else None,
+        needed=_needed(loss, bounds[1], allowed, paired.n) if state is Kept.UNDECIDED and bounds else None,
     )
 
 

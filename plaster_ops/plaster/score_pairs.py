@@ -1,5 +1,6 @@
 """Two engines on the same samples: the difference of their scores, and which answers changed."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,11 +13,15 @@ from plaster_ops.errors import NotComparable
 from plaster_ops.plaster.answers import Answers
 from plaster_ops.plaster.proportions import Z90, Z95, mcnemar_midp, paired_interval
 from plaster_ops.plaster.scoring import (
+    FEW,
+    UNRESAMPLED,
     Floats,
     SetScore,
     bootstrap_means,
     is_proportion,
     jackknife_error,
+    leave_out_means,
+    student_interval,
 )
 
 Counts = npt.NDArray[np.int64]
@@ -28,8 +33,10 @@ _T95, _T90 = 2.093, 1.729
 def pair_scores(now: SetScore, then: SetScore, metric: Metric) -> PairedDifference:
     """now - then with 95 % and 90 % intervals and a two-sided p-value, in the score's own sign.
 
-    0/1 scores: McNemar mid-p and Tango's interval. Means and others: common resamples. Equal outputs differ by exactly
-    nothing. Raises `NotComparable` where the scores are of different sets or were resampled differently.
+    0/1 scores: McNemar mid-p and Tango's interval. Means: common resamples, Student's t of the differences below 50
+    samples. Others: common resamples. Equal outputs differ by exactly nothing. The intervals are None where there is
+    one sample, or where a score is not defined on resamples. Raises `NotComparable` where the scores are of different
+    sets.
     """
     if now.n != then.n:
         raise NotComparable(f"scores of {now.n} and {then.n} samples do not pair", "score both on the same samples")
@@ -60,42 +67,89 @@ def _proportions(metric: Metric, mine: Floats, theirs: Floats) -> PairedDifferen
 
 
 def _replicates(metric: Metric, now: SetScore, then: SetScore) -> PairedDifference:
-    delta = now.value - then.value
+    both = now.per_sample is not None and then.per_sample is not None
+    if both and now.n < FEW:
+        return _student(metric, now, then)
     if "jackknife" in (now.method, then.method):
-        if now.method != then.method:
-            raise NotComparable(
-                f"one score was resampled by {now.method}, the other by {then.method}",
-                "evaluate the second set with like=<the first score>",
-            )
-        assert now.replicates is not None
-        assert then.replicates is not None
-        error = jackknife_error(now.replicates - then.replicates)
-        return PairedDifference(
-            key=metric.key,
-            delta=delta,
-            ci95=(delta - _T95 * error, delta + _T95 * error),
-            ci90=(delta - _T90 * error, delta + _T90 * error),
-            p_value=_student_p(delta, error, len(now.replicates) - 1),
-            method="paired_jackknife",
-            n=now.n,
-        )
-    if now.per_sample is not None and then.per_sample is not None:
-        differences = bootstrap_means(now.per_sample - then.per_sample)
-    else:
-        count = min(len(s.replicates) for s in (now, then) if s.replicates is not None)
-        differences = _resampled(now, count) - _resampled(then, count)
+        return _left_out(metric, now, then)
+    differences = _resampled_differences(now, then)
+    differences = differences[np.isfinite(differences)]
+    if len(differences) < FEW:
+        return _unresampled(metric, now, then)
     wide = np.quantile(differences, (0.025, 0.975))
     narrow = np.quantile(differences, (0.05, 0.95))
     beyond = min(int((differences <= 0).sum()), int((differences >= 0).sum()))
     return PairedDifference(
         key=metric.key,
-        delta=delta,
+        delta=now.value - then.value,
         ci95=(float(wide[0]), float(wide[1])),
         ci90=(float(narrow[0]), float(narrow[1])),
         p_value=min(1.0, 2 * (beyond + 1) / (len(differences) + 1)),
         method="paired_bootstrap",
         n=now.n,
     )
+
+
+def _student(metric: Metric, now: SetScore, then: SetScore) -> PairedDifference:
+    assert now.per_sample is not None
+    assert then.per_sample is not None
+    if now.n < 2:
+        return _unresampled(metric, now, then)
+    differences = now.per_sample - then.per_sample
+    error = float(differences.std(ddof=1)) / math.sqrt(now.n)
+    return PairedDifference(
+        key=metric.key,
+        delta=now.value - then.value,
+        ci95=student_interval(differences, 0.95),
+        ci90=student_interval(differences, 0.90),
+        p_value=_student_p(float(differences.mean()), error, now.n - 1),
+        method="paired_t",
+        n=now.n,
+    )
+
+
+def _left_out(metric: Metric, now: SetScore, then: SetScore) -> PairedDifference:
+    replicates = [_left_out_of(scored) for scored in (now, then)]
+    if replicates[0] is None or replicates[1] is None:
+        return _unresampled(metric, now, then)
+    delta, error = now.value - then.value, jackknife_error(replicates[0] - replicates[1])
+    return PairedDifference(
+        key=metric.key,
+        delta=delta,
+        ci95=(delta - _T95 * error, delta + _T95 * error),
+        ci90=(delta - _T90 * error, delta + _T90 * error),
+        p_value=_student_p(delta, error, len(replicates[0]) - 1),
+        method="paired_jackknife",
+        n=now.n,
+    )
+
+
+def _left_out_of(scored: SetScore) -> Floats | None:
+    if scored.per_sample is not None:
+        return leave_out_means(scored.per_sample)
+    return scored.replicates if scored.method == "jackknife" else None
+
+
+def _unresampled(metric: Metric, now: SetScore, then: SetScore) -> PairedDifference:
+    return PairedDifference(
+        key=metric.key,
+        delta=now.value - then.value,
+        ci95=None,
+        ci90=None,
+        p_value=None,
+        method=UNRESAMPLED,
+        n=now.n,
+    )
+
+
+def _resampled_differences(now: SetScore, then: SetScore) -> Floats:
+    """now - then on common resamples; empty where one has none."""
+    if now.per_sample is not None and then.per_sample is not None:
+        return bootstrap_means(now.per_sample - then.per_sample)
+    count = min((len(s.replicates) for s in (now, then) if s.replicates is not None), default=0)
+    if UNRESAMPLED in (now.method, then.method) or not count:
+        return np.array([])
+    return _resampled(now, count) - _resampled(then, count)
 
 
 def _resampled(scored: SetScore, count: int) -> Floats:

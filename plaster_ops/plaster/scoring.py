@@ -25,6 +25,10 @@ _TRIED = 16
 _MOST, _FEWEST = 1000, 200
 _MOST_DRAWS = 200_000_000
 _GROUPS = 20
+FEW = 50
+"""Below so many samples the percentiles of a bootstrap are too narrow, and Student's t is used."""
+UNRESAMPLED = "unresampled"
+"""The method of a score without an interval: it is not defined on resamples of these samples."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -32,8 +36,9 @@ class SetScore:
     """A score on one set with its evidence.
 
     `per_sample`: the score of each sample, where the score is their mean. `replicates`: the score on common resamples
-    (`method` bootstrap) or with one group of samples left out (`method` jackknife), in an order that depends only on n
-    and the method, so that two engines' replicates pair up. `digest`: SHA-256 of the outputs.
+    (`method` bootstrap; NaN where it is not defined on one) or with one group of samples left out (`method` jackknife),
+    in an order that depends only on n and the method, so that two engines' replicates pair up. `digest`: SHA-256 of the
+    outputs.
     """
 
     value: float
@@ -82,11 +87,12 @@ def evaluate_set(
     budget_s: float = 1.5,
     monotonic_s: Callable[[], float] = time.monotonic,
 ) -> SetScore:
-    """The score on all parts together with a 95 % interval; `like` makes it resample as that score did.
+    """The score on all parts together with a 95 % interval; with `like` it is taken apart or resampled as that one was.
 
     A score that is the mean of per-sample scores is found out by trying, and is that mean in double precision; a
     0/1 one gets Wilson's interval, another a bootstrap over samples. Any other score (R2, F1) is computed anew on
-    resamples, or with one group of samples left out at a time where 200 resamples would exceed `budget_s`.
+    resamples, or with one group of samples left out at a time where 200 resamples would exceed `budget_s` or where it
+    is not defined on most of them (the rare class is missing); without an interval where that fails too.
     """
     n = sum(part.n for part in parts)
     if n == 0:
@@ -97,16 +103,32 @@ def evaluate_set(
         value = _score_parts(metric, parts)
         cost_s = monotonic_s() - began_s
         digest = outputs_digest(parts)
-        per_sample = _per_sample(metric, parts, value, budget_s, monotonic_s)
-        if per_sample is not None:
-            return score_of_samples(per_sample, digest)
+        if like is None or like.per_sample is not None:
+            patience_s = budget_s if like is None else math.inf
+            per_sample = _per_sample(metric, parts, value, patience_s, monotonic_s)
+            if per_sample is not None:
+                return score_of_samples(per_sample, digest)
         method = _method(like, n, cost_s, budget_s)
-        if method == "jackknife":
-            replicates = _leave_out(metric, parts, n)
-        else:
-            count = int(min(_MOST, max(_FEWEST, budget_s / max(cost_s, 1e-6))))
-            replicates = np.array([_score_parts(metric, pick(parts, index)) for index in _draws(n, count)])
+        count = int(min(_MOST, max(_FEWEST, budget_s / max(cost_s, 1e-6))))
+        method, replicates = _resample(metric, parts, n, method, count, is_free=like is None)
     return score_of_replicates(value, replicates, method=method, n=n, digest=digest)
+
+
+def _resample(
+    metric: Any, parts: Sequence[Answers], n: int, method: str, count: int, *, is_free: bool
+) -> tuple[str, Floats | None]:
+    """The method that worked and its replicates; `is_free`: another may be tried where the first does not."""
+    if method == "bootstrap":
+        found = [_score_or_none(metric, pick(parts, index)) for index in _draws(n, count)]
+        replicates = np.array([math.nan if value is None else value for value in found])
+        if np.isfinite(replicates).mean() >= 0.5:
+            return method, replicates
+        method = "jackknife" if is_free and n >= 2 * _GROUPS else UNRESAMPLED
+    if method == "jackknife":
+        left_out = _leave_out(metric, parts, n)
+        if left_out is not None:
+            return method, left_out
+    return UNRESAMPLED, None
 
 
 def bootstrap_means(per_sample: Floats, count: int | None = None) -> Floats:
@@ -216,21 +238,38 @@ def score_of_samples(per_sample: Floats, digest: str = "") -> SetScore:
         value, method = right / n, "proportion"
     else:
         interval, value, method = None, float(per_sample.mean()), "mean"
-        if n > 1:
+        if n >= FEW:
             low, high = np.quantile(bootstrap_means(per_sample), (0.025, 0.975))
             interval = (float(low), float(high))
+        elif n > 1:
+            interval = student_interval(per_sample, 0.95)
     return SetScore(value=value, ci95=interval, n=n, method=method, digest=digest, per_sample=per_sample)
 
 
-def score_of_replicates(value: float, replicates: Floats, *, method: str, n: int, digest: str = "") -> SetScore:
-    """Any other score: its value as the metric gave it, its interval from the replicates."""
-    interval = _replicate_interval(value, replicates, method)
+def student_interval(values: Floats, confidence: float) -> Interval:
+    """Student's interval of the mean of at least two values."""
+    from scipy.stats import t as student
+
+    mean = float(values.mean())
+    half = float(student.ppf((1 + confidence) / 2, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values)))
+    return mean - half, mean + half
+
+
+def leave_out_means(per_sample: Floats) -> Floats:
+    """Means with one of the common groups left out, as `jackknife` replicates are."""
+    group_of = _groups(len(per_sample))
+    return np.array([per_sample[group_of != group].mean() for group in range(_GROUPS)])
+
+
+def score_of_replicates(value: float, replicates: Floats | None, *, method: str, n: int, digest: str = "") -> SetScore:
+    """Any other score: its value as the metric gave it, its interval from the replicates, none without them."""
+    interval = None if replicates is None else _replicate_interval(value, replicates, method)
     return SetScore(value=value, ci95=interval, n=n, method=method, digest=digest, replicates=replicates)
 
 
 def _method(like: SetScore | None, n: int, cost_s: float, budget_s: float) -> str:
-    if like is not None and like.replicates is not None:
-        return like.method
+    if like is not None:
+        return "bootstrap" if like.per_sample is not None else like.method
     return "jackknife" if n >= 2 * _GROUPS and cost_s * _FEWEST > budget_s else "bootstrap"
 
 
@@ -240,14 +279,19 @@ def _draws(n: int, count: int) -> Iterator[npt.NDArray[np.int64]]:
         yield generator.integers(0, n, n)
 
 
-def _leave_out(metric: Any, parts: Sequence[Answers], n: int) -> Floats:
-    group_of = np.random.default_rng((_SEED, n)).permutation(n) % _GROUPS
-    return np.array([_score_parts(metric, pick(parts, np.flatnonzero(group_of != group))) for group in range(_GROUPS)])
+def _leave_out(metric: Any, parts: Sequence[Answers], n: int) -> Floats | None:
+    group_of = _groups(n)
+    found = [_score_or_none(metric, pick(parts, np.flatnonzero(group_of != group))) for group in range(_GROUPS)]
+    return None if any(value is None for value in found) else np.array(found, dtype=float)
+
+
+def _groups(n: int) -> npt.NDArray[np.int64]:
+    return np.random.default_rng((_SEED, n)).permutation(n) % _GROUPS
 
 
 def _replicate_interval(value: float, replicates: Floats, method: str) -> Interval:
     if method == "bootstrap":
-        low, high = np.quantile(replicates, (0.025, 0.975))
+        low, high = np.nanquantile(replicates, (0.025, 0.975))
         return float(low), float(high)
     half = 2.093 * jackknife_error(replicates)
     return value - half, value + half

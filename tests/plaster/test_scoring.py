@@ -1,5 +1,6 @@
 """A user's score: applied, taken apart, resampled, compared."""
 
+import math
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -302,8 +303,12 @@ def test_left_out_groups_pair_up() -> None:
     assert found.method == "paired_jackknife"
     assert found.ci95[0] > 0.1
     assert found.p_value < 0.001
-    with pytest.raises(NotComparable, match="jackknife"):
-        pair_scores(mine, SetScore(**_bootstrapped(200)), ROLLING_SCORE)
+    mean = set_score(MeanSquaredError(), numbers(200, 0.4, seed=9))
+    means = pair_scores(mine, mean, ROLLING_SCORE)
+    assert means.method == "paired_jackknife"  # a mean has its left-out groups too
+    assert means.ci95 is not None
+    assert means.ci95[0] < mine.value - mean.value < means.ci95[1]
+    assert pair_scores(mine, SetScore(**_bootstrapped(200)), ROLLING_SCORE).ci95 is None
 
 
 def test_sets_of_different_size_do_not_pair() -> None:
@@ -382,3 +387,104 @@ def test_other_outputs_with_the_same_right_answers_have_no_discordant_pair() -> 
     paired = pair_scores(one, other, ROLLING_SCORE)
     assert (paired.method, paired.delta, paired.p_value) == ("mcnemar_midp", 0.0, 1.0)
     assert paired.ci95[1] == pytest.approx(1.96**2 / (40 + 1.96**2), abs=1e-4)
+
+
+# ---- scores that are not defined everywhere --------------------------------------------------------------------------
+def area_under_roc(outputs: Any, targets: Any) -> float:
+    """Not defined without both classes."""
+    positive, negative = outputs[targets == 1], outputs[targets == 0]
+    if not len(positive) or not len(negative):
+        return math.nan
+    return float((positive[:, None] > negative[None, :]).double().mean())
+
+
+def rare(n: int, positives: int, seed: int = 0) -> Answers:
+    targets = torch.zeros(n, dtype=torch.long)
+    targets[:positives] = 1
+    noise = torch.rand(n, generator=torch.Generator().manual_seed(seed))
+    return Answers(outputs=noise + targets * 0.5, targets=targets, n=n)
+
+
+def of_two_rare(outputs: Any, targets: Any) -> float:
+    """Not defined without both of two classes that one sample each has."""
+    return area_under_roc(outputs, targets) if (targets == 2).any() else math.nan
+
+
+def two_rare(n: int, seed: int = 0) -> Answers:
+    answers = rare(n, 1, seed)
+    answers.targets[1] = 2
+    return answers
+
+
+@pytest.mark.parametrize(("n", "positives"), [(300, 5), (60, 1), (30, 1)])
+def test_a_score_without_a_value_on_some_resamples_keeps_its_value_and_an_interval(n: int, positives: int) -> None:
+    answers = rare(n, positives)
+    found = evaluate_set(area_under_roc, [answers])
+    assert found.value == pytest.approx(area_under_roc(answers.outputs, answers.targets))
+    assert found.method == "bootstrap"
+    assert found.ci95 is not None
+    assert found.ci95[0] <= found.value <= found.ci95[1]
+    assert all(math.isfinite(bound) for bound in found.ci95)
+
+
+@pytest.mark.parametrize("n", [30, 60])
+def test_a_score_without_a_value_on_most_resamples_has_no_interval(n: int) -> None:
+    found = evaluate_set(of_two_rare, [two_rare(n)])
+    assert math.isfinite(found.value)
+    assert (found.ci95, found.method) == (None, "unresampled")
+
+
+def test_where_most_resamples_fail_groups_are_left_out_instead() -> None:
+    def strict(outputs: Any, targets: Any) -> float:
+        return area_under_roc(outputs, targets) if len(torch.unique(outputs)) > 0.9 * len(outputs) else math.nan
+
+    found = evaluate_set(strict, [rare(200, 40)])
+    assert found.method == "jackknife"
+    assert found.ci95 is not None
+    assert found.ci95[0] < found.value < found.ci95[1]
+
+
+def test_two_such_scores_pair_on_the_resamples_that_both_have_or_say_that_none_is_left() -> None:
+    mine = evaluate_set(area_under_roc, [rare(300, 5)])
+    worse = evaluate_set(area_under_roc, [rare(300, 5, seed=3)], like=mine)
+    found = pair_scores(mine, worse, ROLLING_SCORE)
+    assert found.method == "paired_bootstrap"
+    assert found.ci95 is not None
+    assert found.ci95[0] < found.delta < found.ci95[1]
+    alone = evaluate_set(of_two_rare, [two_rare(60)])
+    other = evaluate_set(of_two_rare, [two_rare(60, seed=3)], like=alone)
+    none = pair_scores(alone, other, ROLLING_SCORE)
+    assert (none.ci95, none.ci90, none.p_value, none.method) == (None, None, None, "unresampled")
+    assert none.delta == alone.value - other.value != 0.0
+    assert PairedDifference.from_json(none.to_json()) == none
+
+
+def test_the_second_score_is_taken_apart_as_the_first_was_however_long_that_takes() -> None:
+    slow = iter(range(0, 10_000_000, 1_000))
+    mine = set_score(MeanSquaredError(), numbers(400, 0.3))
+    late = set_score(
+        MeanSquaredError(), numbers(400, 0.3, seed=5), like=mine, monotonic_s=lambda: float(next(slow)), budget_s=1.0
+    )
+    assert (mine.method, late.method) == ("mean", "mean")
+    assert pair_scores(mine, late, ROLLING_SCORE).method == "paired_bootstrap"
+
+
+@pytest.mark.parametrize("n", [3, 8, 15, 30])
+def test_few_samples_do_not_pretend_to_a_difference(n: int) -> None:
+    """Nothing differs: the 95 % interval of the paired difference excludes zero in about 5 % of cases."""
+    generator, excluded = np.random.default_rng(n), 0
+    for number in range(600):
+        scores = [generator.normal(0.0, 1.0, n) for _ in range(2)]
+        mine, theirs = (
+            SetScore(value=float(s.mean()), ci95=None, n=n, method="mean", digest=f"{number}{i}", per_sample=s)
+            for i, s in enumerate(scores)
+        )
+        found = pair_scores(mine, theirs, ROLLING_SCORE)
+        assert found.ci95 is not None
+        excluded += not found.ci95[0] <= 0.0 <= found.ci95[1]
+    assert 0.02 <= excluded / 600 <= 0.08
+
+
+def test_one_sample_shows_no_interval() -> None:
+    found = paired(MeanAbsoluteError(), numbers(1, 0.3), numbers(1, 0.6, seed=5))
+    assert (found.ci95, found.p_value, found.method) == (None, None, "unresampled")
