@@ -218,8 +218,17 @@ def _tags(told: Measured) -> dict[str, str]:
         "plaster.trained_on": result.device_name or machine.cpu_model(),
         "plaster.warm_from": str(told.trained.warm_from or ""),
         "plaster.gates": "; ".join(outcome.sentence for outcome in told.decision.gates),
+        "plaster.energy.scope": _energy_scope(told.raw),
         "plaster.version": __version__,
     }
+
+
+def _energy_scope(raw: Sequence[Path]) -> str:
+    """What the joules of the measurement are joules of; "none" where nothing was counted."""
+    if not raw:
+        return "none"
+    energy = json.loads((raw[0] / "result.json").read_text(encoding="utf-8")).get("energy", {})
+    return str(energy.get("scope") or "none")
 
 
 def _write_artifacts(ctx: Context, told: Measured) -> None:
