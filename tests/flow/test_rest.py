@@ -173,3 +173,17 @@ def test_the_ui_replaces_this_process_with_job_execution_off(
 def test_a_store_that_is_a_server_has_a_ui_of_its_own(settings: Settings) -> None:
     with pytest.raises(UsageError, match="the store is a server already: http://mlflow:5000"):
         ui.serve_ui(with_uri(settings, "http://mlflow:5000"), host="127.0.0.1", port=5000)
+
+
+@pytest.mark.parametrize(("scope", "told"), [("gpu", "gpu"), ("", "none")])
+def test_a_tag_says_what_joules_are_joules_of(
+    retrain: Retrain, walk: Walk, settings: Settings, scope: str, told: str
+) -> None:
+    walk.scope = scope
+    retrain(measure=True)
+    with Journal.open(settings.memory) as journal:
+        last = journal.last_finished("digits")
+        assert last is not None
+        record = journal.record(last.uid)
+        assert record is not None
+        assert record.tags["plaster.energy.scope"] == told

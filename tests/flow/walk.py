@@ -77,6 +77,8 @@ class Walk:
     target_s: float | None = None
     """When the fit reached its target; None: none was set."""
     samples_to_target: int = 160
+    scope: str = ""
+    """What an energy counter would count, had it counted anything."""
     errors: dict[str, BaseException] = field(default_factory=dict)
     calls: Counter[str] = field(default_factory=Counter)
     specs: dict[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -294,7 +296,7 @@ class Walk:
             if is_race
             else None,
             "chosen_batches": dict.fromkeys(labels, 8),
-            "energy": {"source": "none", "scope": "", "reason": "no NVML, no RAPL"},
+            "energy": {"source": "none", "scope": self.scope, "reason": "no NVML, no RAPL"},
             "machine": {"notes": [], "suspect": None},
             "peak_host_bytes": 1_000_000,
         }
