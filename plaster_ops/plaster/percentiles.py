@@ -37,7 +37,7 @@ def _tail_sum(successes: int, trials: int, probability: float) -> float:
     for k in range(successes, 0, -1):
         term *= odds * k / (trials - k + 1)
         total += term
-        if term < total * _NEGLIGIBLE:
+        if term <= total * _NEGLIGIBLE:  # both are zero far out in the tail
             break
     return min(total, 1.0)
 
