@@ -42,7 +42,9 @@ class Meter(Protocol):
     is_fine: bool
     lost: str
 
-    def begin(self) -> None: ...
+    def begin(self, longest_s: float = 0.0) -> None:
+        """`longest_s`: how long the block may take at most."""
+        ...
 
     def end(self, timed: Timed, batch: int) -> EnergyWindow | None: ...
 
@@ -53,7 +55,7 @@ class NoMeter:
     is_fine = False
     lost = ""
 
-    def begin(self) -> None:
+    def begin(self, longest_s: float = 0.0) -> None:
         """Nothing to read."""
 
     def end(self, timed: Timed, batch: int) -> None:
@@ -61,7 +63,10 @@ class NoMeter:
 
 
 class EdgeMeter:
-    """Reads a counter that is finer than a block right before and after it, and the memory's where there is one."""
+    """Reads a counter that is finer than a block right before and after it, and the memory's where there is one.
+
+    In a block that may outlast the counters' `keep_s` a side thread reads them as well, so that no wrap is missed.
+    """
 
     is_fine = True
 
@@ -75,10 +80,13 @@ class EdgeMeter:
         self._counter = counter
         self._memory = memory or NoCounter("none was asked for")
         self._clock_ns = clock_ns
+        self._keep_s = min(counter.keep_s, self._memory.keep_s)
         self._begin: tuple[int, float, float | None] = (0, 0.0, None)
+        self._over = threading.Event()
+        self._keeper: threading.Thread | None = None
         self.lost = ""
 
-    def begin(self) -> None:
+    def begin(self, longest_s: float = 0.0) -> None:
         """First edge."""
         if self.lost:
             return
@@ -88,9 +96,18 @@ class EdgeMeter:
             self._begin = (self._clock_ns(), self._counter.read_j(), self._memory_j())
         except CounterLost as error:
             self.lost = str(error)
+            return
+        if longest_s > self._keep_s:
+            self._over.clear()
+            self._keeper = threading.Thread(target=self._keep, name="energy-edges", daemon=True)
+            self._keeper.start()
 
     def end(self, timed: Timed, batch: int) -> EnergyWindow | None:
         """Second edge; the settling query before the block lies inside and is counted with it."""
+        if self._keeper is not None:
+            self._over.set()
+            self._keeper.join()
+            self._keeper = None
         if self.lost:
             return None
         try:
@@ -106,6 +123,14 @@ class EdgeMeter:
             updates=max(1, round((end_ns - begin_ns) * 1e-9 / self._counter.tick_s)),
             dram_j=None if end_dram_j is None or begin_dram_j is None else end_dram_j - begin_dram_j,
         )
+
+    def _keep(self) -> None:
+        try:
+            while not self._over.wait(self._keep_s):
+                self._counter.read_j()
+                self._memory_j()
+        except CounterLost as error:
+            self.lost = str(error)
 
     def _memory_j(self) -> float | None:
         return None if self._memory.reason else self._memory.read_j()
@@ -141,8 +166,9 @@ class TickMeter:
         self._thread: threading.Thread | None = None
         self.lost = ""
 
-    def begin(self) -> None:
-        """Starts polling."""
+    def begin(self, longest_s: float = 0.0) -> None:
+        """Starts polling, however long the block is."""
+        del longest_s
         if self.lost:
             return
         self._stop.clear()

@@ -31,6 +31,7 @@ class NvmlCounter:
         self._now_s = now_s
         self.uuid = str(nvml.nvmlDeviceGetUUID(handle))
         self._counted = Unwrapped(self._read_mj(), now_s(), ranges=_RANGES, unit_j=_UNIT_J)
+        self.keep_s = self._counted.keep_s
 
     def read_j(self) -> float:
         """Joules since opening; raises `CounterLost` where the driver does not answer or its counter went back."""

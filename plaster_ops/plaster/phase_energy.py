@@ -23,7 +23,7 @@ from plaster_ops.plaster.power import CounterLost, EnergyCounter
 from plaster_ops.plaster.rapl import POWERCAP, open_rapl
 
 KEEP_S = 30.0
-"""A counter that comes round is read at least so often."""
+"""Counters are read at least so often, and those that come round sooner as often as they need it."""
 GROUPS: Mapping[str, frozenset[Phase]] = {
     "train": frozenset((Phase.LAUNCH, Phase.FIT)),
     "build": frozenset((Phase.EXPORT, Phase.BUILD)),
@@ -45,6 +45,7 @@ class Gauges:
     def __init__(
         self, counters: Mapping[str, Sequence[EnergyCounter]], reasons: Mapping[str, str], *, keep_s: float = KEEP_S
     ) -> None:
+        keep_s = min([keep_s, *(counter.keep_s for found in counters.values() for counter in found)])
         self._counters = dict(counters)
         self._lost = {kind: reason for kind, reason in reasons.items() if reason}
         self._lock = threading.Lock()

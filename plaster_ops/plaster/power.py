@@ -4,6 +4,7 @@ Nothing here estimates: where no hardware counter can be read there are no joule
 `nvml` (GPU boards) and `rapl` (CPU packages, DRAM).
 """
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,7 +13,8 @@ SLOW_TICK_S = 0.02
 
 _SURE_SHARE = 1 / 16
 _HARDEST_W = 2000.0
-"""No board and no package draws more; what would need more is not a wrap."""
+"""No board and no package draws more; a counter that would need more has not counted joules."""
+_OFTENEST_S = 0.25
 _LONGEST_TICK_S = 1.0
 """A step of a slow counter holds what was drawn since the step before, however short ago the last reading was."""
 
@@ -25,11 +27,13 @@ class EnergyCounter(Protocol):
     """Joules since some origin. `reason` is empty only where `read_j` may be called.
 
     `scope` says what is counted, `source` who counts, `tick_s` how often the counter moves, `notes` what else to know.
+    It must be read once in `keep_s`, or a counter that comes round may be lost.
     """
 
     scope: str
     source: str
     tick_s: float
+    keep_s: float
     reason: str
     notes: tuple[str, ...]
 
@@ -52,6 +56,7 @@ class NoCounter:
     scope = ""
     source = "none"
     tick_s = 0.0
+    keep_s = math.inf
     notes: tuple[str, ...] = ()
 
     def __init__(self, reason: str) -> None:
@@ -93,9 +98,9 @@ class Sensor(Protocol):
 class Unwrapped:
     """A counter of raw units that only rises, out of one that starts again at 0 when it has reached `ranges`.
 
-    A step back is a wrap where it adds at most a sixteenth of a range, and no more than 2 kW can draw in the time
-    between. Any other step back is a reset, and after a pause in which the counter may have come round unseen nothing
-    is known: `CounterLost`.
+    No step is believed that 2 kW could not have drawn in the time between, forward or over the edge, and a step back is
+    a wrap only where it adds at most a sixteenth of a range: whoever reads once in `keep_s` loses none. Any other step
+    back is a reset, and after a pause in which the counter may have come round unseen nothing is known: `CounterLost`.
     """
 
     def __init__(self, first: int, at_s: float, *, ranges: tuple[int, ...], unit_j: float) -> None:
@@ -103,15 +108,20 @@ class Unwrapped:
         self._unit_j = unit_j
         self._last, self._last_s = first, at_s
         self._total = 0
+        smallest_j = min(self._ranges, default=math.inf) * unit_j
+        self.keep_s = max(_OFTENEST_S, smallest_j * _SURE_SHARE / _HARDEST_W - _LONGEST_TICK_S)
 
     def advance(self, now: int, at_s: float) -> int:
         """Units counted since the first reading. `at_s` is a monotonic clock."""
-        delta = now - self._last
-        most = _HARDEST_W * (max(0.0, at_s - self._last_s) + _LONGEST_TICK_S) / self._unit_j
+        delta, pause_s = now - self._last, max(0.0, at_s - self._last_s)
+        most = _HARDEST_W * (pause_s + _LONGEST_TICK_S) / self._unit_j
+        if self._ranges and most > max(self._ranges):
+            raise CounterLost(f"not read for {pause_s:.0f} s, in which the counter may have come round")
         if delta < 0:
-            delta = self._over_the_edge(now, most)
-        elif self._ranges and most > max(self._ranges):
-            raise CounterLost(f"not read for {at_s - self._last_s:.0f} s, in which the counter may have come round")
+            delta = self._over_the_edge(now, most, pause_s)
+        elif delta > most:
+            told = f"{delta * self._unit_j:.0f} J in {pause_s:.3g} s"
+            raise CounterLost(f"the counter leapt by {told}, more than {_HARDEST_W:.0f} W can draw")
         self._total += delta
         self.rebase(now, at_s)
         return self._total
@@ -120,9 +130,12 @@ class Unwrapped:
         """Goes on from this reading; what lies before it is not added."""
         self._last, self._last_s = now, at_s
 
-    def _over_the_edge(self, now: int, most: float) -> int:
+    def _over_the_edge(self, now: int, most: float, pause_s: float) -> int:
         for size in self._ranges:
             delta = now - self._last + size
-            if self._last < size and 0 <= delta <= min(most, size * _SURE_SHARE):
-                return delta
+            if self._last < size and 0 <= delta <= most:
+                if delta <= size * _SURE_SHARE:
+                    return delta
+                told = f"the counter went back after {pause_s:.0f} s unread"
+                raise CounterLost(f"{told}, too long to tell a wrap from a reset")
         raise CounterLost("the counter went back: its driver was loaded again or the device was reset")

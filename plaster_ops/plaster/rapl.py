@@ -30,8 +30,8 @@ class Domain:
 class RaplCounter:
     """Sum of domains that do not hold each other, in joules since the counter was opened.
 
-    Wrap-around at `max_energy_range_uj` is undone, once between two readings: at 200 W a package comes round in some
-    twenty minutes, so it must be read more often than that.
+    Wrap-around at `max_energy_range_uj` is undone: 262 kJ on most Intel packages, 65.5 kJ on others, where `keep_s` is
+    a second.
     """
 
     source = "rapl"
@@ -47,6 +47,7 @@ class RaplCounter:
             (domain, Unwrapped(domain.read_uj(), now_s(), ranges=(domain.range_uj,), unit_j=_UNIT_J))
             for domain in domains
         ]
+        self.keep_s = min(counted.keep_s for _, counted in self._domains)
 
     def read_j(self) -> float:
         """Joules since opening; raises `CounterLost` where one of the domains cannot be read or went back."""

@@ -104,7 +104,7 @@ class Bench:
         """Times one block and keeps it; a fine counter meters all kinds. Equal indices start at the same sample."""
         metered = kind in _METERED or self.meter.is_fine
         if metered:
-            self.meter.begin()
+            self.meter.begin(limit_s)
         first = turn.index * count
         timed = self.time(self.runs[turn.label], self.inputs.queries(batch), first=first, count=count, limit_s=limit_s)
         energy = self.meter.end(timed, batch) if metered else None

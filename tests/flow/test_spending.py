@@ -25,7 +25,7 @@ from tests.tracking.samples import start
 class Drawing:
     """Draws 10 W by the stepped clock."""
 
-    scope, source, tick_s, reason, notes = "gpu", "nvml", 0.1, "", ()
+    scope, source, tick_s, keep_s, reason, notes = "gpu", "nvml", 0.1, 100.0, "", ()
 
     def __init__(self, clock: SteppedClock) -> None:
         self.clock = clock

@@ -218,7 +218,8 @@ class HandMeter(TickMeter):
         self.begun = 0
         self.lost = ""
 
-    def begin(self) -> None:
+    def begin(self, longest_s: float = 0.0) -> None:
+        del longest_s
         self.begun += 1
 
     def end(self, timed: Timed, batch: int) -> EnergyWindow | None:

@@ -63,7 +63,7 @@ class TorchEngine:
 class Running:
     """Counts 10 W by the real clock, once in `tick_s`."""
 
-    reason, notes = "", ()
+    reason, notes, keep_s = "", (), 100.0
 
     def __init__(self, source: str, scope: str, tick_s: float) -> None:
         self.source, self.scope, self.tick_s = source, scope, tick_s

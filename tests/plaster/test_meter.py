@@ -33,7 +33,7 @@ def test_fewer_than_two_ticks_inside_a_block_give_no_window() -> None:
 class SteppedCounter:
     """Rises by one joule each time it is read; `fails_at` is the reading that finds it lost."""
 
-    scope, source, tick_s, reason, notes = "gpu", "nvml", 0.1, "", ()
+    scope, source, tick_s, keep_s, reason, notes = "gpu", "nvml", 0.1, 100.0, "", ()
 
     def __init__(self, tick_s: float = 0.1, fails_at: int = 0) -> None:
         self.joules = 0.0
@@ -78,6 +78,20 @@ def test_an_edge_meter_counts_the_settling_query_with_the_block() -> None:
     window = meter.end(timed(0, *[1] * 9), batch=2)
     assert window is not None
     assert (window.joules, window.inferences, window.window_s, window.dram_j) == (1.0, 20, 0.5, 1.0)
+
+
+def test_an_edge_meter_reads_within_a_block_that_may_outlast_its_counter() -> None:
+    counter = SteppedCounter(0.001)
+    counter.keep_s = 0.01
+    meter = EdgeMeter(counter)
+    meter.begin(5.0)
+    assert counter.enough.wait(20)
+    assert meter.end(timed(0, 1), batch=1) is not None
+    assert not [thread for thread in threading.enumerate() if thread.name == "energy-edges"]
+    short = SteppedCounter(0.001)
+    meter = EdgeMeter(short)
+    meter.begin(5.0)
+    assert not [thread for thread in threading.enumerate() if thread.name == "energy-edges"]
 
 
 @pytest.mark.parametrize("fails_at", [1, 2])

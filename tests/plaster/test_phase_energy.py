@@ -1,5 +1,6 @@
 """What a retrain spent by phase: each GPU once, attempts added up, and never less than was spent."""
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -171,6 +172,20 @@ def test_the_gauges_are_read_between_the_edges_so_that_no_wrap_is_missed(sim: Si
     gauges.close()
     assert not keeper.is_alive()
     assert gauges.read() == {"gpu": "no GPU was used"}
+
+
+def test_the_gauges_are_read_as_often_as_the_smallest_counter_needs(sim: SimClock, tmp_path: Path) -> None:
+    tree = Tree(tmp_path, sim)
+    tree.add("intel-rapl:0", "package-0", 50.0)
+    tree.add("intel-rapl:1", "package-1", 50.0, range_uj=8_000_000_000)
+    gauges = open_gauges((), environment={}, powercap=tmp_path)
+    before = gauges._counters["cpu"][0]
+    reads: list[float] = []
+    monkey_read = before.read_j
+    before.read_j = lambda: reads.append(0.0) or monkey_read()  # type: ignore[method-assign,func-returns-value]
+    time.sleep(0.6)
+    gauges.close()
+    assert len(reads) >= 2
 
 
 def test_nothing_counted_and_nothing_trained_have_reasons() -> None:

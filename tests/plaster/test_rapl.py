@@ -12,6 +12,7 @@ from plaster_ops.plaster.rapl import RaplCounter, open_dram, open_rapl
 from tests.plaster.fake_nvml import SimClock
 
 RANGE_UJ = 262_143_328_850
+SMALL_UJ = 65_532_610_987
 
 
 @dataclass
@@ -95,6 +96,34 @@ def test_a_counter_that_comes_round_goes_on_counting(tree: Tree) -> None:
         tree.step(1.0)
         counter.read_j()
     assert counter.read_j() == pytest.approx(1000.0, rel=0.005)
+
+
+@pytest.mark.parametrize(("range_uj", "watts"), [(SMALL_UJ, 140.0), (SMALL_UJ, 900.0), (RANGE_UJ, 900.0)])
+def test_read_as_often_as_it_asks_for_no_wrap_is_lost(tree: Tree, range_uj: int, watts: float) -> None:
+    tree.add("intel-rapl:0", "package-0", watts, range_uj=range_uj)
+    counter = opened(tree)
+    begun_s = tree.sim.now_s
+    while watts * (tree.sim.now_s - begun_s) < 3.5e-6 * range_uj:
+        tree.step(counter.keep_s)
+        joules = counter.read_j()
+    assert joules == pytest.approx(watts * (tree.sim.now_s - begun_s), rel=1e-6)
+
+
+def test_a_wrap_that_came_too_late_to_be_sure_is_not_called_a_reset(tree: Tree) -> None:
+    tree.add("intel-rapl:0", "package-0", 200.0, SMALL_UJ - 1_000_000_000, range_uj=SMALL_UJ)
+    counter = opened(tree)
+    tree.step(30.0)
+    with pytest.raises(CounterLost, match="after 30 s unread, too long to tell a wrap from a reset"):
+        counter.read_j()
+
+
+def test_a_counter_that_leaps_is_lost_with_the_leap_as_reason(tree: Tree) -> None:
+    tree.add("intel-rapl:0", "package-0", 50.0)
+    counter = opened(tree)
+    tree.step(10.0)
+    (tree.root / "intel-rapl:0/energy_uj").write_text("60000000000")
+    with pytest.raises(CounterLost, match="leapt by 60000 J in 10 s, more than 2000 W can draw"):
+        counter.read_j()
 
 
 def test_a_counter_that_was_not_read_for_so_long_that_it_may_have_come_round_is_lost(tree: Tree) -> None:
