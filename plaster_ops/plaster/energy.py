@@ -10,7 +10,7 @@ from plaster_ops.domain import metrics as m
 from plaster_ops.domain.card import Reading, Row, Status, Unmeasured
 from plaster_ops.domain.metrics import Metric
 from plaster_ops.domain.sample import PairedRatios
-from plaster_ops.plaster import gpu_rows
+from plaster_ops.plaster import gpu_rows, throughput
 from plaster_ops.plaster.evidence import Evidence, MeasuredBlock
 from plaster_ops.plaster.intervals import total_ratio
 from plaster_ops.plaster.pairing import pair_blocks
@@ -137,14 +137,14 @@ def _dram_row(evidence: Evidence, metered: Sequence[MeasuredBlock], status: Stat
 
 
 def _offline_row(evidence: Evidence, label: str, inside: Sequence[MeasuredBlock]) -> Row:
-    """At the fastest batch: blocks of its own, or those of the latency-bounded point where the batch is the same."""
-    blocks = _metered(evidence.blocks(OFFLINE_ENERGY, label))
-    search = evidence.search(label)
-    if not blocks and search and search["probes"] and search["ended"] != "time":
-        best = max(search["probes"], key=lambda probe: probe["total_per_s"])
-        blocks = list(inside) if int(best["batch"]) == inside[0].batch else []
+    """At the batch of the unbounded maximum: blocks of its own, or those of the latency-bounded point."""
+    fastest, reason = throughput.offline_blocks(evidence, label)
+    if not fastest:
+        return Unmeasured(metric=m.OFFLINE_INFERENCES_PER_J, reason=reason)
+    batch = fastest[0].batch
+    blocks = list(inside) if batch == inside[0].batch else _metered(evidence.blocks(OFFLINE_ENERGY, label))
     if not blocks:
-        reason = "the batch of the unbounded maximum was not found, or the counter did not move twice at it"
+        reason = f"the counter did not move twice in a block of batch {batch}"
         return Unmeasured(metric=m.OFFLINE_INFERENCES_PER_J, reason=reason)
     status, note = _trust(evidence, blocks)
     return _per_joule(m.OFFLINE_INFERENCES_PER_J, blocks, status, f"{note}; batch {blocks[0].batch}")

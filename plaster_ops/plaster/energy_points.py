@@ -25,11 +25,17 @@ def points_s(profile: Profile, meter: Meter, engines: int, *, searching: bool) -
 
 
 def take_points(
-    bench: Bench, labels: Sequence[str], profile: Profile, p50_ns: Mapping[str, int], found: Found | None
+    bench: Bench,
+    labels: Sequence[str],
+    profile: Profile,
+    p50_ns: Mapping[str, int],
+    found: Found | None,
+    settled: Mapping[str, int],
 ) -> None:
     """Meters batch 1 and, in the process that searched, the fastest batch: one round A B B A each.
 
-    `labels` in the order of this process; `p50_ns`: median nanoseconds of one query of batch 1.
+    `labels` in the order of this process; `p50_ns`: median nanoseconds of one query of batch 1; `settled`: the batch
+    that each engine was measured at inside the latency limit.
     """
     if isinstance(bench.meter, NoMeter):
         return
@@ -38,9 +44,10 @@ def take_points(
         seconds = {label: p50_ns[label] * 1e-9 for label in labels}
         _take(bench, SINGLE_ENERGY, labels, dict.fromkeys(labels, 1), seconds, block_s)
     if found is not None:
-        fastest = {label: batch for label in labels if (batch := _fastest(found, label)) is not None}
-        rates = {label: max(probe.total_per_s for probe in found.probes[label]) for label in fastest}
-        seconds = {label: batch / rates[label] for label, batch in fastest.items()}
+        best = found.fastest()
+        fastest = {label: best[label] for label in labels if best.get(label, settled[label]) != settled[label]}
+        rates = {(label, probe.batch): probe.rate_per_s for label in fastest for probe in found.probes[label]}
+        seconds = {label: batch / rates[label, batch] for label, batch in fastest.items()}
         _take(bench, OFFLINE_ENERGY, list(fastest), fastest, seconds, block_s)
 
 
@@ -66,15 +73,6 @@ def watch_idle(
     sleep(seconds)
     idle = Timed(latencies_ns=[], start_ns=begin_ns, window_ns=clock_ns() - begin_ns, cpu_s=0.0)
     return meter.end(idle, 0)
-
-
-def _fastest(found: Found, label: str) -> int | None:
-    """The batch of the unbounded maximum; None where it was not found, or is the one that is measured anyway."""
-    probes = found.probes[label]
-    if not probes or found.ended[label] == "time":
-        return None
-    best = max(probes, key=lambda probe: probe.total_per_s)
-    return None if best.batch == found.chosen[label] else best.batch
 
 
 def _block_s(profile: Profile, meter: Meter) -> float:

@@ -137,29 +137,34 @@ def _decay(blocks: Sequence[MeasuredBlock]) -> str | None:
     )
 
 
-def _offline_rows(evidence: Evidence, label: str, headline: Row) -> list[Row]:
-    metrics = (m.OFFLINE_SAMPLES_PER_S, m.OFFLINE_BATCH_COUNT, m.SLO_COST_RATIO)
+def offline_blocks(evidence: Evidence, label: str) -> tuple[list[MeasuredBlock], str]:
+    """The turns at the batch of the unbounded maximum; or none, and why."""
     search = evidence.search(label)
     if search is None or not search["probes"]:
-        return [Unmeasured(metric=metric, reason="no process searched the batch") for metric in metrics]
+        return [], "no process searched the batch"
     if search["ended"] == "time":
-        reason = f"the search ran out of time at batch {search['probes'][-1]['batch']} while the rate still rose"
-        return [Unmeasured(metric=metric, reason=reason) for metric in metrics]
+        return [], f"the search ran out of time at batch {search['probes'][-1]['batch']} while the rate still rose"
     bounded = evidence.blocks(_THROUGHPUT, label)
     blocks = evidence.blocks(_OFFLINE, label)
     if bounded[0].batch == evidence.fastest_batch(label):
         blocks = [*blocks, *bounded]
     if not blocks:
-        reason = f"the {evidence.profile} profile gives the unbounded maximum no time"
+        return [], f"the {evidence.profile} profile gives the unbounded maximum no time"
+    is_certified = passes(len(pooled_ns(bounded)), _over_limit(bounded, evidence.slo_ms))
+    return (bounded if is_certified and _rate(bounded)[0] > _rate(blocks)[0] else blocks), ""
+
+
+def _offline_rows(evidence: Evidence, label: str, headline: Row) -> list[Row]:
+    metrics = (m.OFFLINE_SAMPLES_PER_S, m.OFFLINE_BATCH_COUNT, m.SLO_COST_RATIO)
+    blocks, reason = offline_blocks(evidence, label)
+    if not blocks:
         return [Unmeasured(metric=metric, reason=reason) for metric in metrics]
-    value, interval, batch = *_rate(blocks), blocks[0].batch
-    if isinstance(headline, Reading) and headline.value > value:
-        (value, interval), blocks, batch = _rate(bounded), bounded, bounded[0].batch
+    value, interval = _rate(blocks)
     status, why = evidence.trust()
     queries = sum(block.queries for block in blocks)
     rows: list[Row] = [
         Reading(metric=metrics[0], value=value, ci95=interval, n=queries, status=status, reason=why),
-        Reading(metric=metrics[1], value=batch),
+        Reading(metric=metrics[1], value=blocks[0].batch),
     ]
     if isinstance(headline, Reading):
         return [*rows, Reading(metric=metrics[2], value=headline.value / value)]

@@ -9,7 +9,7 @@ import pytest
 from plaster_ops.domain import metrics as m
 from plaster_ops.domain.card import Card, Reading, Row, Status, Unmeasured
 from plaster_ops.domain.metrics import CATALOGUE, MACHINE, Letter
-from plaster_ops.plaster import energy, energy_band, phase_energy
+from plaster_ops.plaster import energy, energy_band, phase_energy, throughput
 from plaster_ops.plaster.energy_points import idle_s, points_s, take_points, watch_idle
 from plaster_ops.plaster.evidence import MeasuredBlock, load_evidence, write_raw
 from plaster_ops.plaster.meter import EnergyWindow, NoMeter, TickMeter
@@ -17,7 +17,7 @@ from plaster_ops.plaster.profiles import FULL, SMOKE, STANDARD
 from plaster_ops.plaster.search import Fit, Found, Probe
 from plaster_ops.plaster.sensing import Sensed
 from plaster_ops.plaster.timing import Timed
-from plaster_ops.plaster.turns import OFFLINE_ENERGY, SINGLE_ENERGY, THROUGHPUT, Bench, Block
+from plaster_ops.plaster.turns import OFFLINE, OFFLINE_ENERGY, SINGLE_ENERGY, THROUGHPUT, Bench, Block
 from tests.plaster.doubles import HandClock, KnownEngine, NumberedInputs, block, evidence, row_of, value_of
 
 MS = 1_000_000
@@ -173,20 +173,48 @@ def test_batch_1_has_joules_of_its_own() -> None:
 
 
 def search(ended: str, best: int) -> dict[str, Any]:
-    probes = [{"batch": batch, "total_per_s": 2.0 if batch == best else 1.0} for batch in (1, 4, 8)]
-    return {"now": {"ended": ended, "probes": probes}}
+    """What a result holds of a search that found `best`, by the median query: the sums favour batch 4."""
+    probes = [{"batch": batch, "total_per_s": 2.0 if batch == 4 else 1.0} for batch in (1, 4, 8)]
+    fastest = {} if ended == "time" else {"now": best}
+    return {"search": {"now": {"ended": ended, "probes": probes}}, "fastest_batches": fastest}
+
+
+def at_batch_8(samples_ms: float) -> list[MeasuredBlock]:
+    return [block("now", i, [round(8 * samples_ms * MS)] * 9, kind=OFFLINE, batch=8) for i in range(6)]
 
 
 def test_the_fastest_batch_is_measured_apart_or_is_the_one_that_was() -> None:
-    apart = metered("now", 50.0) + metered("now", 25.0, kind=OFFLINE_ENERGY, batch=8, updates=15, blocks=2)
-    rows = energy.read(evidence(apart, energy=NVML, search=search("gain", 8)), "now")
+    joules = metered("now", 50.0) + metered("now", 25.0, kind=OFFLINE_ENERGY, batch=8, updates=15, blocks=2)
+    rows = energy.read(evidence(joules + at_batch_8(0.1), energy=NVML, **search("gain", 8)), "now")
     assert value_of(rows, m.OFFLINE_INFERENCES_PER_J) == 4.0
     assert str(row_of(rows, m.OFFLINE_INFERENCES_PER_J).reason).endswith("batch 8")
-    rows = energy.read(evidence(metered("now", 50.0), energy=NVML, search=search("gain", 4)), "now")
+    rows = energy.read(evidence(metered("now", 50.0), energy=NVML, **search("gain", 4)), "now")
     assert value_of(rows, m.OFFLINE_INFERENCES_PER_J) == 2.0
-    for found in (search("time", 4), search("gain", 8)):
-        rows = energy.read(evidence(metered("now", 50.0), energy=NVML, search=found), "now")
-        assert isinstance(row_of(rows, m.OFFLINE_INFERENCES_PER_J), Unmeasured)
+
+
+@pytest.mark.parametrize(
+    ("found", "reason"),
+    [
+        (search("time", 8), "ran out of time at batch 8"),
+        (search("gain", 8), "did not move twice in a block of batch 8"),
+        ({}, "no process searched"),
+    ],
+)
+def test_an_offline_point_without_joules_says_what_is_missing(found: dict[str, Any], reason: str) -> None:
+    rows = energy.read(evidence(metered("now", 50.0) + at_batch_8(0.1), energy=NVML, **found), "now")
+    row = row_of(rows, m.OFFLINE_INFERENCES_PER_J)
+    assert isinstance(row, Unmeasured)
+    assert reason in row.reason
+
+
+@pytest.mark.parametrize(("samples_ms", "batch"), [(0.1, 8), (0.9, 4)])
+def test_joules_of_the_offline_point_are_of_the_batch_that_the_card_names(samples_ms: float, batch: int) -> None:
+    """Also where the search's batch proves slower at length than the one inside the limit."""
+    blocks = [b for i in range(20) for b in metered("now", 50.0)] + at_batch_8(samples_ms)
+    blocks += metered("now", 25.0, kind=OFFLINE_ENERGY, batch=8, updates=15, blocks=2)
+    told = evidence(blocks, energy=NVML, **search("gain", 8))
+    assert value_of(throughput.read(told, "now"), m.OFFLINE_BATCH_COUNT) == batch
+    assert str(row_of(energy.read(told, "now"), m.OFFLINE_INFERENCES_PER_J).reason).endswith(f"batch {batch}")
 
 
 def test_energy_pairs_are_cpu_time_and_joules() -> None:
@@ -240,10 +268,16 @@ def bench(meter: Any) -> Bench:
     return Bench(runs=runs, inputs=NumberedInputs(), meter=meter, clock_ns=clock, cpu_s=clock.cpu_s)
 
 
+def test_the_fastest_batch_is_held_against_the_one_that_was_settled_on() -> None:
+    taken = bench(HandMeter())
+    take_points(taken, ("a", "b"), STANDARD, {"a": 10 * MS, "b": 10 * MS}, found(chosen=8), {"a": 1, "b": 8})
+    assert {(b.label, b.batch) for b in taken.blocks if b.kind == OFFLINE_ENERGY} == {("a", 8)}
+
+
 def test_a_slow_counter_gets_longer_blocks_of_batch_1_and_of_the_fastest_batch() -> None:
     meter = HandMeter()
     taken = bench(meter)
-    take_points(taken, ("a", "b"), STANDARD, {"a": 10 * MS, "b": 10 * MS}, found(chosen=1))
+    take_points(taken, ("a", "b"), STANDARD, {"a": 10 * MS, "b": 10 * MS}, found(chosen=1), {"a": 1, "b": 1})
     kinds = [(b.kind, b.label, b.batch) for b in taken.blocks]
     turns = ("a", "b", "b", "a")
     assert kinds == [(SINGLE_ENERGY, t, 1) for t in turns] + [(OFFLINE_ENERGY, t, 8) for t in turns]
@@ -256,13 +290,13 @@ def test_a_slow_counter_gets_longer_blocks_of_batch_1_and_of_the_fastest_batch()
 @pytest.mark.parametrize("known", [found(chosen=8), found(chosen=1, ended="time"), None])
 def test_the_fastest_batch_is_not_taken_twice_nor_where_it_is_not_known(known: Found | None) -> None:
     taken = bench(HandMeter())
-    take_points(taken, ("a", "b"), STANDARD, {"a": 10 * MS, "b": 10 * MS}, known)
+    take_points(taken, ("a", "b"), STANDARD, {"a": 10 * MS, "b": 10 * MS}, known, {"a": 8, "b": 8})
     assert {b.kind for b in taken.blocks} == {SINGLE_ENERGY}
 
 
 def test_without_a_counter_no_block_is_taken_and_nobody_waits() -> None:
     taken = bench(NoMeter())
-    take_points(taken, ("a", "b"), STANDARD, {"a": MS, "b": MS}, found(chosen=1))
+    take_points(taken, ("a", "b"), STANDARD, {"a": MS, "b": MS}, found(chosen=1), {"a": 1, "b": 1})
     assert taken.blocks == []
     assert points_s(STANDARD, NoMeter(), 2, searching=True) == 0.0
     assert idle_s(STANDARD, NoMeter()) == 0.0

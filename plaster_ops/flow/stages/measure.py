@@ -70,7 +70,8 @@ def _measure(spec: Mapping[str, Any], folder: Path, emit: EventSink, cpus: Seque
         collected = collect(bench, setup)
         if setup.profile.name != RACE.name:
             p50_ns = {label: collected.warmths[label].p50_ns for label in setup.order}
-            take_points(bench, setup.order, setup.profile, p50_ns, collected.found)
+            settled = collected.chosen_batches
+            take_points(bench, setup.order, setup.profile, p50_ns, collected.found, settled)
         quiet = disturbance(machine_before, cpu_times(), process_cpu_s() - own_before_s, gpu_trouble(device))
         on_gpu = gpu_memory(device, process)
     finally:
