@@ -132,6 +132,8 @@ def _dram_row(evidence: Evidence, metered: Sequence[MeasuredBlock], status: Stat
     if len(known) < len(metered):
         reason = str(evidence.results[0]["energy"].get("dram_reason") or "the memory has no counter here")
         return Unmeasured(metric=m.DRAM_ENERGY_PER_INFERENCE_J, reason=reason)
+    if not sum(map(_dram_j, known)) > 0:
+        return Unmeasured(metric=m.DRAM_ENERGY_PER_INFERENCE_J, reason="the counter of the memory did not move")
     note = note.replace("scope: cpu package", "scope: dram", 1)
     return _per_inference(m.DRAM_ENERGY_PER_INFERENCE_J, known, status, note, _dram_j)
 
@@ -178,7 +180,9 @@ def _source(evidence: Evidence) -> str:
 
 
 def _metered(blocks: Sequence[MeasuredBlock]) -> list[MeasuredBlock]:
-    return [b for b in blocks if b.energy is not None and b.energy.joules > 0 and b.energy.inferences > 0]
+    """Those with joules, the ones in which the counter did not move as well; none where it moved in none of them."""
+    found = [b for b in blocks if b.energy is not None and b.energy.inferences > 0]
+    return found if sum(map(_joules, found)) > 0 else []
 
 
 def _all(metrics: Sequence[Metric], reason: str) -> list[Row]:

@@ -31,15 +31,17 @@ def read(evidence: Evidence, metered: Sequence[MeasuredBlock], status: Status, n
     windows = [block.energy for block in metered if block.energy]
     joules, seconds = sum(w.joules for w in windows), sum(w.window_s for w in windows)
     idle_w = _idle_w(evidence)
+    lost = (str(result["energy"].get("sensor_lost", "")) for result in evidence.results)
+    untold = next(filter(None, lost), _UNTOLD)
     return [
         Reading(metric=m.GPU_POWER_MEAN_W, value=joules / seconds, n=len(windows), status=status, reason=note),
         _given(m.GPU_POWER_IDLE_W, idle_w, "the counter did not move twice while nothing was asked of the GPU"),
         _net_row(windows, idle_w, status, note),
-        _ratio_row(metered, windows),
-        _given(m.GPU_TEMP_START_C, windows[0].sensed.temp_start_c, _UNTOLD),
-        _given(m.GPU_TEMP_END_C, windows[-1].sensed.temp_end_c, _UNTOLD),
-        _given(m.SM_CLOCK_MEAN_MHZ, _mean(windows, lambda sensed: sensed.clock_mhz), _UNTOLD),
-        _given(m.THROTTLED_RATIO, _mean(windows, lambda sensed: sensed.slowed_ratio), _UNTOLD),
+        _ratio_row(metered, windows, untold),
+        _given(m.GPU_TEMP_START_C, windows[0].sensed.temp_start_c, untold),
+        _given(m.GPU_TEMP_END_C, windows[-1].sensed.temp_end_c, untold),
+        _given(m.SM_CLOCK_MEAN_MHZ, _mean(windows, lambda sensed: sensed.clock_mhz), untold),
+        _given(m.THROTTLED_RATIO, _mean(windows, lambda sensed: sensed.slowed_ratio), untold),
     ]
 
 
@@ -61,10 +63,11 @@ def why_suspect(ratio: float) -> str:
     return f"the power sensor's integral is {ratio:.2f} of the counter, outside {low:g} to {high:g}"
 
 
-def _ratio_row(metered: Sequence[MeasuredBlock], windows: Sequence[EnergyWindow]) -> Row:
+def _ratio_row(metered: Sequence[MeasuredBlock], windows: Sequence[EnergyWindow], untold: str) -> Row:
     ratio = integral_ratio(metered)
     if ratio is None:
-        return Unmeasured(metric=m.POWER_INTEGRAL_RATIO, reason=f"{_UNTOLD} its power, or the windows were too short")
+        reason = untold if untold != _UNTOLD else f"{_UNTOLD} its power, or the windows were too short"
+        return Unmeasured(metric=m.POWER_INTEGRAL_RATIO, reason=reason)
     instant = all(window.sensed.is_instant for window in windows)
     status = Status.MEASURED if agrees(ratio) else Status.SUSPECT
     parts = [] if instant else ["from power that the driver averages over a second"]

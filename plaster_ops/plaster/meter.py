@@ -1,10 +1,12 @@
 """Joules of one block under load: at the block's edges for a fast counter, at the counter's ticks for a slow one."""
 
 import random
+import statistics
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Protocol
 
 from plaster_ops.plaster.power import SLOW_TICK_S, CounterLost, EnergyCounter, NoCounter, PowerSample, Sensor
@@ -14,6 +16,8 @@ from plaster_ops.plaster.timing import Timed
 Tick = tuple[int, float]
 """A clock reading in ns and the joules counted by then."""
 
+_LOOK_NS = 250_000_000
+_LOOK_STEPS = 32
 _SENSOR_EVERY_NS = 30_000_000
 """On average: more than 20 times a second, at irregular instants, so that no rhythm of the load hides from it."""
 
@@ -37,10 +41,14 @@ class Meter(Protocol):
     """Brackets a block: `begin`, then the block, then `end`.
 
     `is_fine`: blocks of milliseconds can be metered. `lost` says why the counter is of no more use; empty while it is.
+    `sensor_lost`: the same of the sensor beside it. `load`: CPU seconds that the meter itself took of each second of
+    the last block.
     """
 
     is_fine: bool
     lost: str
+    sensor_lost: str
+    load: float
 
     def begin(self, longest_s: float = 0.0) -> None:
         """`longest_s`: how long the block may take at most."""
@@ -53,7 +61,8 @@ class NoMeter:
     """Measures nothing."""
 
     is_fine = False
-    lost = ""
+    lost = sensor_lost = ""
+    load = 0.0
 
     def begin(self, longest_s: float = 0.0) -> None:
         """Nothing to read."""
@@ -69,6 +78,8 @@ class EdgeMeter:
     """
 
     is_fine = True
+    sensor_lost = ""
+    load = 0.0
 
     def __init__(
         self,
@@ -76,8 +87,10 @@ class EdgeMeter:
         clock_ns: Callable[[], int] = time.perf_counter_ns,
         *,
         memory: EnergyCounter | None = None,
+        tick_s: float | None = None,
     ) -> None:
         self._counter = counter
+        self._tick_s = tick_s or counter.tick_s
         self._memory = memory or NoCounter("none was asked for")
         self._clock_ns = clock_ns
         self._keep_s = min(counter.keep_s, self._memory.keep_s)
@@ -120,7 +133,7 @@ class EdgeMeter:
             joules=end_j - begin_j,
             window_s=(end_ns - begin_ns) * 1e-9,
             inferences=(len(timed.latencies_ns) + 1) * batch,
-            updates=max(1, round((end_ns - begin_ns) * 1e-9 / self._counter.tick_s)),
+            updates=max(1, round((end_ns - begin_ns) * 1e-9 / self._tick_s)),
             dram_j=None if end_dram_j is None or begin_dram_j is None else end_dram_j - begin_dram_j,
         )
 
@@ -164,7 +177,8 @@ class TickMeter:
         self._ticks: list[Tick] = []
         self._samples: list[PowerSample] = []
         self._thread: threading.Thread | None = None
-        self.lost = ""
+        self.lost = self.sensor_lost = ""
+        self.load = 0.0
 
     def begin(self, longest_s: float = 0.0) -> None:
         """Starts polling, however long the block is."""
@@ -185,10 +199,14 @@ class TickMeter:
         return None if self.lost else tick_window(self._ticks, timed, batch, self._samples)
 
     def _watch(self) -> None:
+        begun_s, spent_s = time.perf_counter(), time.thread_time()
         try:
             self._poll()
         except CounterLost as error:
             self.lost = str(error)
+        except Exception as error:
+            self.lost = f"the meter broke off ({type(error).__name__}: {error})"
+        self.load = (time.thread_time() - spent_s) / max(time.perf_counter() - begun_s, 1e-9)
 
     def _poll(self) -> None:
         self._counter.rebase()
@@ -200,8 +218,16 @@ class TickMeter:
                 self._ticks.append((now_ns, now_j))
                 last_j = now_j
             if self._sensor is not None and now_ns >= ask_ns:
-                self._samples.append(self._sensor.sample(now_ns))
+                self._ask(self._sensor, now_ns)
                 ask_ns = now_ns + round(_SENSOR_EVERY_NS * self._random.uniform(0.5, 1.5))
+
+    def _ask(self, sensor: Sensor, now_ns: int) -> None:
+        """One sample; a sensor that fails is not asked again, and this block has no samples."""
+        try:
+            self._samples.append(sensor.sample(now_ns))
+        except Exception as error:
+            self._sensor, self._samples = None, []
+            self.sensor_lost = f"the sensor broke off ({type(error).__name__}: {error})"
 
 
 def tick_window(
@@ -232,9 +258,30 @@ def _ends_ns(timed: Timed) -> list[float]:
 
 
 def meter_for(counter: EnergyCounter, *, sensor: Sensor | None = None, memory: EnergyCounter | None = None) -> Meter:
-    """The meter that suits the counter's tick."""
+    """The meter that suits the counter's tick, which is looked at for a quarter of a second at most."""
     if counter.reason:
         return NoMeter()
-    if counter.tick_s > SLOW_TICK_S:
+    tick_s = watched_tick_s(counter)
+    if tick_s > SLOW_TICK_S:
         return TickMeter(counter, sensor=sensor)
-    return EdgeMeter(counter, memory=memory)
+    return EdgeMeter(counter, memory=memory, tick_s=tick_s)
+
+
+def watched_tick_s(counter: EnergyCounter, clock_ns: Callable[[], int] = time.perf_counter_ns) -> float:
+    """Seconds between two steps of the counter as it moves now, where it is said to be fine; never less than said."""
+    if counter.tick_s > SLOW_TICK_S:
+        return counter.tick_s
+    steps: list[int] = []
+    stop_ns = clock_ns() + _LOOK_NS
+    try:
+        counter.rebase()
+        last_j = counter.read_j()
+        while len(steps) <= _LOOK_STEPS and (now_ns := clock_ns()) < stop_ns:
+            now_j = counter.read_j()
+            if now_j != last_j:
+                steps.append(now_ns)
+                last_j = now_j
+    except CounterLost:
+        return counter.tick_s
+    gaps_ns = [later - earlier for earlier, later in pairwise(steps)]
+    return max(counter.tick_s, (statistics.median(gaps_ns) if gaps_ns else _LOOK_NS) * 1e-9)

@@ -8,8 +8,8 @@ import math
 from dataclasses import dataclass
 from typing import Protocol
 
-SLOW_TICK_S = 0.02
-"""A counter that ticks less often than this is read at its own ticks, not at the edges of a block."""
+SLOW_TICK_S = 0.0025
+"""A counter that ticks less often than this is read at its own ticks, not at the edges of a block (5 ms or more)."""
 
 _SURE_SHARE = 1 / 16
 _HARDEST_W = 2000.0

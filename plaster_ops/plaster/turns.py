@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from plaster_ops.plaster.meter import EnergyWindow, Meter, NoMeter
@@ -108,6 +108,9 @@ class Bench:
         first = turn.index * count
         timed = self.time(self.runs[turn.label], self.inputs.queries(batch), first=first, count=count, limit_s=limit_s)
         energy = self.meter.end(timed, batch) if metered else None
+        if metered:
+            own_s = self.meter.load * timed.window_ns * 1e-9
+            timed = replace(timed, cpu_s=max(0.0, timed.cpu_s - own_s))
         self.blocks.append(
             Block(
                 kind=kind,

@@ -133,6 +133,12 @@ def test_a_board_that_tells_nothing_but_its_counter_has_joules_and_reasons() -> 
     assert "at rest is not known" in str(row_of(rows, m.GPU_NET_ENERGY_PER_INFERENCE_J).reason)
 
 
+def test_a_sensor_that_broke_off_is_the_reason_of_what_it_did_not_tell() -> None:
+    rows = on_gpu(metered("now", 50.0, sensed=Sensed()), sensor_lost="the sensor broke off")
+    for metric in (m.POWER_INTEGRAL_RATIO, m.GPU_TEMP_START_C, m.THROTTLED_RATIO):
+        assert row_of(rows, metric).reason == "the sensor broke off"
+
+
 def test_averaged_power_says_so() -> None:
     rows = on_gpu(metered("now", 50.0, sensed=Sensed(power_j=50.0, is_instant=False)))
     assert "averages over a second" in str(row_of(rows, m.POWER_INTEGRAL_RATIO).reason)
@@ -245,6 +251,7 @@ class HandMeter(TickMeter):
     def __init__(self) -> None:
         self.begun = 0
         self.lost = ""
+        self.load = 0.0
 
     def begin(self, longest_s: float = 0.0) -> None:
         del longest_s

@@ -5,11 +5,24 @@ import time
 
 import pytest
 
-from plaster_ops.plaster.meter import EdgeMeter, NoMeter, TickMeter, meter_for, tick_window
+from plaster_ops.domain import metrics as m
+from plaster_ops.plaster import energy
+from plaster_ops.plaster import meter as meters
+from plaster_ops.plaster.meter import (
+    EdgeMeter,
+    EnergyWindow,
+    NoMeter,
+    TickMeter,
+    meter_for,
+    tick_window,
+    watched_tick_s,
+)
 from plaster_ops.plaster.power import CounterLost, NoCounter, PowerSample
 from plaster_ops.plaster.sensing import integral_j, sum_up
-from plaster_ops.plaster.timing import Timed
-from tests.plaster.doubles import HandClock
+from plaster_ops.plaster.timing import Timed, Turn
+from plaster_ops.plaster.turns import THROUGHPUT, Bench
+from tests.plaster.doubles import HandClock, KnownEngine, NumberedInputs, block, evidence, row_of, value_of
+from tests.plaster.test_energy import RAPL
 
 
 def timed(start_ns: int, *latencies_ns: int) -> Timed:
@@ -113,11 +126,99 @@ def test_a_tick_meter_without_its_counter_has_no_window_and_says_why() -> None:
     assert meter.end(timed(0, 10**18), batch=1) is None
 
 
-def test_the_meter_follows_the_counter() -> None:
+class BrokenCounter(SteppedCounter):
+    """Fails as no counter should."""
+
+    def read_j(self) -> float:
+        raise ValueError("seven")
+
+
+def test_a_meter_that_breaks_off_for_any_reason_says_so() -> None:
+    meter = TickMeter(BrokenCounter(), period_s=0.0)
+    meter.begin()
+    assert meter.end(timed(0, 10**18), batch=1) is None
+    assert meter.lost == "the meter broke off (ValueError: seven)"
+
+
+def test_a_sensor_that_breaks_off_takes_no_joules_with_it() -> None:
+    class Broken:
+        def sample(self, at_ns: int) -> PowerSample:
+            del at_ns
+            raise ValueError("eight")
+
+    counter = SteppedCounter()
+    meter = TickMeter(counter, sensor=Broken(), period_s=0.001)
+    meter.begin()
+    assert counter.enough.wait(20)
+    window = meter.end(timed(0, 10**18), batch=1)
+    assert window is not None
+    assert window.sensed.power_j is None
+    assert (meter.lost, meter.sensor_lost) == ("", "the sensor broke off (ValueError: eight)")
+
+
+class PacedCounter(SteppedCounter):
+    """Draws 20 W by a clock that every reading moves by 10 us, and tells it once in `true_s`."""
+
+    def __init__(self, clock: HandClock, true_s: float) -> None:
+        super().__init__(0.001)
+        self.clock, self.true_s = clock, true_s
+
+    def read_j(self) -> float:
+        self.clock.now_ns += 10_000
+        return 20.0 * self.true_s * (self.clock.now_ns // round(self.true_s * 1e9))
+
+
+@pytest.mark.parametrize(("true_s", "told_s"), [(0.0002, 0.001), (0.001, 0.001), (0.01, 0.01), (10.0, 0.25)])
+def test_the_tick_of_a_counter_is_watched(true_s: float, told_s: float) -> None:
+    clock = HandClock()
+    assert watched_tick_s(PacedCounter(clock, true_s), clock) == pytest.approx(told_s, rel=0.02)
+
+
+def test_blocks_in_which_a_counter_did_not_move_are_counted_with_the_others() -> None:
+    """A counter of 10 ms over blocks of 5 ms: 40 inferences a joule, where the moving blocks alone tell 20."""
+    clock = HandClock()
+    meter = EdgeMeter(PacedCounter(clock, 0.01), clock, tick_s=0.01)
+    blocks = []
+    for number in range(400):
+        meter.begin()
+        clock.now_ns += 4_990_000
+        window = meter.end(timed(0, *[1] * 3), batch=1)
+        assert window is not None
+        blocks.append(block("now", number, [1] * 3, kind=THROUGHPUT, energy=window))
+    rows = energy.read(evidence(blocks, energy=RAPL), "now")
+    assert value_of(rows, m.INFERENCES_PER_J) == pytest.approx(40.0, rel=0.05)
+    still = [block("now", 0, [1], kind=THROUGHPUT, energy=EnergyWindow(joules=0, window_s=1, inferences=1, updates=9))]
+    assert "did not move" in str(row_of(energy.read(evidence(still, energy=RAPL), "now"), m.INFERENCES_PER_J).reason)
+
+
+def test_what_the_meter_itself_took_is_not_the_engines() -> None:
+    class Busy(NoMeter):
+        is_fine, load = True, 0.25
+
+    clock = HandClock()
+    runs = {"a": KnownEngine(clock, lambda *_: 1_000_000).run}
+    bench = Bench(runs=runs, inputs=NumberedInputs(), meter=Busy(), clock_ns=clock, cpu_s=clock.cpu_s)
+    bench.take(THROUGHPUT, Turn(label="a", index=0, position=0), batch=1, count=10, limit_s=1.0)
+    assert bench.blocks[0].timed.cpu_s == pytest.approx(0.0075)
+
+
+def test_a_polling_meter_knows_what_it_takes() -> None:
+    def spin(_: float) -> bool:
+        return time.thread_time() > 0.05
+
+    meter = TickMeter(SteppedCounter(), wait=spin)
+    meter.begin()
+    meter.end(timed(0, 10**18), batch=1)
+    assert 0.0 < meter.load <= 1.05
+
+
+def test_the_meter_follows_the_counter(monkeypatch: pytest.MonkeyPatch) -> None:
     slow, fast = SteppedCounter(), SteppedCounter(0.001)
     assert isinstance(meter_for(slow), TickMeter)
     assert isinstance(meter_for(fast), EdgeMeter)
     assert isinstance(meter_for(NoCounter("none")), NoMeter)
+    monkeypatch.setattr(meters, "watched_tick_s", lambda _: 0.01)
+    assert isinstance(meter_for(fast), TickMeter)
     assert NoMeter().end(timed(0, 1), 1) is None
 
 

@@ -16,7 +16,7 @@ from plaster_ops.plaster.evidence import RAW, server_rows, write_raw
 from plaster_ops.plaster.load import Samples, load_samples
 from plaster_ops.plaster.machine import peak_host_bytes, process_age_s
 from plaster_ops.plaster.memory import ProcessPeak, gpu_memory, held_bytes, open_context
-from plaster_ops.plaster.meter import EnergyWindow, Meter, meter_for
+from plaster_ops.plaster.meter import EnergyWindow, Meter, TickMeter, meter_for
 from plaster_ops.plaster.nvml import NvmlCounter
 from plaster_ops.plaster.open_loop import Point
 from plaster_ops.plaster.pinning import pinned
@@ -29,6 +29,7 @@ from plaster_ops.plaster.turns import EAGER, Bench, Progress
 from plaster_ops.ports import Engine, EventSink
 
 SCHEMA = 1
+_DRAM_UNREAD = "the package counter moves too seldom to be read at the edges of a block, where the memory's is"
 _ENDING_S = 1.0
 """What closing engines, writing the raw samples and reading them in the parent take of a process's budget."""
 
@@ -65,7 +66,7 @@ def _measure(spec: Mapping[str, Any], folder: Path, emit: EventSink, cpus: Seque
             meter=meter_for(counter, sensor=sensor, memory=memory),
             splits={label: engine.time_parts for label, engine in engines.items() if hasattr(engine, "time_parts")},
         )
-        idle = watch_idle(bench.meter, _idle_s(spec, bench.meter))
+        idle = watch_idle(bench.meter, _idle_s(spec, bench.meter) if device.startswith("cuda") else 0.0)
         setup = _setup(spec, bench.meter)
         collected = collect(bench, setup)
         if setup.profile.name != RACE.name:
@@ -108,8 +109,9 @@ def _energy(counter: EnergyCounter, memory: EnergyCounter, meter: Meter, idle: E
         "scope": counter.scope,
         "reason": counter.reason,
         "lost": meter.lost,
+        "sensor_lost": meter.sensor_lost,
         "notes": list(counter.notes),
-        "dram_reason": memory.reason,
+        "dram_reason": memory.reason or (_DRAM_UNREAD if isinstance(meter, TickMeter) else ""),
         "idle": {"joules": idle.joules, "window_s": idle.window_s} if idle else None,
     }
 
