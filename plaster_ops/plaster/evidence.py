@@ -20,7 +20,7 @@ from plaster_ops.plaster.turns import Block
 Latencies = npt.NDArray[np.int64]
 RAW = "raw.npz"
 LATENCIES = "latencies_ns"
-_SENSED = ("power_j", "temp_start_c", "temp_end_c", "clock_mhz", "slowed_ratio")
+_SENSED = ("power_j", "temp_start_c", "temp_end_c", "clock_mhz", "slowed_ratio", "braked_ratio")
 SERVER_DUE, SERVER_LATENCIES = "server_due_ns", "server_latencies_ns"
 
 

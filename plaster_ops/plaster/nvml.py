@@ -45,6 +45,13 @@ class NvmlCounter:
         """Power, temperature and clocks of the same board."""
         return NvmlSensor(self._nvml, self._handle)
 
+    def users(self) -> frozenset[int] | None:
+        """The processes that compute on this board, by the numbers that NVML knows; None where it does not tell."""
+        try:
+            return computing(self._nvml, self._handle)
+        except self._nvml.NVMLError:
+            return None
+
     def close(self) -> None:
         """Shuts NVML down."""
         self._nvml.nvmlShutdown()
@@ -73,7 +80,7 @@ class NvmlSensor:
         instant_w = self._asked("instant", self._instant_w)
         power_w = self._asked("average", self._average_w) if instant_w is None else instant_w
         nvml = self._nvml
-        slowed = self._asked("reasons", lambda: bool(clock_reasons(nvml, self._handle) & held_down(nvml)))
+        reasons = self._asked("reasons", lambda: clock_reasons(nvml, self._handle))
         return PowerSample(
             at_ns=at_ns,
             power_w=power_w,
@@ -84,7 +91,8 @@ class NvmlSensor:
             clock_mhz=self._asked(
                 "clock", lambda: float(nvml.nvmlDeviceGetClockInfo(self._handle, nvml.NVML_CLOCK_SM))
             ),
-            slowed=slowed,
+            slowed=None if reasons is None else bool(reasons & held_down(nvml)),
+            braked=None if reasons is None else bool(reasons & overheated(nvml)),
         )
 
     def _asked(self, name: str, question: Callable[[], Any]) -> Any:
@@ -143,6 +151,11 @@ def is_mig(nvml: Any, handle: Any) -> bool:
         return bool(nvml.nvmlDeviceGetMigMode(handle)[0])
     except nvml.NVMLError:
         return False
+
+
+def computing(nvml: Any, handle: Any) -> frozenset[int]:
+    """Numbers of the processes that compute on that board. Raises NVMLError where it does not tell."""
+    return frozenset(int(process.pid) for process in nvml.nvmlDeviceGetComputeRunningProcesses(handle))
 
 
 def clock_reasons(nvml: Any, handle: Any) -> int:

@@ -77,8 +77,8 @@ class NoCounter:
 class PowerSample:
     """What a sensor said at `at_ns` of the caller's clock; None for what it does not know.
 
-    `is_instant` is False where the power is an average over the driver's own window. `slowed`: the clocks are held
-    down by heat, by the power limit or by a hardware brake.
+    `is_instant` is False where the power is an average over the driver's own window. `braked`: the clocks are held down
+    by heat or by a hardware brake; `slowed`: by these or by the power limit.
     """
 
     at_ns: int
@@ -87,6 +87,7 @@ class PowerSample:
     temp_c: float | None = None
     clock_mhz: float | None = None
     slowed: bool | None = None
+    braked: bool | None = None
 
 
 class Sensor(Protocol):

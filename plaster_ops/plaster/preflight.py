@@ -1,6 +1,7 @@
 """Whether the machine was left alone while it measured, and what can be measured on it at all."""
 
 import os
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,12 +9,22 @@ from typing import Any
 from plaster_ops.domain.visible import UnknownGpu
 from plaster_ops.plaster.gpu_lookup import find_gpu, load_nvml, nvml_open
 from plaster_ops.plaster.machine import cpu_environment, first_line, peak_host_bytes
-from plaster_ops.plaster.nvml import NvmlCounter, clock_reasons, is_mig, open_nvml, overheated
+from plaster_ops.plaster.meter import EnergyWindow
+from plaster_ops.plaster.nvml import (
+    NvmlCounter,
+    clock_reasons,
+    computing,
+    is_mig,
+    nvml_reason,
+    open_nvml,
+    overheated,
+)
 from plaster_ops.plaster.rapl import open_dram, open_rapl
 
 _STEAL_NOTED = 0.01
 _STEAL_SUSPECT = 0.10
 _LOAD_NOTED = 0.10
+_BRAKED_SUSPECT = 0.05
 _ROOT = Path("/")
 
 
@@ -47,14 +58,29 @@ class Quiet:
     suspect: str = ""
 
 
-def disturbance(before: CpuTimes | None, after: CpuTimes | None, own_cpu_s: float, gpu_trouble: str = "") -> Quiet:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GpuLook:
+    """A GPU at one moment: `trouble` says why its readings would be suspect, `note` what could not be told."""
+
+    trouble: str = ""
+    note: str = ""
+
+
+def disturbance(
+    before: CpuTimes | None,
+    after: CpuTimes | None,
+    own_cpu_s: float,
+    gpu_trouble: str = "",
+    gpu_notes: Sequence[str] = (),
+) -> Quiet:
     """Compares two readings of the machine with what this process used in between.
 
     Steal above 1 % and foreign load above 10 % of the machine are noted; steal above 10 % and any trouble of the
     GPU make the span suspect. Paired comparisons survive the former, since both engines meet it in turn.
     """
+    told = tuple(dict.fromkeys(note for note in gpu_notes if note))
     if before is None or after is None or after.total_s <= before.total_s:
-        return Quiet(steal_ratio=None, other_load_ratio=None, suspect=gpu_trouble)
+        return Quiet(steal_ratio=None, other_load_ratio=None, notes=told, suspect=gpu_trouble)
     span_s = after.total_s - before.total_s
     steal = (after.steal_s - before.steal_s) / span_s
     other = max(0.0, after.busy_s - before.busy_s - own_cpu_s) / span_s
@@ -64,30 +90,41 @@ def disturbance(before: CpuTimes | None, after: CpuTimes | None, own_cpu_s: floa
     if other > _LOAD_NOTED:
         notes.append(f"other processes used {other:.0%} of the machine")
     suspect = gpu_trouble or (notes[0] if steal > _STEAL_SUSPECT else "")
-    return Quiet(steal_ratio=steal, other_load_ratio=other, notes=tuple(notes), suspect=suspect)
+    return Quiet(steal_ratio=steal, other_load_ratio=other, notes=(*notes, *told), suspect=suspect)
 
 
-def gpu_trouble(device: str, *, nvml: Any = None, own_pid: int | None = None) -> str:
-    """Why readings of that GPU would be suspect now: a shared board, foreign processes, heat. Empty: nothing is known.
+def look_at_gpu(device: str, *, has_context: bool, nvml: Any = None, own_pid: int | None = None) -> GpuLook:
+    """A shared board, foreign processes, heat. `has_context`: this process has certainly opened that GPU.
 
-    In a container NVML may name processes by numbers of the host; then more than one process is one too many.
+    In a container NVML may name processes by numbers of the host. One that is not known then counts as this process,
+    but only with a context, and where its own number is not listed.
     """
     if not device.startswith("cuda"):
-        return ""
+        return GpuLook()
     nvml = nvml or load_nvml()
     try:
         with nvml_open(nvml):
             handle = find_gpu(nvml, device)
             if is_mig(nvml, handle):
-                return "shared_gpu: MIG is on"
-            pids = {int(process.pid) for process in nvml.nvmlDeviceGetComputeRunningProcesses(handle)}
+                return GpuLook(trouble="shared_gpu: MIG is on")
+            pids = computing(nvml, handle)
             slowed = clock_reasons(nvml, handle) & overheated(nvml)
-    except (nvml.NVMLError, UnknownGpu):
-        return ""
+    except (nvml.NVMLError, UnknownGpu) as error:
+        return GpuLook(note=f"whether the GPU was shared or hot is not known ({nvml_reason(error)})")
     others = pids - {own_pid or os.getpid()}
-    if len(others) > (0 if others != pids else 1):
-        return f"{len(pids)} processes compute on this GPU"
-    return "the GPU throttled its clocks (heat or a power brake)" if slowed else ""
+    strangers = len(others) - (has_context and others == pids)
+    if strangers > 0:
+        return GpuLook(trouble=f"shared_gpu: {strangers} other process{'es' * (strangers > 1)} on this GPU")
+    return GpuLook(trouble="the GPU throttled its clocks (heat or a power brake)" if slowed else "")
+
+
+def braked(windows: Iterable[EnergyWindow | None]) -> str:
+    """Says so where heat or a hardware brake held the clocks down in over 5 % of the samples under load."""
+    sensed = [(window.sensed.braked_ratio, window.window_s) for window in windows if window is not None]
+    known = [(ratio, window_s) for ratio, window_s in sensed if ratio is not None]
+    seconds = sum(window_s for _, window_s in known)
+    share = sum(ratio * window_s for ratio, window_s in known) / seconds if seconds > 0 else 0.0
+    return f"heat or a power brake held the GPU's clocks down in {share:.0%} of the samples" * (share > _BRAKED_SUSPECT)
 
 
 def what_can_be_measured(*, root: Path = _ROOT, nvml: Any = None) -> list[tuple[str, bool, str]]:

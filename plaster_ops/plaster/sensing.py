@@ -11,7 +11,8 @@ from plaster_ops.plaster.power import PowerSample
 class Sensed:
     """A window as the sensor saw it; None for what it did not tell. `power_j` is the integral of power over it.
 
-    `slowed_ratio`: share of the samples at which the clocks were held down. `is_instant`: see `PowerSample`.
+    `slowed_ratio`: share of the samples at which the clocks were held down; `braked_ratio`: by heat or a brake.
+    `is_instant`: see `PowerSample`.
     """
 
     power_j: float | None = None
@@ -20,6 +21,7 @@ class Sensed:
     temp_end_c: float | None = None
     clock_mhz: float | None = None
     slowed_ratio: float | None = None
+    braked_ratio: float | None = None
 
 
 def sum_up(samples: Sequence[PowerSample], begin_ns: int, end_ns: int) -> Sensed:
@@ -28,6 +30,7 @@ def sum_up(samples: Sequence[PowerSample], begin_ns: int, end_ns: int) -> Sensed
     temps = [sample.temp_c for sample in inside if sample.temp_c is not None]
     clocks = [sample.clock_mhz for sample in inside if sample.clock_mhz is not None]
     slowed = [sample.slowed for sample in inside if sample.slowed is not None]
+    braked = [sample.braked for sample in inside if sample.braked is not None]
     return Sensed(
         power_j=integral_j(inside, begin_ns, end_ns),
         is_instant=all(sample.is_instant for sample in inside),
@@ -35,6 +38,7 @@ def sum_up(samples: Sequence[PowerSample], begin_ns: int, end_ns: int) -> Sensed
         temp_end_c=temps[-1] if temps else None,
         clock_mhz=sum(clocks) / len(clocks) if clocks else None,
         slowed_ratio=sum(slowed) / len(slowed) if slowed else None,
+        braked_ratio=sum(braked) / len(braked) if braked else None,
     )
 
 

@@ -21,7 +21,7 @@ from plaster_ops.plaster.turns import OFFLINE, OFFLINE_ENERGY, SINGLE_ENERGY, TH
 from tests.plaster.doubles import HandClock, KnownEngine, NumberedInputs, block, evidence, row_of, value_of
 
 MS = 1_000_000
-SENSED = Sensed(power_j=51.0, temp_start_c=50.0, temp_end_c=60.0, clock_mhz=1500.0, slowed_ratio=0.25)
+SENSED = Sensed(power_j=51.0, temp_start_c=50.0, temp_end_c=60.0, clock_mhz=1500.0, slowed_ratio=0.25, braked_ratio=0.1)
 NVML: dict[str, Any] = {
     "source": "nvml",
     "scope": "gpu",

@@ -8,7 +8,17 @@ import pynvml
 import pytest
 
 from plaster_ops.plaster import machine, preflight
-from plaster_ops.plaster.preflight import CpuTimes, cpu_times, disturbance, gpu_trouble, what_can_be_measured
+from plaster_ops.plaster.meter import EnergyWindow
+from plaster_ops.plaster.preflight import (
+    CpuTimes,
+    GpuLook,
+    braked,
+    cpu_times,
+    disturbance,
+    look_at_gpu,
+    what_can_be_measured,
+)
+from plaster_ops.plaster.sensing import Sensed
 from tests.plaster.fake_nvml import NOT_SUPPORTED, FakeGpu, FakeNvml, SimClock, install
 
 
@@ -97,7 +107,8 @@ def test_the_newest_timing_cache_is_digested(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("no_driver")
 def test_without_a_driver_a_gpu_is_unknown_not_guessed() -> None:
     assert machine.gpu_model("cuda:0") == ("unknown GPU", {})
-    assert gpu_trouble("cuda:0") == ""
+    look = look_at_gpu("cuda:0", has_context=True)
+    assert look == GpuLook(note="whether the GPU was shared or hot is not known (driver not loaded)")
 
 
 @pytest.mark.usefixtures("gpu")
@@ -158,20 +169,40 @@ def test_without_proc_nothing_is_known_of_the_load() -> None:
 
 
 def test_trouble_of_a_gpu_is_foreign_processes_heat_or_a_shared_board(gpu: FakeGpu) -> None:
-    assert gpu_trouble("cuda:0") == ""
+    def trouble(has_context: bool = True) -> str:
+        return look_at_gpu("cuda:0", has_context=has_context).trouble
+
+    assert trouble() == ""
     gpu.reasons = pynvml.nvmlClocksThrottleReasonSwPowerCap
-    assert gpu_trouble("cuda:0") == ""
+    assert trouble() == ""
     gpu.reasons = pynvml.nvmlClocksThrottleReasonSwThermalSlowdown
-    assert "throttled" in gpu_trouble("cuda:0")
+    assert "throttled" in trouble()
     gpu.pids = (os.getpid(), 1)
-    assert "2 processes" in gpu_trouble("cuda:0")
+    assert "1 other process on" in trouble()
     gpu.pids, gpu.reasons = (4711,), 0
-    assert gpu_trouble("cuda:0") == ""
+    assert trouble() == "", "the number that the host gives this process"
+    assert "1 other process on" in trouble(has_context=False)
     gpu.pids = (4711, 4712)
-    assert "2 processes" in gpu_trouble("cuda:0")
+    assert "1 other process on" in trouble()
+    assert "2 other processes on" in trouble(has_context=False)
     gpu.mig = 1
-    assert "shared_gpu" in gpu_trouble("cuda:0")
-    assert gpu_trouble("cpu") == ""
+    assert "MIG" in trouble()
+    assert look_at_gpu("cpu", has_context=True) == GpuLook()
+
+
+def test_what_could_not_be_told_of_a_gpu_is_noted_once() -> None:
+    quiet = disturbance(times(0, 0, 0), times(20, 0, 100), 20, gpu_notes=("", "not known", "not known"))
+    assert (quiet.notes, quiet.suspect) == (("not known",), "")
+    assert disturbance(None, None, 1.0, gpu_notes=("not known",)).notes == ("not known",)
+
+
+@pytest.mark.parametrize(("share", "is_told"), [(0.04, False), (0.06, True), (None, False)])
+def test_heat_in_more_than_5_percent_of_the_samples_is_told(share: float | None, is_told: bool) -> None:
+    windows = [
+        EnergyWindow(joules=1.0, window_s=seconds, inferences=1, updates=1, sensed=Sensed(braked_ratio=ratio))
+        for seconds, ratio in ((1.0, share), (1.0, share), (3.0, None))
+    ]
+    assert ("heat or a power brake" in braked([None, *windows])) == is_told
 
 
 def test_this_process_has_a_peak_and_an_age() -> None:

@@ -17,6 +17,7 @@ from plaster_ops.flow.stages import measure
 from plaster_ops.plaster import energy, latency, profiles, throughput
 from plaster_ops.plaster.evidence import Evidence, load_evidence
 from plaster_ops.plaster.meter import NoMeter
+from plaster_ops.plaster.preflight import GpuLook
 from plaster_ops.plaster.turns import SINGLE, SINGLE_ENERGY
 
 QUICK = profiles.Profile(
@@ -201,6 +202,24 @@ def test_a_slow_counter_gets_blocks_of_its_own_and_a_look_at_rest(
     assert len(evidence.blocks(SINGLE_ENERGY, "now")) == 2 * len(results)
     assert not any(block.energy for block in evidence.blocks(SINGLE, "now"))
     assert all({"lost", "idle", "notes"} <= result["energy"].keys() for result in results)
+
+
+def test_heat_under_load_and_company_make_a_process_suspect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[bool] = []
+
+    def look(_: str, *, has_context: bool) -> GpuLook:
+        looks.append(has_context)
+        return GpuLook(note="not known")
+
+    monkeypatch.setattr(measure, "look_at_gpu", look)
+    monkeypatch.setattr(measure, "braked", lambda windows: "hot" * (len(list(windows)) > 0))
+    evidence, results, _ = measured_by(1, tmp_path, monkeypatch)
+    assert looks == [False, True]
+    assert results[0]["machine"]["suspect"] == "hot"
+    assert "not known" in results[0]["machine"]["notes"]
+    assert evidence.trust() == (Status.SUSPECT, "hot")
+    rows = [*latency.read(evidence, "now"), *throughput.read(evidence, "now"), *energy.read(evidence, "now")]
+    assert Card.of(rows).find(m.E2E_P50_MS).status is Status.SUSPECT
 
 
 def test_a_machine_without_counters_gives_a_reason_instead_of_joules(

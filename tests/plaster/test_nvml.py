@@ -233,7 +233,7 @@ def test_what_a_board_does_not_tell_is_unknown_and_not_zero(sim: SimClock, insta
     window = metered(sim, opened(sim), 2.0)
     assert window is not None
     sensed = window.sensed
-    told = (sensed.power_j, sensed.temp_start_c, sensed.temp_end_c, sensed.clock_mhz, sensed.slowed_ratio)
+    told = (sensed.power_j, sensed.temp_start_c, sensed.temp_end_c, sensed.clock_mhz, sensed.braked_ratio)
     assert told == (None,) * 5
 
 
@@ -243,6 +243,14 @@ def test_temperature_clock_and_throttling_are_those_of_the_window(sim: SimClock,
     assert window is not None
     sensed = window.sensed
     assert (sensed.temp_start_c, sensed.temp_end_c, sensed.clock_mhz, sensed.slowed_ratio) == (71, 71, 1410, 1)
+    assert sensed.braked_ratio == 0, "the power limit is no brake"
+
+
+def test_heat_under_load_is_told_apart_from_the_power_limit(sim: SimClock, installed: Installed) -> None:
+    installed(FakeGpu("GPU-a", reasons=pynvml.nvmlClocksThrottleReasonSwThermalSlowdown))
+    window = metered(sim, opened(sim), 2.0)
+    assert window is not None
+    assert (window.sensed.slowed_ratio, window.sensed.braked_ratio) == (1, 1)
 
 
 # ---- which GPU -------------------------------------------------------------------------------------------------------

@@ -1,5 +1,8 @@
 """What a retrain spent by phase: each GPU once, attempts added up, and never less than was spent."""
 
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -105,6 +108,67 @@ def test_a_part_that_is_not_known_makes_the_sum_unknown_and_never_smaller(
         assert value_of(rows, m.BUILD_GPU_ENERGY_J) == pytest.approx(1_000, rel=0.02)
 
 
+@pytest.mark.parametrize("step_s", [3600.0, 1e-9])
+def test_a_counter_that_stands_still_has_counted_nothing(sim: SimClock, library: FakeNvml, step_s: float) -> None:
+    library.gpus[0].step_s = step_s
+    gauges = opened(sim, "GPU-aaaa")
+    spans = [spend(sim, gauges, p.value, p, 10.0) for p in (Phase.LAUNCH, Phase.BUILD, Phase.EVAL)]
+    gauges.close()
+    rows = read(spans, {"accelerator": "gpu"})
+    if step_s > 1:
+        assert reason_of(rows, m.TRAIN_GPU_ENERGY_J) == "launch_s: the counter did not move in 10 s"
+        assert isinstance(rows[3], Unmeasured)
+    else:
+        assert value_of(rows, m.TRAIN_GPU_ENERGY_J) == pytest.approx(1_000, rel=0.02)
+
+
+def test_stages_too_short_for_a_step_are_no_gap_unless_they_are_all(sim: SimClock, library: FakeNvml) -> None:
+    library.gpus[0].step_s, library.gpus[0].phase_s = 5.0, 0.0
+    gauges = opened(sim, "GPU-aaaa")
+    spans = [spend(sim, gauges, "fit", Phase.LAUNCH, seconds) for seconds in (0.01, 20.0)]
+    spans.append(spend(sim, gauges, "export", Phase.EXPORT, 0.01))
+    gauges.close()
+    rows = read(spans, {"accelerator": "gpu"})
+    assert value_of(rows, m.TRAIN_GPU_ENERGY_J) == pytest.approx(2_000, rel=0.01)
+    assert reason_of(rows, m.BUILD_GPU_ENERGY_J) == "the counter did not move"
+
+
+@pytest.mark.parametrize("at_begin", [True, False])
+def test_joules_of_a_shared_gpu_are_not_the_retrains(sim: SimClock, library: FakeNvml, at_begin: bool) -> None:
+    board = library.gpus[0]
+    gauges = opened(sim, "GPU-aaaa")
+    board.pids = (os.getppid(),) if at_begin else ()
+    before = gauges.read()
+    sim.step(10.0)
+    board.pids = () if at_begin else (os.getppid(),)
+    found = span("fit", Phase.LAUNCH, before, gauges.read())
+    gauges.close()
+    assert found["gpu_j"] is None
+    assert found["why_gpu"] == f"shared_gpu: process {os.getppid()} computes on the same GPU"
+    assert found["why_cpu"].startswith("no RAPL")
+
+
+def test_own_processes_share_nothing_and_those_of_another_namespace_are_noted(sim: SimClock, library: FakeNvml) -> None:
+    board = library.gpus[0]
+    gauges = opened(sim, "GPU-aaaa")
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    board.pids = (os.getpid(), child.pid)
+    fit = spend(sim, gauges, "fit", Phase.LAUNCH, 10.0)
+    child.communicate(b"\n")
+    board.pids = (2**22 + 7,)
+    build = spend(sim, gauges, "build", Phase.BUILD, 10.0)
+    gauges.close()
+    rows = read([fit, build], {"accelerator": "gpu"})
+    assert (fit["gpu_j"], fit["note_gpu"]) == (pytest.approx(1_000, rel=0.02), "")
+    assert value_of(rows, m.BUILD_GPU_ENERGY_J) == pytest.approx(1_000, rel=0.02)
+    assert "cannot be seen from here" in str(next(row.reason for row in rows if row.metric is m.BUILD_GPU_ENERGY_J))
+
+
+def test_spans_of_an_earlier_release_are_read() -> None:
+    old = [{"stage": "fit", "phase": Phase.LAUNCH.value, "gpu_j": 5.0, "cpu_j": None, "why_gpu": "", "why_cpu": "no"}]
+    assert value_of(read(old, {"accelerator": "gpu"}), m.TRAIN_GPU_ENERGY_J) == 5.0
+
+
 def test_a_counter_that_is_lost_in_one_stage_is_unknown_from_there_on(sim: SimClock, library: FakeNvml) -> None:
     gauges = opened(sim, "GPU-aaaa")
     fit = spend(sim, gauges, "fit", Phase.LAUNCH, 10.0)
@@ -171,7 +235,7 @@ def test_the_gauges_are_read_between_the_edges_so_that_no_wrap_is_missed(sim: Si
     gauges.close()
     gauges.close()
     assert not keeper.is_alive()
-    assert gauges.read() == {"gpu": "no GPU was used"}
+    assert gauges.read() == {"gpu": "no GPU was used", "at_s": pytest.approx(time.monotonic(), abs=5.0)}
 
 
 def test_the_gauges_are_read_as_often_as_the_smallest_counter_needs(sim: SimClock, tmp_path: Path) -> None:

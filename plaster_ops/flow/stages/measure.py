@@ -21,7 +21,7 @@ from plaster_ops.plaster.nvml import NvmlCounter
 from plaster_ops.plaster.open_loop import Point
 from plaster_ops.plaster.pinning import pinned
 from plaster_ops.plaster.power import EnergyCounter
-from plaster_ops.plaster.preflight import cpu_times, disturbance, gpu_trouble
+from plaster_ops.plaster.preflight import braked, cpu_times, disturbance, look_at_gpu
 from plaster_ops.plaster.profiles import RACE, Profile, find_profile
 from plaster_ops.plaster.search import Found
 from plaster_ops.plaster.timing import process_cpu_s
@@ -52,6 +52,7 @@ def _measure(spec: Mapping[str, Any], folder: Path, emit: EventSink, cpus: Seque
 
     torch.set_num_threads(int(spec["threads"]))
     device = str(spec["device"])
+    before = look_at_gpu(device, has_context=False)
     samples = load_samples(Path(spec["samples"]), pinned=device.startswith("cuda"))
     machine_before, own_before_s = cpu_times(), process_cpu_s()
     process = ProcessPeak(device)
@@ -73,7 +74,10 @@ def _measure(spec: Mapping[str, Any], folder: Path, emit: EventSink, cpus: Seque
             p50_ns = {label: collected.warmths[label].p50_ns for label in setup.order}
             settled = collected.chosen_batches
             take_points(bench, setup.order, setup.profile, p50_ns, collected.found, settled)
-        quiet = disturbance(machine_before, cpu_times(), process_cpu_s() - own_before_s, gpu_trouble(device))
+        after = look_at_gpu(device, has_context=True)
+        trouble = before.trouble or after.trouble or braked(block.energy for block in bench.blocks)
+        own_s, notes = process_cpu_s() - own_before_s, (before.note, after.note)
+        quiet = disturbance(machine_before, cpu_times(), own_s, trouble, notes)
         on_gpu = gpu_memory(device, process)
     finally:
         counter.close()
