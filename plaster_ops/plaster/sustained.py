@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from plaster_ops.plaster.meter import TickMeter
+from plaster_ops.plaster.meter import Meter, TickMeter
 from plaster_ops.plaster.percentiles import fewest_to_pass, is_clearly_over, passes
 from plaster_ops.plaster.profiles import Profile
 from plaster_ops.plaster.search import Fit, Found, Probe, judge_probe, search_batches, step_down
@@ -16,6 +16,13 @@ _SPARE = 1.15
 _PROBE_COUNT = 4096
 _PROBE_TURNS = 4
 _TRIAL_SHARE = 0.25
+_TICKING_S = 0.5
+"""Shorter blocks hold too few steps of a counter that moves ten times a second."""
+
+
+def least_metered_s(profile: Profile, meter: Meter) -> float:
+    """What an engine's throughput takes at the least where a slow energy counter is read: a trial and a round."""
+    return 4 * min(profile.energy_block_s, _TICKING_S) if isinstance(meter, TickMeter) else 0.0
 
 
 @dataclass(slots=True)
@@ -71,8 +78,9 @@ class Sustained:
             del self.bench.blocks[start:]
             settled |= smaller
         begun = len(self.bench.blocks[start:]) // (2 * len(self.labels))
-        share = 1.0 - _TRIAL_SHARE if begun else 1.0
-        self._take_rounds(THROUGHPUT, settled, begun, self.profile.throughput_s * share, certify=True)
+        tried_s = self.profile.throughput_s * _TRIAL_SHARE if begun else 0.0
+        seconds, certify_s = self.profile.throughput_s - tried_s, self.profile.certify_limit_s - tried_s
+        self._take_rounds(THROUGHPUT, settled, begun, seconds, certify_s=certify_s)
         return settled
 
     def measure_offline(self, batches: Mapping[str, int]) -> None:
@@ -81,29 +89,39 @@ class Sustained:
             labels = [label for label in self.labels if label in batches]
             replace(self, labels=labels)._take_rounds(OFFLINE, batches, 0, self.profile.offline_s)
 
-    def block_s(self, kind: str = THROUGHPUT) -> float:
-        """Seconds of one block: longer where a slow energy counter must tick within it."""
-        is_ticking = kind == THROUGHPUT and isinstance(self.bench.meter, TickMeter)
-        return self.profile.energy_block_s if is_ticking else self.profile.block_s
+    def _block_s(self, kind: str, seconds: float) -> float:
+        """One block: where a slow energy counter must tick within it, as long as whole rounds in `seconds` allow."""
+        if kind != THROUGHPUT or not isinstance(self.bench.meter, TickMeter):
+            return self.profile.block_s
+        longest_s = self.profile.energy_block_s
+        rounds = max(1, math.ceil(seconds / (2 * longest_s)))
+        return min(longest_s, max(_TICKING_S, seconds / (2 * rounds)))
 
     def _take_rounds(
-        self, kind: str, chosen: Mapping[str, int], number: int, seconds: float, *, certify: bool = False
+        self, kind: str, chosen: Mapping[str, int], number: int, seconds: float, *, certify_s: float = 0.0
     ) -> None:
-        """Rounds for `seconds` per engine; to certify, longer where the limit needs more queries and time allows it."""
-        counts = self._counts(kind, chosen)
+        """Rounds for `seconds` per engine; up to `certify_s` where the limit needs more queries."""
+        counts = self._counts(self._block_s(kind, seconds), chosen)
         begun_ns = self.bench.clock_ns()
-        enough = 0 if not certify or self._is_hopeless(chosen) else self._queries_needed()
-        last = number
-        while last == number or self._goes_on(begun_ns, seconds, enough > 2 * last * min(counts.values())):
+        enough = 0 if not certify_s or self._is_hopeless(chosen) else self._queries_needed()
+        last, taken = number, self._queries_taken(kind)
+        while last == number or self._goes_on(begun_ns, last - number, seconds, certify_s * (enough > taken)):
             for turn in interleave(self.labels, last):
                 batch, count = chosen[turn.label], counts[turn.label]
                 limit_s = _PATIENCE * count * self._query_s(turn.label, batch)
                 self.bench.take(kind, turn, batch=batch, count=count, limit_s=limit_s)
-            last += 1
+            last, taken = last + 1, taken + 2 * min(counts.values())
 
-    def _goes_on(self, begun_ns: int, seconds: float, needs_more: bool) -> bool:
+    def _queries_taken(self, kind: str) -> int:
+        """Of the engine that has answered fewest."""
+        blocks = [block for block in self.bench.blocks if block.kind == kind]
+        return min(sum(len(b.timed.latencies_ns) for b in blocks if b.label == label) for label in self.labels)
+
+    def _goes_on(self, begun_ns: int, rounds: int, seconds: float, certify_s: float) -> bool:
+        """Whether one more round, as long as those before, ends nearer to `seconds`, or within `certify_s`."""
         spent_s = (self.bench.clock_ns() - begun_ns) * 1e-9 / len(self.labels)
-        return spent_s < (self.profile.certify_limit_s if needs_more else seconds)
+        round_s = spent_s / rounds
+        return spent_s + round_s / 2 < seconds or spent_s + round_s <= certify_s
 
     def _too_slow(self, chosen: Mapping[str, int], blocks: Sequence[Block]) -> dict[str, int]:
         """Engines that will not be certified if all processes go on like this trial: two slow queries at the least,
@@ -135,15 +153,15 @@ class Sustained:
     def _query_s(self, label: str, batch: int) -> float:
         """Median seconds of one query at that batch, probed on first use, which also warms that batch up."""
         known = self.probes.get((label, batch)) or self.probe([label], batch)[label]
-        return known.batch / known.rate_per_s if known else self.block_s()
+        return known.batch / known.rate_per_s if known else self.profile.block_s
 
-    def _counts(self, kind: str, chosen: Mapping[str, int]) -> dict[str, int]:
+    def _counts(self, block_s: float, chosen: Mapping[str, int]) -> dict[str, int]:
         """Queries per block: the same for all engines at a common batch, so that they answer the same samples."""
         seconds = {label: self._query_s(label, batch) for label, batch in chosen.items()}
         if len(set(chosen.values())) == 1:
             mean_s = sum(seconds.values()) / len(seconds)
-            return dict.fromkeys(chosen, block_count(self.block_s(kind), mean_s))
-        return {label: block_count(self.block_s(kind), query_s) for label, query_s in seconds.items()}
+            return dict.fromkeys(chosen, block_count(block_s, mean_s))
+        return {label: block_count(block_s, query_s) for label, query_s in seconds.items()}
 
     def _queries_needed(self) -> int:
         """This process's part of the queries that certify the limit, with some to spare."""

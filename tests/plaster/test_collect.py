@@ -8,7 +8,10 @@ import pytest
 
 from plaster_ops.errors import SettingsError
 from plaster_ops.plaster.collect import Collected, Setup, collect
-from plaster_ops.plaster.profiles import FULL, PROFILES, SMOKE, STANDARD, find_profile
+from plaster_ops.plaster.meter import Meter, NoMeter, TickMeter
+from plaster_ops.plaster.profiles import FULL, PROFILES, SMOKE, STANDARD, Profile, find_profile
+from plaster_ops.plaster.sustained import least_metered_s
+from plaster_ops.plaster.timing import Timed
 from plaster_ops.plaster.turns import Bench, Progress
 from tests.plaster.doubles import HandClock, KnownEngine, NumberedInputs
 
@@ -24,6 +27,7 @@ class Session:
     engines: dict[str, KnownEngine] = field(default_factory=dict)
     clock: HandClock = field(default_factory=HandClock)
     inputs: NumberedInputs = field(default_factory=NumberedInputs)
+    meter: Meter = field(default_factory=NoMeter)
 
     def measure(self, *, labels: tuple[str, ...] = ("now", "then"), largest: int = 1000, **changes: Any) -> Collected:
         self.engines = {
@@ -33,6 +37,7 @@ class Session:
             runs={name: engine.run for name, engine in self.engines.items()},
             inputs=self.inputs,
             progress=Progress(emit=self.events.append),
+            meter=self.meter,
             clock_ns=self.clock,
             cpu_s=self.clock.cpu_s,
         )
@@ -64,6 +69,34 @@ def test_a_process_keeps_to_the_seconds_of_the_profile() -> None:
     session.measure()
     planned_s = SMOKE.needed_s(2, searching=True, eager=False)
     assert 0.5 * planned_s < session.clock.now_ns * 1e-9 < 1.2 * planned_s
+
+
+class QuietMeter(TickMeter):
+    """A slow meter that needs no thread."""
+
+    def __init__(self) -> None:
+        self.lost, self.load = "", 0.0
+
+    def begin(self, longest_s: float = 0.0) -> None:
+        del longest_s
+
+    def end(self, timed: Timed, batch: int) -> None:
+        del timed, batch
+
+
+@pytest.mark.parametrize("profile", [SMOKE, STANDARD, FULL])
+@pytest.mark.parametrize("chosen", [None, {"now": 1, "then": 1}])
+@pytest.mark.parametrize("query_ms", [2.0, 60.0])
+def test_a_slow_energy_counter_does_not_stretch_the_throughput(
+    profile: Profile, chosen: dict[str, int] | None, query_ms: float
+) -> None:
+    session = Session({"now": steady(query_ms), "then": steady(query_ms)}, meter=QuietMeter())
+    quick = replace(profile, single_s=0.1, search_limit_s=1.0)
+    blocks = session.measure(profile=quick, chosen_batches=chosen, slo_ms=100.0, batches=(1,)).blocks
+    taken = [b.timed.window_ns * 1e-9 for b in blocks if b.kind == "throughput" and b.label == "now"]
+    assert sum(taken) <= max(1.15 * profile.throughput_s, least_metered_s(profile, QuietMeter()) * 1.25)
+    assert min(taken) >= 0.4
+    assert max(taken) <= profile.energy_block_s * 1.25
 
 
 def test_an_engine_of_half_a_second_is_measured_in_two_rounds_and_no_more() -> None:

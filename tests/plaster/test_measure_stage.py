@@ -15,9 +15,11 @@ from plaster_ops.domain.card import Card, Status
 from plaster_ops.engines import artifact, registry
 from plaster_ops.flow.stages import measure
 from plaster_ops.plaster import energy, latency, profiles, throughput
+from plaster_ops.plaster.energy_points import points_s
 from plaster_ops.plaster.evidence import Evidence, load_evidence
-from plaster_ops.plaster.meter import NoMeter
+from plaster_ops.plaster.meter import NoMeter, TickMeter
 from plaster_ops.plaster.preflight import GpuLook
+from plaster_ops.plaster.sustained import least_metered_s
 from plaster_ops.plaster.turns import SINGLE, SINGLE_ENERGY
 
 QUICK = profiles.Profile(
@@ -242,3 +244,14 @@ def test_a_process_keeps_a_second_of_its_budget_for_its_end(name: str, monkeypat
     fitted = measure._fitted(profile, spec, NoMeter())
     needed_s = fitted.needed_s(2, searching=True, eager=True)
     assert needed_s == pytest.approx(profile.process_limit_s(2) - late_s - 1.0)
+
+
+def test_throughput_that_a_slow_counter_keeps_long_is_made_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    limit_s = profiles.SMOKE.process_limit_s(2)
+    monkeypatch.setattr(measure, "process_age_s", lambda: 0.1 * limit_s)
+    spec = {"engines": [{"label": "now"}, {"label": "then"}], "chosen_batches": {"now": 1, "then": 1}, "eager": None}
+    meter = TickMeter(Running("nvml", "gpu", 0.1))
+    fitted = measure._fitted(profiles.SMOKE, spec, meter)
+    rest_s = fitted.needed_s(2, searching=False, eager=False) - 2 * fitted.throughput_s
+    metered_s = 2 * least_metered_s(fitted, meter) + points_s(fitted, meter, 2, searching=False)
+    assert rest_s + metered_s == pytest.approx(0.9 * limit_s - 1.0)

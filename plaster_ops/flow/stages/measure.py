@@ -24,6 +24,7 @@ from plaster_ops.plaster.power import EnergyCounter
 from plaster_ops.plaster.preflight import braked, cpu_times, disturbance, look_at_gpu
 from plaster_ops.plaster.profiles import RACE, Profile, find_profile
 from plaster_ops.plaster.search import Found
+from plaster_ops.plaster.sustained import least_metered_s
 from plaster_ops.plaster.timing import process_cpu_s
 from plaster_ops.plaster.turns import EAGER, Bench, Progress
 from plaster_ops.ports import Engine, EventSink
@@ -188,7 +189,10 @@ def _fitted(profile: Profile, spec: Mapping[str, Any], meter: Meter) -> Profile:
         eager=bool(spec.get("eager")),
         server=spec.get("max_queue_delay_ms") is not None,
     )
-    return profile.shortened(left_s / needed_s)
+    scale, metered_s = left_s / needed_s, least_metered_s(profile, meter)
+    if metered_s > scale * profile.throughput_s:  # is not shortened, so the rest makes room for it
+        scale = (left_s - engines * metered_s) / (needed_s - engines * profile.throughput_s)
+    return profile.shortened(scale)
 
 
 def _warmth(collected: Collected, label: str) -> dict[str, Any]:
