@@ -175,14 +175,24 @@ def _company(boards: Sequence[frozenset[int] | None]) -> Edge:
     if pids:
         import psutil
 
-        own = psutil.Process()
-        pids -= {own.pid, *(child.pid for child in own.children(recursive=True))}
+        pids -= _own_pids()
         strangers = sorted(pid for pid in pids if psutil.pid_exists(pid))
         if strangers:
             return {"shared": f"shared_gpu: process {strangers[0]} computes on the same GPU"}
         if pids:
             note = "NVML names a process that cannot be seen from here: whether it shares the GPU is not known"
     return {"note_gpu": note} if note else {}
+
+
+def _own_pids() -> set[int]:
+    """This process and all below it."""
+    import psutil
+
+    own = psutil.Process()
+    try:
+        return {own.pid, *(child.pid for child in own.children(recursive=True))}
+    except psutil.Error:
+        return {own.pid}
 
 
 def read(

@@ -1,7 +1,7 @@
 """Whether the machine was left alone while it measured, and what can be measured on it at all."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,14 +71,14 @@ def disturbance(
     after: CpuTimes | None,
     own_cpu_s: float,
     gpu_trouble: str = "",
-    gpu_notes: Sequence[str] = (),
+    gpu_note: str = "",
 ) -> Quiet:
     """Compares two readings of the machine with what this process used in between.
 
     Steal above 1 % and foreign load above 10 % of the machine are noted; steal above 10 % and any trouble of the
     GPU make the span suspect. Paired comparisons survive the former, since both engines meet it in turn.
     """
-    told = tuple(dict.fromkeys(note for note in gpu_notes if note))
+    told = (gpu_note,) if gpu_note else ()
     if before is None or after is None or after.total_s <= before.total_s:
         return Quiet(steal_ratio=None, other_load_ratio=None, notes=told, suspect=gpu_trouble)
     span_s = after.total_s - before.total_s

@@ -190,10 +190,10 @@ def test_trouble_of_a_gpu_is_foreign_processes_heat_or_a_shared_board(gpu: FakeG
     assert look_at_gpu("cpu", has_context=True) == GpuLook()
 
 
-def test_what_could_not_be_told_of_a_gpu_is_noted_once() -> None:
-    quiet = disturbance(times(0, 0, 0), times(20, 0, 100), 20, gpu_notes=("", "not known", "not known"))
+def test_what_could_not_be_told_of_a_gpu_is_noted() -> None:
+    quiet = disturbance(times(0, 0, 0), times(20, 0, 100), 20, gpu_note="not known")
     assert (quiet.notes, quiet.suspect) == (("not known",), "")
-    assert disturbance(None, None, 1.0, gpu_notes=("not known",)).notes == ("not known",)
+    assert disturbance(None, None, 1.0, gpu_note="not known").notes == ("not known",)
 
 
 @pytest.mark.parametrize(("share", "is_told"), [(0.04, False), (0.06, True), (None, False)])

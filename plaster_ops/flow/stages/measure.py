@@ -77,8 +77,8 @@ def _measure(spec: Mapping[str, Any], folder: Path, emit: EventSink, cpus: Seque
             take_points(bench, setup.order, setup.profile, p50_ns, collected.found, settled)
         after = look_at_gpu(device, has_context=True)
         trouble = before.trouble or after.trouble or braked(block.energy for block in bench.blocks)
-        own_s, notes = process_cpu_s() - own_before_s, (before.note, after.note)
-        quiet = disturbance(machine_before, cpu_times(), own_s, trouble, notes)
+        note = after.note or (f"before the load, {before.note}" if before.note else "")
+        quiet = disturbance(machine_before, cpu_times(), process_cpu_s() - own_before_s, trouble, note)
         on_gpu = gpu_memory(device, process)
     finally:
         counter.close()
