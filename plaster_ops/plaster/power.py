@@ -15,6 +15,8 @@ _SURE_SHARE = 1 / 16
 _HARDEST_W = 2000.0
 """No board and no package draws more; a counter that would need more has not counted joules."""
 _OFTENEST_S = 0.25
+_LEAP_J = 1e6
+"""What a leap forward must exceed beside that: a flipped high bit of a counter in millijoules is 2 MJ and more."""
 _LONGEST_TICK_S = 1.0
 """A step of a slow counter holds what was drawn since the step before, however short ago the last reading was."""
 
@@ -120,7 +122,7 @@ class Unwrapped:
             raise CounterLost(f"not read for {pause_s:.0f} s, in which the counter may have come round")
         if delta < 0:
             delta = self._over_the_edge(now, most, pause_s)
-        elif delta > most:
+        elif delta > most + _LEAP_J / self._unit_j:
             told = f"{delta * self._unit_j:.0f} J in {pause_s:.3g} s"
             raise CounterLost(f"the counter leapt by {told}, more than {_HARDEST_W:.0f} W can draw")
         self._total += delta
