@@ -1,9 +1,13 @@
-"""Intervals from windows and processes: neighbouring queries and blocks are alike, windows and restarts carry noise.
+"""Intervals of a run's value: what its queries leave open, and what the next restart of its processes would change.
 
-A window is a run of consecutive blocks of one process, at most 20 of them in each.
+Neighbouring queries and blocks are alike, so rates are drawn again by windows: runs of consecutive blocks of one
+process, at most 20 in each. Restarts differ besides, and there are two or three of them.
 """
 
+import math
+import statistics
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -15,20 +19,20 @@ _RESAMPLES = 1000
 _SEED = 20261
 _WINDOWS = 20
 _LEAST_WINDOWS = 4
+RESTART_SD = 0.015
+"""How far, as a ratio, one restart of a process usually lies from the next; counts like one process more."""
 
 
 def percentile_interval_ms(blocks: Sequence[MeasuredBlock], quantile: float) -> Interval | None:
-    """95 % order-statistic interval of the pooled samples, widened to the percentiles of the single processes.
-
-    The order statistics alone would speak for these processes only; the next restart differs more than that.
-    """
+    """95 % interval: order statistics of the pooled samples, and how far the processes lie apart."""
     ordered = pooled_ns(blocks)
     ranks = rank_interval(len(ordered), quantile)
     if ranks is None:
         return None
-    single = [part[nearest_rank(len(part), quantile) - 1] for part in map(pooled_ns, by_process(blocks))]
-    bounds = [int(ordered[ranks[0] - 1]), int(ordered[ranks[1] - 1]), *map(int, single)]
-    return min(bounds) * 1e-6, max(bounds) * 1e-6
+    single = [int(part[nearest_rank(len(part), quantile) - 1]) for part in map(pooled_ns, by_process(blocks))]
+    value = int(ordered[nearest_rank(len(ordered), quantile) - 1])
+    low, high = _with_restarts(value, int(ordered[ranks[0] - 1]), int(ordered[ranks[1] - 1]), single)
+    return low * 1e-6, high * 1e-6
 
 
 def total_ratio(
@@ -36,10 +40,8 @@ def total_ratio(
     over: Callable[[MeasuredBlock], float],
     under: Callable[[MeasuredBlock], float],
 ) -> tuple[float, Interval | None]:
-    """Sum of `over` / sum of `under`, and its 95 % interval from a bootstrap over windows.
-
-    The interval is widened to the ratios of the single processes. No interval below 4 windows.
-    Raises `ZeroDivisionError` where `under` sums to zero.
+    """Sum of `over` / sum of `under`, and its 95 % interval: a bootstrap over windows, and how far the processes lie
+    apart. No interval below 4 windows. Raises `ZeroDivisionError` where `under` sums to zero.
     """
     parts = [window for part in by_process(blocks) for window in windows(part, _WINDOWS)]
     tops = np.array([sum(map(over, part)) for part in parts], dtype=float)
@@ -53,4 +55,28 @@ def total_ratio(
     ratios = tops[picks].sum(axis=1) / bottoms[picks].sum(axis=1)
     low, high = np.quantile(ratios, (0.025, 0.975))
     own = [sum(map(over, part)) / sum(map(under, part)) for part in by_process(blocks)]
-    return value, (min(float(low), *own), max(float(high), *own))
+    return value, _with_restarts(value, float(low), float(high), own)
+
+
+def _with_restarts(value: float, low: float, high: float, own: Sequence[float]) -> Interval:
+    """The interval `low` to `high` that speaks for these processes only, made one that holds for the next ones too.
+
+    `own`: the processes' values, whose logs have a moderated t interval: S^2 = (s0^2 + (m-1) s^2) / m on m degrees of
+    freedom, m of them, prior s0 = `RESTART_SD`. Both half-widths are added as independent errors, on each side, and the
+    result reaches to each of `own`. Values that are not positive have no logs: only the reach.
+    """
+    if min(value, low, *own) > 0.0:
+        count = len(own)
+        spread2 = statistics.variance(map(math.log, own)) if count > 1 else 0.0
+        half = _student(count) * math.sqrt((RESTART_SD**2 + (count - 1) * spread2) / count / count)
+        low = value * math.exp(-math.hypot(half, math.log(value / min(low, value))))
+        high = value * math.exp(math.hypot(half, math.log(max(high, value) / value)))
+    return min(low, *own), max(high, *own)
+
+
+@lru_cache
+def _student(freedom: int) -> float:
+    """The two-sided 95 % point of Student's t."""
+    from scipy.stats import t
+
+    return float(t.ppf(0.975, freedom))

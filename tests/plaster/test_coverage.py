@@ -12,7 +12,7 @@ from scipy.optimize import brentq
 from scipy.stats import lognorm, norm, pareto, uniform
 
 from plaster_ops.plaster import percentiles as p
-from plaster_ops.plaster.intervals import percentile_interval_ms
+from plaster_ops.plaster.intervals import percentile_interval_ms, total_ratio
 from tests.plaster.doubles import block
 
 SEEDS, PROCESSES, BLOCKS, QUERIES = 2_000, 3, 2, 150
@@ -86,6 +86,37 @@ def test_what_a_card_shows_holds_the_true_quantile(number: int) -> None:
             assert interval is not None
             covered[k] += interval[0] <= truth_ms <= interval[1]
     assert min(covered) >= LEAST_COVERED * SEEDS, covered
+
+
+RESTARTS = 500
+SPREADS = ((0.0, LEAST_COVERED), (0.015, LEAST_COVERED), (0.03, 0.90))
+"""How far one restart lies from the next, and how often the interval must hold: 0.015 is what it reckons with."""
+
+
+@pytest.mark.parametrize("processes", [2, 3])
+@pytest.mark.parametrize(("spread", "least"), SPREADS)
+def test_an_interval_holds_what_the_next_restarts_will_show(processes: int, spread: float, least: float) -> None:
+    """The range of the processes alone holds the true median in 3 of 4 runs of three restarts and 1 of 2 of two."""
+    generator = np.random.default_rng((20261128, processes, round(1000 * spread)))
+    one, sigma = block("now", 0, [1]), 0.05
+    p50 = mean = 0
+    widths = []
+    for _ in range(RESTARTS):
+        blocks = []
+        for process in range(processes):
+            restart = np.exp(generator.normal(0, spread))
+            for taken in 1e6 * restart * np.exp(generator.normal(0, sigma, (4, 100))):
+                whole = taken.astype(np.int64)
+                blocks.append(replace(one, process=process, latencies_ns=whole, window_s=whole.sum() * 1e-9))
+        interval = percentile_interval_ms(blocks, 0.5)
+        _, of_mean = total_ratio(blocks, lambda b: b.latencies_ns.sum() * 1e-6, lambda b: b.queries)
+        assert interval is not None
+        assert of_mean is not None
+        p50 += interval[0] <= 1.0 <= interval[1]
+        mean += of_mean[0] <= np.exp(sigma**2 / 2) <= of_mean[1]
+        widths.append((interval[1] - interval[0]) / 2)
+    assert min(p50, mean) >= least * RESTARTS, (p50, mean)
+    assert np.median(widths) < 0.02 + 1.5 * max(spread, 0.015), "too wide to be of use"
 
 
 def test_a_mixture_of_one_part_has_that_parts_quantiles() -> None:

@@ -62,7 +62,9 @@ def test_an_interval_reaches_as_far_as_the_processes_disagree() -> None:
     blocks += [block("now", i, [round(1.2 * MS)] * 20, process=1) for i in range(5)]
     row = row_of(latency.read(evidence(blocks), "now"), m.E2E_P50_MS)
     assert isinstance(row, Reading)
-    assert row.ci95 == (pytest.approx(1.0), pytest.approx(1.2))
+    assert row.ci95 is not None
+    assert row.ci95[0] < 1.0
+    assert row.ci95[1] > 1.2
     assert row.n == 600
     assert row.value == pytest.approx(1.0)
 
@@ -247,7 +249,8 @@ def test_a_certified_batch_gives_samples_per_second() -> None:
     assert value_of(rows, m.SLO_SAMPLES_PER_S) == pytest.approx(4000)
     row = row_of(rows, m.SLO_SAMPLES_PER_S)
     assert isinstance(row, Reading)
-    assert row.ci95 == (pytest.approx(4000), pytest.approx(4000))
+    assert row.ci95 is not None
+    assert row.ci95[0] < 4000 < row.ci95[1]
     assert row.n == 800
     assert value_of(rows, m.SLO_BATCH_COUNT) == 8
     assert value_of(rows, m.SLO_P99_AT_MAX_MS) == pytest.approx(2.0)
