@@ -7,6 +7,7 @@ machine spans several of them, which equal windows show. The larger of the two f
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,6 +57,24 @@ def judge_tail(due_ns: Nanoseconds, latencies_ns: Nanoseconds, limit_ns: float) 
         over=int((latencies_ns > limit_ns).sum()),
         inflation=inflation(due_ns, latencies_ns),
     )
+
+
+def judge_turns(streams: Sequence[Nanoseconds], limit_ns: float) -> Tail:
+    """Queries that were asked one after the other, a stream for each process, together; none of them empty.
+
+    None waits for another, so slow ones come in clusters only where the machine had a slow phase or a process was slow
+    as a whole. Equal windows of all streams show it, at the limit itself: without a queue what lies below says little.
+    """
+    slow = np.concatenate(streams) > limit_ns
+    ends = np.cumsum([len(stream) for stream in streams])
+    starts = [
+        end - len(stream) + np.arange(parts) * len(stream) // parts
+        for stream, end in zip(streams, ends, strict=True)
+        for parts in (min(_WINDOWS, len(stream)),)
+    ]
+    over = int(slow.sum())
+    found = max(1.0, _ratio(slow, np.concatenate(starts))) if over > 1 else 1.0
+    return Tail(queries=len(slow), over=over, inflation=found)
 
 
 def inflation(due_ns: Nanoseconds, latencies_ns: Nanoseconds, quantile: float = 0.99) -> float:

@@ -8,6 +8,7 @@ from plaster_ops.domain.card import Reading, Row, Unmeasured
 from plaster_ops.domain.metrics import Metric
 from plaster_ops.plaster.evidence import Evidence
 from plaster_ops.plaster.percentiles import fewest_for_interval, nearest_rank, rank_interval
+from plaster_ops.plaster.trust import Trust
 
 _CV = m.GPU_COMPUTE_CV_RATIO
 _ON_CPU = "the engine runs on the CPU: there are no copies"
@@ -27,25 +28,30 @@ def read(evidence: Evidence, label: str) -> list[Row]:
     if not computed_ms:
         reason = _ON_CPU if evidence.device == "cpu" else "this backend does not split its calls"
         return [Unmeasured(metric=metric, reason=reason) for metric in (*(p[0] for p in _PERCENTILES), _CV)]
+    trust = evidence.trust()
     return [
-        *(_percentile_row(metric, evidence.parts_ms(label, part), quantile) for metric, part, quantile in _PERCENTILES),
-        _variation_row(computed_ms),
+        *(_percentile_row(metric, evidence.parts_ms(label, part), q, trust) for metric, part, q in _PERCENTILES),
+        _variation_row(computed_ms, trust),
     ]
 
 
-def _percentile_row(metric: Metric, ordered_ms: Sequence[float], quantile: float) -> Row:
+def _percentile_row(metric: Metric, ordered_ms: Sequence[float], quantile: float, trust: Trust) -> Row:
     count, fewest = len(ordered_ms), fewest_for_interval(quantile)
     ranks = rank_interval(count, quantile)
     if ranks is None:
         return Unmeasured(metric=metric, reason=f"{count} calls were split; this percentile needs {fewest}")
     value_ms = ordered_ms[nearest_rank(count, quantile) - 1]
-    return Reading(metric=metric, value=value_ms, ci95=(ordered_ms[ranks[0] - 1], ordered_ms[ranks[1] - 1]), n=count)
+    interval = (ordered_ms[ranks[0] - 1], ordered_ms[ranks[1] - 1])
+    status, why = trust
+    return Reading(metric=metric, value=value_ms, ci95=interval, n=count, status=status, reason=why)
 
 
-def _variation_row(values_ms: Sequence[float]) -> Row:
+def _variation_row(values_ms: Sequence[float], trust: Trust) -> Row:
     mean_ms = statistics.fmean(values_ms)
     if len(values_ms) < 2 or mean_ms <= 0.0:
         return Unmeasured(metric=_CV, reason=f"{len(values_ms)} calls were split, {mean_ms:g} ms each")
     ratio = statistics.stdev(values_ms) / mean_ms
-    reason = f"above {_UNSTEADY_CV:g}: clocks or neighbours moved" if ratio > _UNSTEADY_CV else None
-    return Reading(metric=_CV, value=ratio, n=len(values_ms), reason=reason)
+    status, why = trust
+    told = f"above {_UNSTEADY_CV:g}: clocks or neighbours moved" if ratio > _UNSTEADY_CV else None
+    reason = "; ".join(note for note in (told, why) if note) or None
+    return Reading(metric=_CV, value=ratio, n=len(values_ms), status=status, reason=reason)

@@ -14,6 +14,7 @@ from plaster_ops.plaster import gpu_rows, throughput
 from plaster_ops.plaster.evidence import Evidence, MeasuredBlock
 from plaster_ops.plaster.intervals import total_ratio
 from plaster_ops.plaster.pairing import pair_blocks
+from plaster_ops.plaster.trust import trust_of
 from plaster_ops.plaster.turns import OFFLINE_ENERGY, SINGLE, SINGLE_ENERGY, THROUGHPUT
 
 _FEWEST_UPDATES = 20
@@ -105,6 +106,8 @@ def _trust(evidence: Evidence, metered: Sequence[MeasuredBlock]) -> tuple[Status
         status, reason = Status.SUSPECT, f"only {updates} steps of the counter, {_FEWEST_UPDATES} are needed"
     if status is Status.MEASURED and ratio is not None and not gpu_rows.agrees(ratio):
         status, reason = Status.SUSPECT, gpu_rows.why_suspect(ratio)
+    if status is Status.MEASURED:
+        status, reason = trust_of(evidence, metered)
     parts = [f"scope: {counter['scope']}", *([reason] if reason else []), *counter.get("notes", ())]
     return status, "; ".join(parts)
 
@@ -164,7 +167,7 @@ def _single_row(evidence: Evidence, label: str) -> Row:
 
 def _cpu_time_row(evidence: Evidence, blocks: Sequence[MeasuredBlock]) -> Row:
     value, interval = total_ratio(blocks, lambda b: b.cpu_s, lambda b: float(b.samples))
-    status, reason = evidence.trust()
+    status, reason = trust_of(evidence, blocks)
     return Reading(
         metric=m.CPU_TIME_PER_INFERENCE_S,
         value=value,

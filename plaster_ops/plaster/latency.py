@@ -1,6 +1,5 @@
 """L, latency: host to host, batch 1, one query at a time. Reads the single-stream blocks of all processes."""
 
-import math
 import statistics
 from collections.abc import Sequence
 
@@ -11,7 +10,7 @@ from plaster_ops.domain.card import Reading, Row, Status, Unmeasured
 from plaster_ops.domain.metrics import Metric
 from plaster_ops.domain.sample import PairedRatios
 from plaster_ops.plaster import device_parts
-from plaster_ops.plaster.evidence import Evidence, MeasuredBlock, by_process, pooled_ns, windows
+from plaster_ops.plaster.evidence import Evidence, MeasuredBlock, by_process, pooled_ns
 from plaster_ops.plaster.intervals import percentile_interval_ms, total_ratio
 from plaster_ops.plaster.pairing import pair_blocks
 from plaster_ops.plaster.percentiles import (
@@ -21,17 +20,15 @@ from plaster_ops.plaster.percentiles import (
     nearest_rank,
     percentile,
 )
-from plaster_ops.plaster.steadiness import LAST, LEAST_QUERIES, what_moved, window_figures
+from plaster_ops.plaster.trust import Trust, trust_of
 
-Trust = tuple[Status, str | None]
 _SINGLE = "single"
 _LETTER = m.Letter.LATENCY
-_LEAST_WINDOW_S = 1.0
-_MOST_WINDOWS = 10
 _PERCENTILES = ((m.E2E_P50_MS, 0.50), (m.E2E_P90_MS, 0.90), (m.E2E_P95_MS, 0.95), (m.E2E_P99_MS, 0.99))
 _FULL = "full"
 _FULL_PERCENTILE = 0.999
 _OPTIMISTIC = 0.2
+_FEWEST_NEIGHBOURS = 10
 
 
 def read(evidence: Evidence, label: str) -> list[Row]:
@@ -90,15 +87,9 @@ def _full_row(evidence: Evidence, blocks: Sequence[MeasuredBlock], trust: Trust)
 
 
 def _trust(evidence: Evidence, blocks: Sequence[MeasuredBlock]) -> Trust:
-    """Of all percentiles: suspect, else unstable where most processes had not settled at their end, else measured."""
-    status, reason = evidence.trust()
-    if status is not Status.MEASURED:
-        return status, reason
-    moved = [_what_moved(part) for part in by_process(blocks)]
-    why = [text for text in moved if text]
-    if 2 * len(why) >= len(moved):
-        return Status.UNSTABLE, f"not settled in {len(why)} of {len(moved)} processes: {why[-1]} over the last windows"
-    return status, _noted(evidence)
+    """Of all rows that rest on the blocks; where they may be trusted, what was noted about foreign load beside it."""
+    status, reason = trust_of(evidence, blocks)
+    return status, reason if status is not Status.MEASURED else _noted(evidence)
 
 
 def _early_stopping_row(blocks: Sequence[MeasuredBlock], trust: Trust) -> Row:
@@ -122,44 +113,37 @@ def _plain_rows(blocks: Sequence[MeasuredBlock], trust: Trust) -> list[Row]:
         Reading(metric=m.SAMPLES_COUNT, value=count),
         Reading(metric=m.WINDOW_S, value=sum(block.window_s for block in blocks)),
     ]
+    rows.append(_autocorrelation_row(blocks, status, reason))
+    return rows
+
+
+def _autocorrelation_row(blocks: Sequence[MeasuredBlock], status: Status, reason: str | None) -> Row:
     correlation = _autocorrelation(blocks)
     if correlation is None:
-        rows.append(Unmeasured(metric=m.AUTOCORR1_RATIO, reason="too few queries in a block"))
-    else:
-        told = "neighbouring queries are alike: intervals of the percentiles are optimistic"
-        rows.append(
-            Reading(
-                metric=m.AUTOCORR1_RATIO,
-                value=correlation,
-                n=count,
-                reason=told if correlation > _OPTIMISTIC else None,
-            )
-        )
-    return rows
+        return Unmeasured(metric=m.AUTOCORR1_RATIO, reason="too few neighbouring queries")
+    told = "neighbouring queries are alike: intervals of the percentiles are optimistic"
+    notes = [told if correlation > _OPTIMISTIC else None, reason if status is not Status.MEASURED else None]
+    return Reading(
+        metric=m.AUTOCORR1_RATIO,
+        value=correlation,
+        n=sum(block.queries for block in blocks),
+        status=status,
+        reason="; ".join(note for note in notes if note) or None,
+    )
 
 
 def _start_rows(evidence: Evidence, label: str) -> list[Row]:
     loaded = evidence.engine_rows(label)
+    status, why = evidence.trust()
     rows: list[Row] = []
     for metric, field in ((m.FIRST_INFERENCE_MS, "first_inference_ms"), (m.ENGINE_LOAD_S, "load_s")):
         values = [float(row[field]) for row in loaded]
         if values:
-            rows.append(Reading(metric=metric, value=statistics.median(values), ci95=None, n=len(values)))
+            middle = statistics.median(values)
+            rows.append(Reading(metric=metric, value=middle, n=len(values), status=status, reason=why))
         else:
             rows.append(Unmeasured(metric=metric, reason=f"no process tells how engine {label!r} was loaded"))
     return rows
-
-
-def _what_moved(part: Sequence[MeasuredBlock]) -> str | None:
-    """One process: windows of at least a second and 50 queries, 3 to 10 of them; None where the last three agree.
-
-    Too few blocks for three windows say nothing, and are not called unstable.
-    """
-    long_enough = min(sum(b.window_s for b in part) / _LEAST_WINDOW_S, sum(b.queries for b in part) / LEAST_QUERIES)
-    found = windows(part, min(_MOST_WINDOWS, max(LAST, int(long_enough))))
-    if len(found) < LAST:
-        return None
-    return what_moved([window_figures(pooled_ns(w).tolist(), sum(b.window_s for b in w)) for w in found])
 
 
 def _block_ms(block: MeasuredBlock, quantile: float) -> float:
@@ -167,15 +151,26 @@ def _block_ms(block: MeasuredBlock, quantile: float) -> float:
 
 
 def _autocorrelation(blocks: Sequence[MeasuredBlock]) -> float | None:
-    """Lag-1 autocorrelation of log latency around each block's own mean, pooled over blocks."""
+    """Lag-1 autocorrelation of log latency around each process's own mean, neighbours of one block, pooled.
+
+    Around a block's mean it would be too low by (1 + 4 rho) / n, n its ten queries or so, and a slow phase that is
+    longer than a block would not show at all. What is left of that bias, n a process's queries, is put back.
+    """
     products = squares = 0.0
-    for block in blocks:
-        if block.queries >= 3:
-            logs = np.log(np.maximum(block.latencies_ns, 1).astype(float))
-            logs = logs - logs.mean()
-            products += float((logs[1:] * logs[:-1]).sum())
-            squares += float((logs * logs).sum())
-    return products / squares if squares > 0 and math.isfinite(products) else None
+    pairs = count = 0
+    parts = by_process(blocks)
+    for part in parts:
+        logs = [np.log(np.maximum(block.latencies_ns, 1).astype(float)) for block in part]
+        mean = float(np.concatenate(logs).mean())
+        for row in (one - mean for one in logs):
+            products += float((row[1:] * row[:-1]).sum())
+            squares += float((row * row).sum())
+            pairs += max(0, len(row) - 1)
+            count += len(row)
+    if count < _FEWEST_NEIGHBOURS * len(parts) or not pairs or not squares > 0:
+        return None
+    found = (products / pairs) / (squares / count)
+    return max(-1.0, min(1.0, found + (1.0 + 4.0 * found) * len(parts) / count))
 
 
 def _noted(evidence: Evidence) -> str | None:

@@ -60,13 +60,17 @@ def _at_the_rate(evidence: Evidence, rate: float, point: Point, runs: Sequence[S
             f"{over} of {queries} queries above {slo_ms:g} ms"
         )
     status, why = evidence.trust()
-    slow_start = _decay(runs)
     told = f"batches {', '.join(map(str, point.sizes))}, queue delay {point.max_queue_delay_ms:g} ms"
-    reason = "; ".join(note for note in (told, why, slow_start) if note)
+    reason = "; ".join(note for note in (told, why, _decay(runs), _who_ran(evidence, runs)) if note)
     latencies = np.sort(np.concatenate([run.latencies_ns for run in runs]))
     inside = pooled.queries - pooled.over
     answered = sum(run.answered for run in runs)
     seconds = sum(run.window_s for run in runs)
+    worth = "; ".join(note for note in ("n: independent queries that say as much", why) if note)
+
+    def row(metric: Metric, value: float, n: int) -> Row:
+        return Reading(metric=metric, value=value, n=n, status=status, reason=why)
+
     return [
         Reading(metric=m.POISSON_SAMPLES_PER_S, value=rate, n=pooled.queries, status=status, reason=reason),
         Reading(
@@ -74,11 +78,12 @@ def _at_the_rate(evidence: Evidence, rate: float, point: Point, runs: Sequence[S
             value=int(latencies[nearest_rank(len(latencies), 0.99) - 1]) * 1e-6,
             ci95=_p99_interval_ms(latencies, pooled),
             n=pooled.effective[0],
-            reason="n: independent queries that say as much",
+            status=status,
+            reason=worth,
         ),
-        Reading(metric=m.POISSON_GOODPUT_RATIO, value=inside / pooled.queries, n=pooled.queries),
-        Reading(metric=m.POISSON_BATCH_MEAN_COUNT, value=answered / sum(run.batches for run in runs), n=answered),
-        Reading(metric=m.POISSON_BUSY_RATIO, value=sum(run.busy_s for run in runs) / seconds, n=answered),
+        row(m.POISSON_GOODPUT_RATIO, inside / pooled.queries, pooled.queries),
+        row(m.POISSON_BATCH_MEAN_COUNT, answered / sum(run.batches for run in runs), answered),
+        row(m.POISSON_BUSY_RATIO, sum(run.busy_s for run in runs) / seconds, answered),
     ]
 
 
@@ -90,6 +95,12 @@ def _p99_interval_ms(ordered: "np.ndarray[tuple[int], np.dtype[np.int64]]", tail
         return None
     low, high = (ordered[max(1, round(rank / effective * len(ordered))) - 1] for rank in ranks)
     return int(low) * 1e-6, int(high) * 1e-6
+
+
+def _who_ran(evidence: Evidence, runs: Sequence[ServerRun]) -> str | None:
+    """Says so where the rate rests on fewer processes than measured: nobody else has confirmed it."""
+    ran = len({run.process for run in runs})
+    return f"from {ran} of {evidence.processes} processes" if ran < evidence.processes else None
 
 
 def _decay(runs: Sequence[ServerRun]) -> str | None:

@@ -2,14 +2,18 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from plaster_ops.domain import metrics as m
 from plaster_ops.domain.card import Reading, Row, Status, Unmeasured
 from plaster_ops.domain.sample import PairedRatios
 from plaster_ops.plaster import poisson
+from plaster_ops.plaster.clustering import Tail, judge_turns
 from plaster_ops.plaster.evidence import Evidence, MeasuredBlock, by_process, pooled_ns, windows
 from plaster_ops.plaster.intervals import percentile_interval_ms, total_ratio
 from plaster_ops.plaster.pairing import pair_blocks
-from plaster_ops.plaster.percentiles import fewest_for_interval, fewest_to_pass, is_clearly_over, passes, percentile
+from plaster_ops.plaster.percentiles import fewest_for_interval, fewest_to_pass, percentile
+from plaster_ops.plaster.trust import Trust, trust_of, worse_of
 
 _THROUGHPUT, _SINGLE, _OFFLINE = "throughput", "single", "offline"
 _LITTLE = 0.05
@@ -22,8 +26,9 @@ def read(evidence: Evidence, label: str) -> list[Row]:
     if not blocks:
         missing = absent(f"engine {label!r} was not measured")
         return [_limit_row(evidence), *(row for row in missing if row.metric is not m.SLO_LIMIT_MS)]
-    headline = _headline(evidence, blocks)
-    rows = [headline, *_at_the_limit(evidence, blocks), _client_row(blocks), _batch1_row(evidence, label)]
+    trust = trust_of(evidence, blocks)
+    headline = _headline(evidence, blocks, trust)
+    rows = [headline, *_at_the_limit(evidence, blocks, trust), _client_row(blocks, trust), _batch1_row(evidence, label)]
     return [*rows, *_offline_rows(evidence, label, headline), *poisson.read(evidence, label)]
 
 
@@ -44,30 +49,43 @@ def paired_ratios(evidence: Evidence, now: str, then: str) -> tuple[PairedRatios
     return (found,) if found is not None else ()
 
 
-def _headline(evidence: Evidence, blocks: Sequence[MeasuredBlock]) -> Row:
-    ordered = pooled_ns(blocks)
-    queries, over = len(ordered), _over_limit(blocks, evidence.slo_ms)
-    batch = blocks[0].batch
-    if not passes(queries, over):
-        reason = _why_not(evidence, queries, over, percentile(list(ordered), 0.99) * 1e-6, batch)
-        reason = "; ".join([reason, *evidence.notes()[:1]])
-        status = Status.FAILED if is_clearly_over(queries, over) else Status.NOT_MEASURED
+def _headline(evidence: Evidence, blocks: Sequence[MeasuredBlock], trust: Trust) -> Row:
+    tail = _tail(blocks, evidence.slo_ms)
+    if not tail.passes():
+        reason = "; ".join([_why_not(evidence, tail, blocks), *evidence.notes()[:1]])
+        status = Status.FAILED if tail.is_clearly_over() else Status.NOT_MEASURED
         return Unmeasured(metric=m.SLO_SAMPLES_PER_S, reason=reason, status=status)
     value, interval = _rate(blocks)
-    status, why = evidence.trust()
+    status, why = trust
     reason_text = "; ".join(note for note in (why, _decay(blocks)) if note) or None
-    return Reading(metric=m.SLO_SAMPLES_PER_S, value=value, ci95=interval, n=queries, status=status, reason=reason_text)
+    return Reading(
+        metric=m.SLO_SAMPLES_PER_S, value=value, ci95=interval, n=tail.queries, status=status, reason=reason_text
+    )
 
 
-def _why_not(evidence: Evidence, queries: int, over: int, p99_ms: float, batch: int) -> str:
-    if is_clearly_over(queries, over):
-        return f"slo_infeasible: best p99 {p99_ms:.3g} ms > {evidence.slo_ms:g} ms at batch {batch}"
-    needed = fewest_to_pass(over)
-    slow = f" with {over} above {evidence.slo_ms:g} ms" if over else ""
-    return f"not certified: {queries} of {needed} queries{slow} in the {evidence.profile} profile"
+def _tail(blocks: Sequence[MeasuredBlock], slo_ms: float) -> Tail:
+    """The queries against the limit; slow ones come in clusters here too."""
+    streams = [np.concatenate([block.latencies_ns for block in part]) for part in by_process(blocks)]
+    return judge_turns(streams, slo_ms * 1e6)
 
 
-def _at_the_limit(evidence: Evidence, blocks: Sequence[MeasuredBlock]) -> list[Row]:
+def _why_not(evidence: Evidence, tail: Tail, blocks: Sequence[MeasuredBlock]) -> str:
+    if tail.is_clearly_over():
+        p99_ms = percentile(pooled_ns(blocks).tolist(), 0.99) * 1e-6
+        return f"slo_infeasible: best p99 {p99_ms:.3g} ms > {evidence.slo_ms:g} ms at batch {blocks[0].batch}"
+    worth, over = tail.effective
+    slow = f" with {tail.over} above {evidence.slo_ms:g} ms" if tail.over else ""
+    where = f"in the {evidence.profile} profile"
+    if worth == tail.queries:
+        return f"not certified: {tail.queries} of {fewest_to_pass(over)} queries{slow} {where}"
+    return (
+        f"not certified: {tail.queries} queries{slow}; as slow ones come in clusters they say as much as {worth} of "
+        f"{fewest_to_pass(over)} independent ones {where}"
+    )
+
+
+def _at_the_limit(evidence: Evidence, blocks: Sequence[MeasuredBlock], trust: Trust) -> list[Row]:
+    status, why = trust
     ordered = pooled_ns(blocks)
     queries, fewest = len(ordered), fewest_for_interval(0.99)
     if queries >= fewest:
@@ -76,6 +94,8 @@ def _at_the_limit(evidence: Evidence, blocks: Sequence[MeasuredBlock]) -> list[R
             value=int(percentile(list(ordered), 0.99)) * 1e-6,
             ci95=percentile_interval_ms(blocks, 0.99),
             n=queries,
+            status=status,
+            reason=why,
         )
     else:
         p99 = Unmeasured(metric=m.SLO_P99_AT_MAX_MS, reason=f"{queries} queries; p99 needs {fewest}")
@@ -84,7 +104,7 @@ def _at_the_limit(evidence: Evidence, blocks: Sequence[MeasuredBlock]) -> list[R
         _limit_row(evidence),
         p99,
         Reading(metric=m.SLO_BATCH_COUNT, value=blocks[0].batch),
-        Reading(metric=m.GOODPUT_RATIO, value=inside / queries, n=queries),
+        Reading(metric=m.GOODPUT_RATIO, value=inside / queries, n=queries, status=status, reason=why),
     ]
 
 
@@ -93,12 +113,14 @@ def _batch1_row(evidence: Evidence, label: str) -> Row:
     if not blocks:
         return Unmeasured(metric=m.BATCH1_SAMPLES_PER_S, reason=f"engine {label!r} was not measured")
     value, interval = _rate(blocks)
+    status, why = trust_of(evidence, blocks)
     return Reading(
         metric=m.BATCH1_SAMPLES_PER_S,
         value=value,
         ci95=interval,
         n=sum(b.queries for b in blocks),
-        reason=_against_littles_law(blocks),
+        status=status,
+        reason="; ".join(note for note in (why, _against_littles_law(blocks)) if note) or None,
     )
 
 
@@ -106,9 +128,11 @@ def _limit_row(evidence: Evidence) -> Row:
     return Reading(metric=m.SLO_LIMIT_MS, value=evidence.slo_ms)
 
 
-def _client_row(blocks: Sequence[MeasuredBlock]) -> Row:
+def _client_row(blocks: Sequence[MeasuredBlock], trust: Trust) -> Row:
     value, interval = total_ratio(blocks, lambda b: b.window_s - _inside_s(b), lambda b: b.window_s)
-    return Reading(metric=m.CLIENT_CPU_RATIO, value=value, ci95=interval, n=sum(b.queries for b in blocks))
+    status, why = trust
+    queries = sum(b.queries for b in blocks)
+    return Reading(metric=m.CLIENT_CPU_RATIO, value=value, ci95=interval, n=queries, status=status, reason=why)
 
 
 def _inside_s(block: MeasuredBlock) -> float:
@@ -150,7 +174,7 @@ def offline_blocks(evidence: Evidence, label: str) -> tuple[list[MeasuredBlock],
         blocks = [*blocks, *bounded]
     if not blocks:
         return [], f"the {evidence.profile} profile gives the unbounded maximum no time"
-    is_certified = passes(len(pooled_ns(bounded)), _over_limit(bounded, evidence.slo_ms))
+    is_certified = _tail(bounded, evidence.slo_ms).passes()
     return (bounded if is_certified and _rate(bounded)[0] > _rate(blocks)[0] else blocks), ""
 
 
@@ -160,14 +184,16 @@ def _offline_rows(evidence: Evidence, label: str, headline: Row) -> list[Row]:
     if not blocks:
         return [Unmeasured(metric=metric, reason=reason) for metric in metrics]
     value, interval = _rate(blocks)
-    status, why = evidence.trust()
+    trust = trust_of(evidence, blocks)
+    status, why = trust
     queries = sum(block.queries for block in blocks)
     rows: list[Row] = [
         Reading(metric=metrics[0], value=value, ci95=interval, n=queries, status=status, reason=why),
         Reading(metric=metrics[1], value=blocks[0].batch),
     ]
     if isinstance(headline, Reading):
-        return [*rows, Reading(metric=metrics[2], value=headline.value / value)]
+        status, why = worse_of(trust, trust_of(evidence, evidence.blocks(_THROUGHPUT, label)))
+        return [*rows, Reading(metric=metrics[2], value=headline.value / value, status=status, reason=why)]
     return [*rows, Unmeasured(metric=metrics[2], reason="no rate inside the limit")]
 
 

@@ -1,6 +1,7 @@
 """Rows of energy: every key always, joules only where a counter was believed."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,16 @@ def metered(
 
 def on_gpu(blocks: list[MeasuredBlock], **changes: Any) -> list[Row]:
     return energy.read(evidence(blocks, energy=NVML | changes), "now")
+
+
+def test_energy_of_a_rate_that_never_settles_is_unstable() -> None:
+    wild = [
+        replace(found, latencies_ns=found.latencies_ns + round(0.2 * i * MS), window_s=found.window_s * (1 + 0.2 * i))
+        for i, found in enumerate(metered("now", 51.0, blocks=9))
+    ]
+    for rows, status in ((on_gpu(wild), Status.UNSTABLE), (on_gpu(metered("now", 51.0)), Status.MEASURED)):
+        for metric in (m.INFERENCES_PER_J, m.CPU_TIME_PER_INFERENCE_S, m.GPU_POWER_MEAN_W):
+            assert row_of(rows, metric).status is status
 
 
 def test_without_a_counter_there_are_no_joules_but_cpu_time_is_measured() -> None:

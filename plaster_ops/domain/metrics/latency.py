@@ -42,5 +42,9 @@ ENGINE_LOAD_S = _declare("engine_load_s", "s", LOWER, _LAT, "engine files to a l
 SAMPLES_COUNT = _declare("samples_count", "count", INFO, _LAT, "timed queries, warm-up not counted")
 WINDOW_S = _declare("window_s", "s", INFO, _LAT, "timed seconds")
 AUTOCORR1_RATIO = _declare(
-    "autocorr1_ratio", "ratio", INFO, _LAT, "lag-1 autocorrelation; above 0.2 the interval is optimistic"
+    "autocorr1_ratio",
+    "ratio",
+    INFO,
+    "latency.autocorrelation.v2",
+    "lag-1 autocorrelation; above 0.2 the interval is optimistic",
 )

@@ -5,7 +5,7 @@ from plaster_ops.domain.metrics.declare import HIGHER, INFO, axis
 
 _declare = axis(Letter.THROUGHPUT, "throughput")
 
-_THR = "throughput.static_batch.v1"
+_THR = "throughput.static_batch.v2"
 SLO_SAMPLES_PER_S = _declare(
     "slo_samples_per_s",
     "per_s",
