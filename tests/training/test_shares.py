@@ -12,12 +12,14 @@ from torch.utils.data import (
     DistributedSampler,
     IterableDataset,
     RandomSampler,
+    SequentialSampler,
+    SubsetRandomSampler,
     TensorDataset,
     WeightedRandomSampler,
 )
 
 from plaster_ops.training.fitlog import FitLog
-from plaster_ops.training.shares import share_of
+from plaster_ops.training.shares import Share, share_of
 from tests.conftest import SteppedClock
 
 
@@ -60,6 +62,18 @@ def test_a_sampler_of_the_users_that_lightning_wraps_counts_what_it_drew() -> No
     assert learned == 77
 
 
+def test_a_distributed_sampler_without_batches_is_seen() -> None:
+    """The first of two ranks over five has no repeat; where each place is a sample of a batch, places are samples."""
+    alone = DataLoader(rows(5), batch_size=None, sampler=dealt(5, 0))
+    assert share_of(alone, 2) == Share()
+    together = DataLoader(rows(5), batch_size=None, sampler=BatchSampler(dealt(5, 1), 2, drop_last=False))
+    assert share_of(together, 2) == Share(own=2)
+
+
+def dealt(count: int, rank: int) -> DistributedSampler[Any]:
+    return DistributedSampler(rows(count), num_replicas=2, rank=rank)
+
+
 class Stream(IterableDataset[Any]):
     def __iter__(self) -> Any:
         return iter(range(5))
@@ -68,6 +82,22 @@ class Stream(IterableDataset[Any]):
 class Halved(DistributedSampler[Any]):
     def __iter__(self) -> Any:
         return iter(range(3))
+
+
+class Doubling(BatchSampler):
+    """Draws every sample twice, whatever the sampler it was given draws."""
+
+    def __iter__(self) -> Any:
+        return iter([[n, n] for n in range(5)])
+
+
+class OwnOrder(SequentialSampler):
+    def __iter__(self) -> Any:
+        return iter(range(5))
+
+
+def weighted() -> WeightedRandomSampler:
+    return WeightedRandomSampler([1.0] * 5, 5)
 
 
 def wrapped() -> Any:
@@ -85,6 +115,18 @@ def wrapped() -> Any:
         (wrapped(), 2, "WeightedRandomSampler draws samples more than once"),
         (DataLoader(rows(5), sampler=Halved(rows(5), 2, 0)), 2, "Halved does not say"),
         (DataLoader(rows(5), sampler=DistributedSampler(rows(5), 3, 0)), 2, "to 3 ranks, and there are 2"),
+        (DataLoader(rows(5), batch_size=None, sampler=weighted()), 1, "WeightedRandomSampler draws samples more than"),
+        (DataLoader(rows(5), batch_size=None, sampler=BatchSampler(weighted(), 2, False)), 1, "WeightedRandomSampler"),
+        (DataLoader(rows(5), batch_sampler=Doubling(range(5), 2, False)), 1, "Doubling does not say whether it draws"),
+        (DataLoader(rows(5), sampler=OwnOrder(rows(5))), 1, "OwnOrder does not say whether it draws"),
+        (DataLoader(rows(5), sampler=[0, 1, 1]), 1, "list draws samples more than once"),
+        (
+            DataLoader(rows(5), sampler=SubsetRandomSampler([0, 0])),
+            1,
+            "SubsetRandomSampler draws samples",
+        ),
+        (DataLoader(rows(5), batch_sampler=Doubling(range(5), 2, False)), 2, "Doubling, no DistributedSampler, does"),
+        (DataLoader(rows(5), batch_size=None, sampler=dealt(5, 1)), 2, "the loader makes no batches"),
         ({"a": DataLoader(rows(5))}, 1, "several training loaders"),
         ([torch.zeros(2)], 1, "several training loaders"),
         (iter([]), 2, "no DataLoader, does not say"),
@@ -94,7 +136,18 @@ def test_where_repeats_cannot_be_told_apart_it_says_why(loader: Any, ranks: int,
     assert words in share_of(loader, ranks).reason
 
 
-@pytest.mark.parametrize("loader", [DataLoader(Stream()), DataLoader(rows(5)), iter([])])
+@pytest.mark.parametrize(
+    "loader",
+    [
+        DataLoader(Stream()),
+        DataLoader(rows(5)),
+        DataLoader(rows(5), shuffle=True, batch_size=2),
+        DataLoader(rows(5), batch_size=None),
+        DataLoader(rows(5), sampler=[4, 2, 0]),
+        DataLoader(rows(5), sampler=SubsetRandomSampler([3, 1])),
+        iter([]),
+    ],
+)
 def test_a_rank_alone_owns_all_that_comes(loader: Any) -> None:
     share = share_of(loader, 1)
     assert (share.own, share.reason) == (None, "")
