@@ -56,7 +56,7 @@ def _write_devices(sheet: Sheet, ctx: Context, trained: Trained, built: Built) -
         each.value
         for each in _readings(ctx, TRAIN_SAMPLES_PER_S, built)
         if each.params.get("train.devices") == "1"
-        and each.params.get("train.step_samples") == f"{rank_samples:g}"
+        and float(each.params.get("train.step_samples", "nan")) == rank_samples
         and each.tags.get("plaster.trained_on") == device
         and _trainer(each.params) == _trainer(mine)
     ]
@@ -98,8 +98,7 @@ def close(
     deployed = now if told.decision.promotes else None
     times = told.prepared.get("times")
     read = ctx.journal.stages(ctx.uid).get("prepare", {}).get("ended") or {}
-    trigger, due_s = moments.first_trigger(ctx), moments.due_s(slot)
-    delay_s = None if due_s is None or trigger.utc_s is None else trigger.utc_s - due_s
+    delay_s, why_no_delay = moments.schedule_delay(slot, moments.first_trigger(ctx))
     sheet = told.sheet
     rows = [
         *sheet.add(
@@ -108,6 +107,7 @@ def close(
             phases=ctx.timeline.to_json(),
             faults=faults,
             schedule_delay_s=delay_s,
+            schedule_reason=why_no_delay,
         ),
         *sheet.add(
             learning.deploy_rows,
@@ -118,7 +118,7 @@ def close(
             times=times,
             new_samples=told.prepared["new_samples"],
         ),
-        *sheet.add(pace_rows, _pace(ctx, told.prepared, now, promoted=deployed is not None)),
+        *sheet.add(pace_rows, _pace(ctx, told.prepared, now, promoted=deployed is not None, slot=slot)),
     ]
     keys = {row.metric.key for row in rows}
     others = [row for row in told.card if row.metric.key not in keys]
@@ -131,7 +131,7 @@ def close(
     )
 
 
-def _pace(ctx: Context, prepared: Mapping[str, Any], now: Instant, *, promoted: bool) -> Pace:
+def _pace(ctx: Context, prepared: Mapping[str, Any], now: Instant, *, promoted: bool, slot: str | None) -> Pace:
     data = records.data_section(prepared)
     now_s = now.utc_s if now.utc_s is not None else ctx.clock.now_utc()
     deployments = [_deployment(each.at_s, each.data, is_again=each.is_again) for each in ctx.journal.promoted(ctx.name)]
@@ -145,6 +145,7 @@ def _pace(ctx: Context, prepared: Mapping[str, Any], now: Instant, *, promoted: 
         finished=finished + 1,
         promoted=champions + promoted,
         has_source=prepared["window"]["end"] is not None,
+        slot=slot,
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from plaster_ops.domain.timeline import Instant
 from plaster_ops.flow.context import Context
+from plaster_ops.plaster.learning import CLOCK_TOLERANCE_S
 
 FORMAT = 1
 
@@ -29,11 +30,33 @@ def first_trigger(ctx: Context) -> Instant:
 
 
 def due_s(slot: str | None) -> float | None:
-    """The slot of the schedule, in seconds since the epoch; None where there is none or it is no date."""
+    """The slot of the schedule, in seconds since the epoch; None where there is none or it is no date.
+
+    A date without a zone is UTC, as every instant of a record is, and not of wherever the machine stands.
+    """
     try:
-        return None if slot is None else datetime.fromisoformat(slot).timestamp()
+        at = None if slot is None else datetime.fromisoformat(slot)
     except ValueError:
         return None
+    return None if at is None else (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+
+
+def schedule_delay(slot: str | None, trigger: Instant) -> tuple[float | None, str]:
+    """Seconds from the slot to the trigger, or None and why: a slot ahead of its trigger was not the one that was due.
+
+    Clocks that differ by less than a second make no such slot, and a delay of 0.
+    """
+    at_s = due_s(slot)
+    if at_s is None or trigger.utc_s is None:
+        return None, _why_not_due(slot) if at_s is None else "the time of the trigger is not known"
+    delay_s = trigger.utc_s - at_s
+    if delay_s < -CLOCK_TOLERANCE_S:
+        return None, f"the slot lies {-delay_s:.0f} s ahead of the trigger"
+    return max(0.0, delay_s), ""
+
+
+def _why_not_due(slot: str | None) -> str:
+    return "the run was started for no slot" if slot is None else f"the slot {slot!r} is no date"
 
 
 def document(ctx: Context, prepared: Mapping[str, Any], told: Told) -> dict[str, Any]:
@@ -50,7 +73,7 @@ def document(ctx: Context, prepared: Mapping[str, Any], told: Told) -> dict[str,
     moments = {
         "t_event": _dated(times.get("newest"), trigger, no_times),
         "t_arrival": _dated(prepared.get("arrived_at"), trigger, "the source does not say when data arrived"),
-        "t_due": _dated(due_s(told.slot), trigger, "no schedule is set"),
+        "t_due": _dated(due_s(told.slot), trigger, _why_not_due(told.slot)),
         "t_trigger": _timed(trigger.to_json(), ""),
         "t_start": _ended(stages, "baselines"),
         "t_data_ready": _ended(stages, "prepare"),

@@ -53,9 +53,10 @@ def span_rows(
     faults: Sequence[str] = (),
     schedule_delay_s: float | None = None,
 ) -> list[Row]:
+    schedule_reason: str = "",
     """Where the seconds went. `train_to_engine_s`: trigger to accepted engine, measuring excluded. `phases`: seconds
     by phase and `cycle_s`, so far. `faults`: why they do not account for the cycle. `schedule_delay_s`: None where
-    no slot was due."""
+    no slot was due, or it is not known when; `schedule_reason` says which."""
     broken = "; ".join(faults)
     status = Status.SUSPECT if faults else Status.MEASURED
     return [
@@ -65,7 +66,7 @@ def span_rows(
         Reading(metric=m.EXPORT_S, value=phases["export_s"]),
         Reading(metric=m.EVAL_S, value=phases["eval_s"]),
         Reading(metric=m.CYCLE_S, value=phases["cycle_s"], status=status, reason=broken or None),
-        given(m.SCHEDULE_DELAY_S, schedule_delay_s, "no schedule is set"),
+        given(m.SCHEDULE_DELAY_S, schedule_delay_s, schedule_reason or "the run was started for no slot"),
     ]
 
 

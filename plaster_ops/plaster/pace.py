@@ -25,7 +25,8 @@ class Pace:
 
     `now_s`: seconds since the epoch. `cycles_s`: seconds of finished retrains, oldest first, this one's so far last.
     `deployments`: every promotion, oldest first. `finished`: runs that ended with an engine; `promoted`: those of them
-    that have been champion. `has_source`: whether the pipeline tells what is new.
+    that have been champion. `has_source`: whether the pipeline tells what is new. `slot`: what this retrain was due
+    for, if anything.
     """
 
     now_s: float
@@ -34,14 +35,20 @@ class Pace:
     finished: int
     promoted: int
     has_source: bool
+    slot: str | None = None
 
 
 def pace_rows(pace: Pace) -> list[Row]:
-    """The rows of the pace. What a schedule would be needed for is unmeasured: this release knows none."""
+    """The rows of the pace. What a schedule would be needed for is unmeasured: this release keeps none."""
     today = done(pace.deployments, pace.now_s, DAY_S)
     learned = absorbed(pace.deployments, pace.now_s) if pace.has_source else None
     why_not = (
         "a champion of the last 24 h does not tell what it learned" if pace.has_source else "no source is declared"
+    )
+    unscheduled = (
+        f"this retrain was due at {pace.slot}, and this release does not know the schedule's other slots"
+        if pace.slot
+        else "this release keeps no schedule"
     )
     return [
         _possible(pace.cycles_s),
@@ -52,8 +59,8 @@ def pace_rows(pace: Pace) -> list[Row]:
             reason=_why_few_days(pace),
         ),
         given(m.LEARNED_SAMPLES_PER_DAY, learned, why_not),
-        Unmeasured(metric=m.CADENCE_ADHERENCE_RATIO, reason="no schedule is set"),
-        Unmeasured(metric=m.MISSED_SLOTS_COUNT, reason="no schedule is set"),
+        Unmeasured(metric=m.CADENCE_ADHERENCE_RATIO, reason=unscheduled),
+        Unmeasured(metric=m.MISSED_SLOTS_COUNT, reason=unscheduled),
         _staleness(pace),
         Reading(metric=m.PROMOTION_RATIO, value=pace.promoted / pace.finished, n=pace.finished)
         if pace.finished

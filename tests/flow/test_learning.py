@@ -9,7 +9,9 @@ import pytest
 
 from plaster_ops.domain import metrics as m
 from plaster_ops.domain.metrics import CATALOGUE, Letter
+from plaster_ops.domain.timeline import Instant
 from plaster_ops.errors import Interrupted
+from plaster_ops.flow.moments import due_s, schedule_delay
 from plaster_ops.flow.retrain import Request
 from plaster_ops.flow.session import Start, run_retrain
 from plaster_ops.settings import Settings
@@ -151,7 +153,35 @@ def test_a_slot_that_was_due_gives_the_delay(retrain: Retrain, clock: SteppedClo
     clock.epoch = 1_795_000_030.5
     told = retrain(slot="2026-11-18T11:06:40+00:00", trigger="cron")
     assert value(told, m.SCHEDULE_DELAY_S) == pytest.approx(30.0)
-    assert reason(told, m.CADENCE_ADHERENCE_RATIO) == reason(told, m.MISSED_SLOTS_COUNT) == "no schedule is set"
+    assert reason(told, m.CADENCE_ADHERENCE_RATIO) == reason(told, m.MISSED_SLOTS_COUNT)
+    assert "was due at 2026-11-18T11:06:40+00:00" in reason(told, m.MISSED_SLOTS_COUNT)
+
+
+@pytest.mark.parametrize(
+    ("slot", "words"),
+    [
+        (None, "the run was started for no slot"),
+        ("at noon", "the slot 'at noon' is no date"),
+        ("2026-11-18T11:07:40Z", "the slot lies 30 s ahead of the trigger"),
+    ],
+)
+def test_a_slot_that_cannot_have_been_due_gives_no_delay(
+    retrain: Retrain, clock: SteppedClock, slot: str | None, words: str
+) -> None:
+    clock.epoch = 1_795_000_030.5
+    assert reason(retrain(slot=slot), m.SCHEDULE_DELAY_S) == words
+
+
+def test_a_slot_without_a_zone_is_utc_wherever_the_machine_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    try:
+        assert due_s("2026-11-18T11:06:40") == due_s("2026-11-18T11:06:40+00:00") == due_s("2026-11-18T12:06:40+01:00")
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    trigger = Instant(offset_s=0.0, utc_s=1_794_999_999.5)
+    assert schedule_delay("2026-11-18T11:06:40", trigger) == (0.0, "")
 
 
 def test_a_held_run_deployed_nothing(retrain: Retrain, settings: Settings) -> None:
@@ -241,23 +271,28 @@ def test_a_fit_that_converges_as_no_other_did_is_suspect(retrain: Retrain, walk:
     assert (fast["status"], fast["reason"][:8], fast["value"]) == ("suspect", "too_fast", 90)
 
 
+@pytest.mark.parametrize("step_samples", [32, 4_194_304])
 def test_one_rank_of_earlier_gives_the_efficiency_of_two(
-    retrain: Retrain, walk: Walk, monkeypatch: pytest.MonkeyPatch
+    retrain: Retrain, walk: Walk, monkeypatch: pytest.MonkeyPatch, step_samples: int
 ) -> None:
     from dataclasses import replace
 
     from plaster_ops.flow import train
 
-    alone = retrain()
-    assert reason(alone, m.DDP_EFFICIENCY_RATIO) == "one rank"
     plain = walk.fit
 
-    def two_ranks(*args: Any, **more: Any) -> Any:
-        outcome = plain(*args, **more)
-        changed = {"world_size": 2, "step_samples": 64, "train_samples_per_s": 36.0, "rank_works_s": (4.0, 5.0)}
-        return replace(outcome, result=replace(outcome.result, **changed))
+    def fit_with(changed: dict[str, Any]) -> None:
+        def fit(*args: Any, **more: Any) -> Any:
+            outcome = plain(*args, **more)
+            return replace(outcome, result=replace(outcome.result, **changed))
 
-    monkeypatch.setattr(train, "fit", two_ranks)
+        monkeypatch.setattr(train, "fit", fit)
+
+    fit_with({"step_samples": step_samples})
+    alone = retrain()
+    assert reason(alone, m.DDP_EFFICIENCY_RATIO) == "one rank"
+    several = {"world_size": 2, "train_samples_per_s": 36.0, "rank_works_s": (4.0, 5.0)}
+    fit_with({"step_samples": 2 * step_samples, **several})
     walk.arrived = 14
     told = retrain()
     assert value(told, m.DDP_EFFICIENCY_RATIO) == 36.0 / (2 * 24.0)

@@ -109,7 +109,8 @@ def test_the_pace_is_told_in_rows() -> None:
         ({"deployments": [deployment(1.0, age_s=None)]}, m.STALENESS_P95_S, "the source does not say"),
         ({"deployments": [deployment(0.0)]}, m.STALENESS_P95_S, "no champion before this one"),
         ({"finished": 0}, m.PROMOTION_RATIO, "no run has finished"),
-        ({}, m.CADENCE_ADHERENCE_RATIO, "no schedule is set"),
+        ({}, m.CADENCE_ADHERENCE_RATIO, "this release keeps no schedule"),
+        ({"slot": "2026-11-18T02:00Z"}, m.MISSED_SLOTS_COUNT, "was due at 2026-11-18T02:00Z"),
     ],
 )
 def test_what_the_history_does_not_hold_is_said(changed: dict[str, Any], metric: m.Metric, words: str) -> None:
