@@ -125,8 +125,9 @@ class Coverage:
     `boundary_bytes`: what crosses between engine and outside for one sample. `precision_ratio`: share of the FLOPs
     that runs in the precision that was asked for. `layers`: layers of the built engine, after fusion. `uncounted_ops`:
     kinds outside the engine for which no FLOP formula is known, so that `flops_ratio` does not see them. `time_ratio`:
-    share of a forward's time inside the engine. `from_cache`: a cache of the backend's held a part of the build. None
-    where a backend cannot tell.
+    share of a forward's time inside the engine. `from_cache`: a cache of the backend's held a part of the build.
+    `has_flops`: False where `flops_ratio` is a share of operators, because FLOPs were counted of none or not where they
+    run. None where a backend cannot tell.
     """
 
     ops_total: int
@@ -143,6 +144,7 @@ class Coverage:
     uncounted_ops: tuple[str, ...] = ()
     time_ratio: float | None = None
     from_cache: bool = False
+    has_flops: bool = True
 
     @property
     def ops_ratio(self) -> float:

@@ -130,6 +130,7 @@ def measure_coverage(program: ExportedProgram, package: Path, precision: str, ra
         ops_in_engine=inside,
         ops_supported=inside,
         flops_ratio=outside.flops_ratio,
+        has_flops=outside.has_flops,
         engines=calls.engines,
         segments=calls.segments,
         fallback_ops=tuple(sorted(set(calls.handed_back))),

@@ -37,6 +37,7 @@ def measure_coverage(core: Any, model: Any, compiled: Any, ops_total: int, preci
         ops_in_engine=ops_total if not outside else math.floor(ops_total * inside_ratio),
         ops_supported=ops_total if known == len(operators) else math.floor(ops_total * known / len(operators)),
         flops_ratio=1.0 - lost / counted if counted else inside_ratio,
+        has_flops=counted > 0 or not outside,
         engines=1,
         fallback_ops=tuple(sorted({op.get_type_name() for op in outside})),
         precision_ratio=_precision_ratio(compiled, flops, makers, precision) if counted else None,

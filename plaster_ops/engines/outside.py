@@ -17,11 +17,13 @@ from plaster_ops.engines.facts import does_arithmetic, elements_of_nodes, flops_
 class Outside:
     """`operators`: of the graph in all. `flops_ratio`: FLOPs inside / all. `boundary_bytes`: crossing, for one sample.
 
-    `uncounted`: kinds outside that compute and have no FLOP formula, so that `flops_ratio` does not see them.
+    `has_flops`: False where no operator has any, and `flops_ratio` is the share of operators. `uncounted`: kinds
+    outside that compute and have no FLOP formula, so that `flops_ratio` does not see them.
     """
 
     operators: int
     flops_ratio: float
+    has_flops: bool
     boundary_bytes: int
     uncounted: tuple[str, ...]
 
@@ -43,6 +45,7 @@ def weigh(program: ExportedProgram, outside: Iterable[Node]) -> Outside:
     return Outside(
         operators=len(nodes),
         flops_ratio=1.0 - lost / total if total else 1.0 - len(left_out) / max(1, len(nodes)),
+        has_flops=total > 0,
         boundary_bytes=_boundary_bytes(program, left_out),
         uncounted=tuple(
             sorted(

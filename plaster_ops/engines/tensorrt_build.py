@@ -229,6 +229,7 @@ def cut_coverage(program: Any, parts: Any, total: int, known: float) -> Coverage
         ops_in_engine=math.floor(total * share),
         ops_supported=math.floor(total * known),
         flops_ratio=share,
+        has_flops=not left,
         engines=len(inside),
         segments=len(outside),
         fallback_ops=tuple(sorted({operator_kind(node) for node in left})),
@@ -242,6 +243,7 @@ def cut_coverage(program: Any, parts: Any, total: int, known: float) -> Coverage
     return replace(
         coverage,
         flops_ratio=weighed.flops_ratio,
+        has_flops=weighed.has_flops,
         boundary_bytes=weighed.boundary_bytes,
         uncounted_ops=weighed.uncounted,
     )

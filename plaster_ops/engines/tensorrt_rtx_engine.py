@@ -176,6 +176,7 @@ def parser_coverage(content: bytes, program: ExportedProgram) -> Coverage:
         ops_in_engine=total if not outside else int(total * share),
         ops_supported=total if not outside else int(total * share),
         flops_ratio=1.0 - lost / counted if counted else share,
+        has_flops=counted > 0 or not outside,
         engines=len(pieces),
         segments=sum(position - 1 not in outside for position in outside),
         fallback_ops=tuple(sorted({nodes[position].op_type for position in outside})),

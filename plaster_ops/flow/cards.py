@@ -132,7 +132,8 @@ def user_code(ctx: Context, built: Built) -> UserCode:
     files = [ctx.project / file for file in engine.adapters]
     kept_out = str(next((v for k, v in engine.options.items() if k.endswith("torch_executed_ops")), ""))
     return UserCode(
-        adapter_lines=programmability.count_code_lines(files),
+        adapter_lines=lines,
+        unread=unread,
         adapters=len(files),
         options=len(engine.options),
         custom_ops=tuple(built.export["facts"].get("custom_ops") or ()),
@@ -143,6 +144,7 @@ def user_code(ctx: Context, built: Built) -> UserCode:
 
 def refit_penalty(built: Built, evidence: Evidence) -> float | None:
     """p50 of the refitted engine / p50 of a full build under the same key, where today's measurement holds both."""
+    lines, unread = programmability.count_code_lines(files)
     mine = latency.p50_ms(evidence, "now")
     for opponent in built.opponents:
         other = read_manifest(opponent.folder)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from plaster_ops.domain import metrics as m
-from plaster_ops.domain.card import Reading, Row, Unmeasured
+from plaster_ops.domain.card import Reading, Row, Status, Unmeasured
 from plaster_ops.domain.metrics import Metric
 
 
@@ -15,9 +15,11 @@ class UserCode:
     """What the user had to write and set for the engine: lines of code in adapter files, options, hand-made resumes.
 
     `custom_ops`: operators of the graph that are not torch's own. `torch_executed`: operators kept out by an option.
+    `unread`: adapters that could not be read, whose lines are not known.
     """
 
     adapter_lines: int = 0
+    unread: tuple[str, ...] = ()
     adapters: int = 0
     options: int = 0
     custom_ops: tuple[str, ...] = ()
@@ -32,47 +34,56 @@ def read(
     export_ok: bool = True,
     eager_p50_ms: float | None = None,
     p50_ms: float | None = None,
+    speedup_status: str = Status.MEASURED,
+    speedup_reason: str | None = None,
     decision: str = "build",
     ladder: bool = True,
     user: UserCode | None = None,
 ) -> list[Row]:
     """All programmability rows. `tried`: rows `{"backend", "precision", "ok", "reason", ...}` of the ladder.
 
+    `speedup_status`, `speedup_reason`: how far the two medians may be trusted, or why they cannot be held together.
     `decision` other than "build" means that no engine was built, so there is no build time. `ladder` False: only the
     last winner was tried.
     """
     rows = [*_coverage_rows(manifest["coverage"], export_ok), *_ladder_rows(tried, ladder=ladder)]
     rows += [*_build_rows(manifest, decision), *_user_rows(user or UserCode())]
-    if eager_p50_ms and p50_ms:
-        rows.append(Reading(metric=m.SPEEDUP_VS_EAGER_RATIO, value=eager_p50_ms / p50_ms))
-    else:
-        rows.append(Unmeasured(metric=m.SPEEDUP_VS_EAGER_RATIO, reason="eager was not measured beside the engine"))
-    return rows
+    return [*rows, _speedup_row(eager_p50_ms, p50_ms, Status(speedup_status), speedup_reason)]
 
 
-def count_code_lines(files: Sequence[Path]) -> int:
-    """Lines that are neither blank nor a comment, over all files; a file that cannot be read counts none."""
-    total = 0
+def count_code_lines(files: Sequence[Path]) -> tuple[int, tuple[str, ...]]:
+    """Lines that are neither blank nor a comment, over all files, and the names of those that cannot be read.
+
+    Lines of bytes: a file need not be UTF-8, nor Python.
+    """
+    total, unread = 0, []
     for file in files:
         try:
-            lines = file.read_text(encoding="utf-8").splitlines()
+            lines = file.read_bytes().splitlines()
         except OSError:
+            unread.append(file.name)
             continue
-        total += sum(bool(line.strip()) and not line.lstrip().startswith("#") for line in lines)
-    return total
+        total += sum(bool(line.strip()) and not line.lstrip().startswith(b"#") for line in lines)
+    return total, tuple(unread)
+
+
+def _speedup_row(eager_p50_ms: float | None, p50_ms: float | None, status: Status, reason: str | None) -> Row:
+    metric = m.SPEEDUP_VS_EAGER_RATIO
+    if not eager_p50_ms or not p50_ms:
+        return Unmeasured(metric=metric, reason=reason or "eager was not measured beside the engine")
+    return Reading(metric=metric, value=eager_p50_ms / p50_ms, status=status, reason=reason)
 
 
 def _coverage_rows(coverage: Mapping[str, Any], export_ok: bool) -> list[Row]:
     total = coverage["ops_total"]
     fallback = sorted(set(coverage.get("fallback_ops") or ()))
-    uncounted = ", ".join(coverage.get("uncounted_ops") or ())
     empty = "the graph holds no operator"
     return [
         Reading(
             metric=m.ENGINE_FLOPS_RATIO,
             value=coverage["flops_ratio"],
             n=total,
-            reason=f"no FLOP formula is known for {uncounted}, outside the engine" if uncounted else None,
+            reason=_flops_note(coverage),
         ),
         _ratio(m.ENGINE_OPS_RATIO, coverage["ops_in_engine"], total, empty),
         _ratio(m.SUPPORTED_OPS_RATIO, coverage.get("ops_supported"), total, "the backend does not say what it knows"),
@@ -87,6 +98,15 @@ def _coverage_rows(coverage: Mapping[str, Any], export_ok: bool) -> list[Row]:
             m.PRECISION_FLOPS_RATIO, coverage.get("precision_ratio"), "the backend does not tell precisions apart"
         ),
     ]
+
+
+def _flops_note(coverage: Mapping[str, Any]) -> str | None:
+    uncounted = ", ".join(coverage.get("uncounted_ops") or ())
+    notes = [
+        "" if coverage.get("has_flops", True) else "no operator has FLOPs that are counted: the share of operators",
+        f"no FLOP formula is known for {uncounted}, outside the engine" if uncounted else "",
+    ]
+    return "; ".join(note for note in notes if note) or None
 
 
 def _ladder_rows(tried: Sequence[Mapping[str, Any]], *, ladder: bool) -> list[Row]:
@@ -127,8 +147,11 @@ def _user_rows(user: UserCode) -> list[Row]:
         converters = Unmeasured(
             metric=m.CUSTOM_CONVERTERS_COUNT, reason=f"what {user.adapters} adapter files register is not counted"
         )
+    lines: Row = Reading(metric=m.USER_CODE_LINES, value=user.adapter_lines + user.options)
+    if user.unread:
+        lines = Unmeasured(metric=m.USER_CODE_LINES, reason=f"adapters cannot be read: {', '.join(user.unread)}")
     return [
-        Reading(metric=m.USER_CODE_LINES, value=user.adapter_lines + user.options),
+        lines,
         converters,
         Reading(metric=m.PLUGINS_COUNT, value=len(user.custom_ops), reason=", ".join(user.custom_ops) or None),
         Reading(metric=m.TORCH_EXECUTED_OPS_COUNT, value=user.torch_executed),

@@ -1,9 +1,10 @@
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from plaster_ops.engines.export import export_program, input_specs, load_program, save_program
 from plaster_ops.engines.facts import graph_facts, traced_inputs
+from plaster_ops.engines.outside import look_outside
 from tests.engines import models
 from tests.engines.conftest import export_model
 
@@ -71,3 +72,17 @@ def test_a_program_from_a_file_is_walked_with_zeros_of_the_traced_shapes(name: s
     loaded = load_program(tmp_path / "program.pt2")
     assert [t.shape for t in traced_inputs(loaded)] == [t.shape for t in traced_inputs(exported.program)]
     assert graph_facts(loaded, exported.module) == graph_facts(exported.program, exported.module)
+
+
+class Sorted(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.sort(dim=1).values.relu()
+
+
+def test_a_graph_without_flops_is_weighed_by_operators_and_says_so() -> None:
+    program = torch.export.export(Sorted(), (torch.randn(2, 4),))
+    found = look_outside(program, ["aten::sort"])
+    assert not found.has_flops
+    assert found.flops_ratio == 1 - 1 / found.operators
+    linear = torch.export.export(nn.Sequential(nn.Linear(4, 4), Sorted()), (torch.randn(2, 4),))
+    assert look_outside(linear, ["aten::sort"]).has_flops

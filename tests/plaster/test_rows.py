@@ -248,6 +248,12 @@ def test_memory_on_a_gpu_is_the_largest_of_the_processes_or_says_why_not() -> No
     assert "not readable" in str(reason_of(rows, m.PEAK_HOST_BYTES))
 
 
+def test_memory_that_fell_while_an_engine_was_loaded_is_not_zero() -> None:
+    reason = "less memory was in use after loading the engine than before"
+    rows = size.read(FACTS, MANIFEST, PROCESSES, engine_memory_reason=reason)
+    assert reason_of(rows, m.ENGINE_MEMORY_BYTES) == reason
+
+
 def test_the_newest_checkpoint_counts(tmp_path: Path) -> None:
     assert size.checkpoint_bytes(tmp_path) is None
     (tmp_path / "epoch-000001.ckpt").write_bytes(b"123")
@@ -280,6 +286,33 @@ def test_a_reused_engine_has_no_build_time_and_no_eager_means_no_speedup() -> No
     rows = programmability.read(MANIFEST, TRIED, decision="reuse")
     assert "reuse" in str(reason_of(rows, m.BUILD_COLD_S))
     assert "eager was not measured" in str(reason_of(rows, m.SPEEDUP_VS_EAGER_RATIO))
+
+
+def test_a_speedup_on_a_suspect_machine_is_suspect_and_one_between_two_devices_is_none() -> None:
+    spoiled: dict[str, Any] = {"speedup_status": "suspect", "speedup_reason": "steal"}
+    row = row_of(
+        programmability.read(MANIFEST, TRIED, eager_p50_ms=3.0, p50_ms=1.5, **spoiled), m.SPEEDUP_VS_EAGER_RATIO
+    )
+    assert (row.value, row.status, row.reason) == (2.0, "suspect", "steal")
+    apart = programmability.read(MANIFEST, TRIED, p50_ms=1.5, speedup_reason="eager ran on cpu, the engine on cuda:0")
+    assert reason_of(apart, m.SPEEDUP_VS_EAGER_RATIO) == "eager ran on cpu, the engine on cuda:0"
+
+
+def test_a_graph_without_flops_says_that_its_share_is_of_operators() -> None:
+    manifest = MANIFEST | {"coverage": MANIFEST["coverage"] | {"has_flops": False}}  # type: ignore[operator]
+    assert "the share of operators" in str(reason_of(programmability.read(manifest, []), m.ENGINE_FLOPS_RATIO))
+    assert reason_of(programmability.read(MANIFEST, []), m.ENGINE_FLOPS_RATIO) is None
+
+
+def test_lines_of_code_are_counted_in_any_encoding_and_a_missing_adapter_is_not_zero(tmp_path: Path) -> None:
+    old = tmp_path / "old.py"
+    old.write_bytes("# -*- coding: latin-1 -*-\nname = 'Zo\u00eb'\n\n  # more\nx = 1\n".encode("latin-1"))
+    assert programmability.count_code_lines([old]) == (2, ())
+    lines, unread = programmability.count_code_lines([old, tmp_path / "gone.py"])
+    assert (lines, unread) == (2, ("gone.py",))
+    user = programmability.UserCode(adapter_lines=lines, unread=unread, adapters=2)
+    rows = programmability.read(MANIFEST, TRIED, user=user)
+    assert reason_of(rows, m.USER_CODE_LINES) == "adapters cannot be read: gone.py"
 
 
 def test_an_empty_graph_has_no_share_of_operators() -> None:
