@@ -116,7 +116,7 @@ def build_ladder(ctx: Context, weights: str | None) -> Climbed:
     check_candidates(engine.backends, engine.options)
     device = engine_device(engine.device, engine.backends)
     prepared = _prepare(ctx)
-    exported = ctx.once("export", Phase.EXPORT, lambda: export(ctx, weights, prepared))
+    exported = ctx.once("export", Phase.EXPORT, lambda: export(ctx, weights, prepared, eager=device))
     ladder = climb(ctx, exported, str(exported["weights"]), prepared, device)
     return Climbed(prepared=prepared, exported=exported, ladder=ladder, device=device)
 

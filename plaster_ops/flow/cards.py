@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from plaster_ops.domain.card import Card
+from plaster_ops.domain.card import Card, Status
 from plaster_ops.domain.fingerprint import Fingerprint
 from plaster_ops.domain.gates import GateState
 from plaster_ops.domain.metrics import E2E_P50_MS, GATE_PASSED_COUNT, ROLLING_SCORE, SLO_SAMPLES_PER_S
@@ -34,6 +34,7 @@ from plaster_ops.plaster import (
 from plaster_ops.plaster.evidence import Evidence
 from plaster_ops.plaster.noise import noise_rows
 from plaster_ops.plaster.programmability import UserCode
+from plaster_ops.plaster.turns import EAGER
 
 _TENSORRT, _LEVEL = "tensorrt", "optimization_level"
 _DIGESTS = ("train_digest", "eval_digest", "golden_digest")
@@ -100,8 +101,8 @@ def write_model(
         programmability.read,
         built.manifest,
         built.tried,
-        eager_p50_ms=latency.p50_ms(evidence, "eager", "eager") if evidence else None,
         p50_ms=value_of(sheet.rows, E2E_P50_MS.key),
+        **(_beside_eager(sheet, evidence) if evidence else {}),
         decision=built.decision,
         ladder="chosen" in built.how,
         user=user,
@@ -113,8 +114,20 @@ def write_model(
         evidence.results if evidence else (),
         package_bytes=size.folder_bytes(built.folder),
         engine_memory_bytes=evidence.engine_memory_bytes("now") if evidence else None,
+        engine_memory_reason=evidence.why_no_memory("now") if evidence else "",
         trained=trained,
     )
+
+
+def _beside_eager(sheet: Sheet, evidence: Evidence) -> dict[str, Any]:
+    """Eager's median, as far as the engine's may be trusted; none where the two ran on different devices."""
+    mine, theirs = evidence.device_of("now"), evidence.device_of(EAGER)
+    if mine != theirs:
+        return {"speedup_reason": f"eager ran on {theirs}, the engine on {mine}"}
+    row = next((row for row in sheet.rows if row.metric is E2E_P50_MS), None)
+    trust = {} if row is None or row.status is Status.MEASURED else {"status": row.status, "reason": row.reason}
+    named = {f"speedup_{name}": value for name, value in trust.items()}
+    return {"eager_p50_ms": latency.p50_ms(evidence, EAGER, EAGER), **named}
 
 
 def training(ctx: Context, trained: Trained) -> size.Trained:
@@ -130,6 +143,7 @@ def user_code(ctx: Context, built: Built) -> UserCode:
     """What the user wrote and set for the engine of this run."""
     engine = ctx.pipeline.engine
     files = [ctx.project / file for file in engine.adapters]
+    lines, unread = programmability.count_code_lines(files)
     kept_out = str(next((v for k, v in engine.options.items() if k.endswith("torch_executed_ops")), ""))
     return UserCode(
         adapter_lines=lines,
@@ -144,7 +158,6 @@ def user_code(ctx: Context, built: Built) -> UserCode:
 
 def refit_penalty(built: Built, evidence: Evidence) -> float | None:
     """p50 of the refitted engine / p50 of a full build under the same key, where today's measurement holds both."""
-    lines, unread = programmability.count_code_lines(files)
     mine = latency.p50_ms(evidence, "now")
     for opponent in built.opponents:
         other = read_manifest(opponent.folder)

@@ -132,7 +132,9 @@ def optimise(
     exported = ctx.once(
         "export",
         Phase.EXPORT,
-        lambda: export(ctx, weights, prepared, previous=_previous(ctx, prepared, decided)),
+        lambda: export(
+            ctx, weights, prepared, eager=str(decided["device"]), previous=_previous(ctx, prepared, decided)
+        ),
         within=(Phase.BUILD, "again_s"),
     )
     work = _Work(
@@ -158,10 +160,10 @@ def export(
     prepared: Mapping[str, Any],
     folder: str = "export",
     *,
-    eager: bool = True,
+    eager: str | None,
     previous: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Exports the model with those weights, with an eager engine beside it; the stage's result.
+    """Exports the model with those weights, with an eager engine on the device `eager` beside it; the stage's result.
 
     A refit that kills the process costs one more export, without it.
     """
@@ -176,7 +178,7 @@ def export(
                 "window": prepared["window"],
                 "samples": prepared["samples"],
                 "max_batch": ctx.pipeline.max_batch(),
-                "eager": {"threads": ctx.pipeline.engine.threads} if eager else None,
+                "eager": {"threads": ctx.pipeline.engine.threads, "device": eager} if eager else None,
                 "previous": again,
             },
             folder=name,
@@ -208,7 +210,7 @@ def rebuild(ctx: Context, baseline: Baseline, prepared: Mapping[str, Any]) -> Op
     )
     try:
         with ctx.timeline.phase(Phase.BUILD), ctx.spending(name, Phase.BUILD):
-            exported = export(ctx, weights, prepared, folder=f"{name}-export", eager=False)
+            exported = export(ctx, weights, prepared, folder=f"{name}-export", eager=None)
             folder = ctx.folder / name
             candidate = Candidate(backend=engine["backend"], precision=engine["precision"])
             device = str(engine.get("device") or "cpu")

@@ -2,6 +2,7 @@
 
 import json
 import math
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -15,7 +16,7 @@ from plaster_ops.domain.card import Status
 from plaster_ops.plaster.meter import EnergyWindow
 from plaster_ops.plaster.open_loop import Kept, Point
 from plaster_ops.plaster.sensing import Sensed
-from plaster_ops.plaster.turns import Block
+from plaster_ops.plaster.turns import EAGER, Block
 
 Latencies = npt.NDArray[np.int64]
 RAW = "raw.npz"
@@ -122,12 +123,20 @@ class Evidence:
         """The batch per engine that the first process settled on; what later processes are given."""
         return {label: int(batch) for label, batch in self.results[0]["chosen_batches"].items()}
 
-    def engine_memory_bytes(self, label: str) -> int | None:
+    def engine_memory_bytes(self, label: str) -> float | None:
         """Median over the processes of what loading that engine and its first answer took."""
-        taken = sorted(
-            int(row["memory_bytes"]) for row in self.engine_rows(label) if row.get("memory_bytes") is not None
-        )
-        return taken[len(taken) // 2] if taken else None
+        rows = self.engine_rows(label)
+        taken = [int(row["memory_bytes"]) for row in rows if row.get("memory_bytes") is not None]
+        return statistics.median(taken) if taken else None
+
+    def why_no_memory(self, label: str) -> str:
+        """What a process noted where it does not tell that; empty where none did."""
+        return next((str(row["memory_reason"]) for row in self.engine_rows(label) if row.get("memory_reason")), "")
+
+    def device_of(self, label: str) -> str:
+        """Where that engine ran. Eager was always on the CPU in records that do not tell."""
+        told = [row["device"] for row in self.engine_rows(label) if row.get("device")]
+        return str(told[0]) if told else "cpu" if label == EAGER else self.device
 
     def parts_ms(self, label: str, part: str) -> list[float]:
         """`h2d`, `compute`, `d2h` or `enqueue` of every call that was split, sorted; none on a CPU."""

@@ -3,6 +3,7 @@
 The pace over many retrains is in `pace`.
 """
 
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -52,8 +53,8 @@ def span_rows(
     phases: Mapping[str, float],
     faults: Sequence[str] = (),
     schedule_delay_s: float | None = None,
-) -> list[Row]:
     schedule_reason: str = "",
+) -> list[Row]:
     """Where the seconds went. `train_to_engine_s`: trigger to accepted engine, measuring excluded. `phases`: seconds
     by phase and `cycle_s`, so far. `faults`: why they do not account for the cycle. `schedule_delay_s`: None where
     no slot was due, or it is not known when; `schedule_reason` says which."""
@@ -145,8 +146,8 @@ def device_rows(
         reason = f"no fit alike by one rank on {device} is in the history" if rate else "the rate is not known"
         efficiency = Unmeasured(metric=m.DDP_EFFICIENCY_RATIO, reason=reason)
     else:
-        newest = sorted(one_rank_rates[-5:])
-        alone = newest[len(newest) // 2]
+        newest = one_rank_rates[-5:]
+        alone = statistics.median(newest)
         shared = None if fit.get("device_name") else "the ranks share the cores of one machine"
         value = float(rate) / (ranks * alone)
         efficiency = Reading(metric=m.DDP_EFFICIENCY_RATIO, value=value, n=len(newest), reason=shared)

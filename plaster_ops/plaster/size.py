@@ -48,13 +48,15 @@ def read(
     processes: Sequence[Mapping[str, Any]] = (),
     *,
     package_bytes: int | None = None,
-    engine_memory_bytes: int | None = None,
+    engine_memory_bytes: float | None = None,
+    engine_memory_reason: str = "",
     trained: Trained | None = None,
 ) -> list[Row]:
     """All size rows: `facts` of the exported graph, `manifest` of the engine folder.
 
     `processes`: results of the measuring processes, for their peaks; none where nothing was measured.
-    `engine_memory_bytes`: what loading the engine and its first answer took. `trained` None: nothing was trained.
+    `engine_memory_bytes`: what loading the engine and its first answer took, `engine_memory_reason` why that is not
+    known. `trained` None: nothing was trained.
     """
     engine_bytes = sum(int(file["bytes"]) for file in manifest["files"])
     unread = "no engine was measured" if not processes else "the memory of the measuring process is not readable"
@@ -62,7 +64,7 @@ def read(
         Reading(metric=m.ENGINE_BYTES, value=engine_bytes),
         _given(m.PACKAGE_BYTES, package_bytes, "the engine folder was not looked at"),
         _given(m.ENGINE_LAYERS_COUNT, manifest["coverage"].get("layers"), "the backend does not tell its layers"),
-        _given(m.ENGINE_MEMORY_BYTES, engine_memory_bytes, unread),
+        _given(m.ENGINE_MEMORY_BYTES, engine_memory_bytes, engine_memory_reason or unread),
         *(_given(metric, facts.get(field), _NO_GRAPH) for metric, field in _COUNTED),
         *_share_rows(facts),
         _uncounted_row(facts.get("flops_uncounted_ops")),

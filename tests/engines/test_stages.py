@@ -124,6 +124,35 @@ def test_a_pipeline_that_breaks_its_word_is_told_so(name: str, words: str, tmp_p
         export.run(spec_of(name, tmp_path, models.mlp()), tmp_path, events.append)
 
 
+@pytest.mark.parametrize(("fails", "tried"), [((), ["cuda:0"]), (("cuda:0",), ["cuda:0", "cpu"])])
+def test_eager_is_built_where_the_engine_will_run_or_on_the_cpu_where_it_does_not_run_there(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fails: tuple[str, ...], tried: list[str]
+) -> None:
+    devices: list[str] = []
+
+    def built(_program: Any, wanted: Any, *_: Any) -> None:
+        devices.append(wanted.device)
+        if wanted.device in fails:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(export, "build_folder", built)
+    spec = spec_of("named", tmp_path, models.TwoByTwo()) | {"eager": {"threads": 1, "device": "cuda:0"}}
+    assert export.run(spec, tmp_path, events.append)["eager"] == str(tmp_path / "eager")
+    assert devices == tried
+
+
+def test_eager_that_does_not_run_on_the_cpu_either_fails_the_export(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def built(*_: Any) -> None:
+        raise BuildFailed("no", "nothing")
+
+    monkeypatch.setattr(export, "build_folder", built)
+    spec = spec_of("named", tmp_path, models.TwoByTwo()) | {"eager": {"threads": 1, "device": "cpu"}}
+    with pytest.raises(BuildFailed, match="no"):
+        export.run(spec, tmp_path, events.append)
+
+
 def test_a_built_folder_verifies_loads_and_answers(exported_dict: dict[str, Any], tmp_path: Path) -> None:
     out = tmp_path / "engine"
     result = build.run(build_spec(exported_dict, out, "openvino"), tmp_path, events.append)

@@ -1,22 +1,57 @@
 """What the flow adds to a card, and what the stage `evaluate` hands to it."""
 
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
-from plaster_ops.domain.card import Card, Reading, Unmeasured
+from plaster_ops.domain.card import Card, Reading, Status, Unmeasured
 from plaster_ops.domain.compare import Judgement
-from plaster_ops.domain.metrics import GATE_PASSED_COUNT, ROLLING_SCORE
-from plaster_ops.flow.cards import with_gate
+from plaster_ops.domain.metrics import E2E_P50_MS, GATE_PASSED_COUNT, ROLLING_SCORE, SPEEDUP_VS_EAGER_RATIO
+from plaster_ops.flow.cards import with_gate, write_model
 from plaster_ops.flow.promote import decide
 from plaster_ops.flow.sheet import Sheet
 from plaster_ops.flow.stages.examiner import joined
 from plaster_ops.plaster.accuracy import gate_rows
 from plaster_ops.plaster.answers import Answers
+from plaster_ops.plaster.programmability import UserCode
 from tests.flow.test_promote import SCORES, pipeline, row
+from tests.plaster.doubles import block, evidence
 
 CHAMPION: Any = object()
+
+
+def speedup_of(timed: Status, **eager: str) -> Any:
+    one = [block("now", i, [1_000_000] * 50) for i in range(2)]
+    two = [block("eager", i, [3_000_000] * 50, kind="eager") for i in range(2)]
+    engines = {"now": {"device": "cuda:0"}, "eager": eager}
+    found = evidence([*one, *two], device="cuda:0", engines=engines)
+    sheet = Sheet(found)
+    sheet.rows.append(Reading(metric=E2E_P50_MS, value=1.0, status=timed, reason="why"))
+    coverage = {"ops_total": 1, "ops_in_engine": 1, "flops_ratio": 1.0, "engines": 1, "graph_breaks": 0}
+    manifest = {"coverage": coverage, "files": []}
+    built: Any = SimpleNamespace(
+        manifest=manifest, tried=(), decision="build", how={}, export={"facts": {}}, folder=Path("/nowhere")
+    )
+    write_model(sheet, built, found, UserCode())
+    return next(row for row in sheet.rows if row.metric is SPEEDUP_VS_EAGER_RATIO)
+
+
+def test_a_speedup_is_trusted_as_far_as_the_latency_it_rests_on() -> None:
+    plain = speedup_of(Status.MEASURED, device="cuda:0")
+    assert (plain.value, plain.status, plain.reason) == (3.0, Status.MEASURED, None)
+    for status in (Status.SUSPECT, Status.UNSTABLE):
+        found = speedup_of(status, device="cuda:0")
+        assert (found.status, found.reason) == (status, "why")
+
+
+@pytest.mark.parametrize("eager", [{}, {"device": "cpu"}])
+def test_eager_on_the_cpu_is_not_held_against_an_engine_on_a_gpu(eager: dict[str, str]) -> None:
+    found = speedup_of(Status.MEASURED, **eager)
+    assert isinstance(found, Unmeasured)
+    assert found.reason == "eager ran on cpu, the engine on cuda:0"
 
 
 def gate_on_card(*scores: Any, gates: dict[str, Any] | None = None, champion: Any = CHAMPION) -> Any:

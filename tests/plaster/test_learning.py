@@ -143,6 +143,10 @@ def test_devices_are_held_against_one_rank_and_against_their_peak() -> None:
     assert value(rows, m.MFU_RATIO) == pytest.approx(3 * 500 / 2 / 1000)
 
 
+def test_the_median_of_two_earlier_fits_lies_between_them() -> None:
+    assert find(device_rows(one_rank_rates=[200.0, 300.0]), m.DDP_EFFICIENCY_RATIO).value == 500.0 / (2 * 250.0)
+
+
 @pytest.mark.parametrize(
     ("changed", "metric", "words"),
     [

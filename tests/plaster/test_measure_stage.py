@@ -93,7 +93,7 @@ def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Measured:
 def measured_by(processes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Measured:
     monkeypatch.setitem(profiles.PROFILES, "quick", QUICK)
     monkeypatch.setattr(registry, "load_engine", TorchEngine)
-    manifest = SimpleNamespace(spec=SimpleNamespace(backend="eager"))
+    manifest = SimpleNamespace(spec=SimpleNamespace(backend="eager", device="cpu"))
     monkeypatch.setattr(artifact, "read_manifest", lambda _: manifest)
     TorchEngine.opened.clear()
     TorchEngine.closed.clear()
@@ -177,6 +177,25 @@ def test_the_order_of_loading_alternates_and_every_engine_is_closed(
             assert row["load_s"] >= 0.0
             assert row["first_inference_ms"] > 0.0
             assert row["effective_precision"] == "fp32"
+
+
+def test_what_loading_took_of_memory_is_told_and_where_it_ran(measured: Measured) -> None:
+    _, results, _ = measured
+    assert all(row["device"] == "cpu" for result in results for row in result["engines"].values())
+    assert measure._taken(5, 9) == {"memory_bytes": 4, "memory_reason": ""}
+    fell = measure._taken(9, 5)
+    assert fell["memory_bytes"] is None
+    told: dict[str, Any] = {"memory_bytes": None, "memory_reason": "it fell"}
+    known = ({"memory_bytes": taken} for taken in (10, 30))
+    results = [{"engines": {"now": row}} for row in (*known, told)]
+    found = Evidence(results=tuple(results), all_blocks=())
+    assert (found.engine_memory_bytes("now"), found.why_no_memory("now")) == (20, "it fell")
+    assert found.engine_memory_bytes("then") is None
+
+
+def test_an_older_record_says_where_its_engines_ran() -> None:
+    old = Evidence(results=({"device": "cuda:0", "engines": {"now": {}, "eager": {}}},), all_blocks=())
+    assert (old.device_of("now"), old.device_of("eager")) == ("cuda:0", "cpu")
 
 
 def test_a_fine_counter_meters_every_block_and_memory_beside_it(

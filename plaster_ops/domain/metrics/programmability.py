@@ -81,7 +81,7 @@ SPEEDUP_VS_EAGER_RATIO = _declare(
     "speedup_vs_eager_ratio",
     "ratio",
     HIGHER,
-    "latency.singlestream.v2",
+    "latency.beside_eager.v1",
     "p50 of eager FP32 / p50 of the engine, in the same processes",
 )
 HUMAN_INTERVENTIONS_COUNT = _declare(

@@ -50,7 +50,7 @@ def run(spec: Mapping[str, Any], folder: Path, emit: EventSink) -> dict[str, Any
     """spec: reference, project, weights (safetensors), samples (safetensors), max_batch. The graph is made on the CPU.
     `weights` None: the model as model() makes it, whose weights are written beside the program.
 
-    With `eager: {"threads": n}` an eager engine is built too, to be timed beside the new one. With `previous:
+    With `eager: {"threads", "device"}` an eager engine is built too, to be timed beside the new one. With `previous:
     {"folder", "spec", "out", "rebuild"}` that engine is reused or refitted into `out` where it can be; `spec`
     is what it would be built as today, without inputs, `rebuild` a reason not to try. Result: eager (folder or None),
     program (path), graph_digest, weights_digest, inputs (TensorSpecs as JSON), outputs (names), structure (how the
@@ -85,18 +85,27 @@ def run(spec: Mapping[str, Any], folder: Path, emit: EventSink) -> dict[str, Any
 
 
 def _eager_engine(spec: Mapping[str, Any], program: ExportedProgram, specs: Sequence[TensorSpec], folder: Path) -> str:
-    """The eager FP32 engine that the new one is timed beside; made here, where the program is at hand."""
-    largest = int(spec["max_batch"])
+    """The eager FP32 engine that the new one is timed beside; made here, where the program is at hand.
+
+    A model that does not run in FP32 where its engine will, for want of memory say, has it on the CPU.
+    """
+    largest, out = int(spec["max_batch"]), folder / "eager"
+    digests = graph_digest(program), weights_digest(all_weights(program))
     wanted = EngineSpec(
         backend="eager",
         precision="fp32",
-        device="cpu",
+        device=str(spec["eager"].get("device", "cpu")),
         inputs=tuple(specs),
         batch=(1, min(8, largest), largest),
         threads=int(spec["eager"]["threads"]),
     )
-    out = folder / "eager"
-    build_folder(program, wanted, out, graph_digest(program), weights_digest(all_weights(program)))
+    try:
+        build_folder(program, wanted, out, *digests)
+    except (BuildFailed, RuntimeError):
+        if wanted.device == "cpu":
+            raise
+        log.exception("the model does not run in eager FP32 on %s", wanted.device)
+        build_folder(program, replace(wanted, device="cpu"), out, *digests)
     return str(out)
 
 

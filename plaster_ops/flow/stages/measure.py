@@ -157,7 +157,7 @@ def _load(
         preload(read_manifest(folder).spec.backend)
     open_context(str(spec["device"]))
     for label, folder in rows if int(spec["process"]) % 2 == 0 else reversed(rows):
-        device = "cpu" if label == EAGER else str(spec["device"])
+        device = read_manifest(folder).spec.device
         before_bytes = held_bytes(device)
         begin_ns = time.perf_counter_ns()
         engine = load_engine(folder)
@@ -169,12 +169,22 @@ def _load(
         engines[label] = engine
         loading[label] = {
             "folder": str(folder),
+            "device": device,
             "load_s": (loaded_ns - begin_ns) * 1e-9,
             "first_inference_ms": (answered_ns - loaded_ns) * 1e-6,
-            "memory_bytes": None if before_bytes is None or after_bytes is None else max(0, after_bytes - before_bytes),
+            **_taken(before_bytes, after_bytes),
             "effective_precision": engine.effective_precision(),
         }
     return engines, loading
+
+
+def _taken(before_bytes: int | None, after_bytes: int | None) -> dict[str, Any]:
+    """What loading took of memory, or why that is not known; the first of several engines may free what others left."""
+    if before_bytes is None or after_bytes is None:
+        return {"memory_bytes": None, "memory_reason": ""}
+    if after_bytes < before_bytes:
+        return {"memory_bytes": None, "memory_reason": "less memory was in use after loading the engine than before"}
+    return {"memory_bytes": after_bytes - before_bytes, "memory_reason": ""}
 
 
 def _fitted(profile: Profile, spec: Mapping[str, Any], meter: Meter) -> Profile:
