@@ -5,6 +5,7 @@ import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -186,9 +187,16 @@ def windows(blocks: Sequence[MeasuredBlock], count: int) -> list[list[MeasuredBl
 
 
 def pooled_ns(blocks: Iterable[MeasuredBlock]) -> Latencies:
-    """All latencies of these blocks, sorted upwards."""
+    """All latencies of these blocks, sorted upwards; not to be written to: the last few are kept."""
+    return _pooled_ns(tuple(blocks))
+
+
+@lru_cache(maxsize=16)
+def _pooled_ns(blocks: tuple[MeasuredBlock, ...]) -> Latencies:
     parts = [block.latencies_ns for block in blocks]
-    return np.sort(np.concatenate(parts)) if parts else np.empty(0, dtype=np.int64)
+    pooled = np.sort(np.concatenate(parts)) if parts else np.empty(0, dtype=np.int64)
+    pooled.flags.writeable = False
+    return pooled
 
 
 def by_process(blocks: Iterable[MeasuredBlock]) -> list[list[MeasuredBlock]]:

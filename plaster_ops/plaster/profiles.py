@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from plaster_ops.errors import SettingsError
 
 _LEAST_SCALE = 0.25
+_FOR_PROCESSES = 0.97
+"""Of the budget; the rest is for reading and judging what they brought home, and for starting them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,7 +47,7 @@ class Profile:
 
     def process_limit_s(self, engines: int) -> float:
         """Wall seconds one process may take with that many engines, its start included."""
-        return self.total_s / self.processes * max(1.0, engines / 2)
+        return _FOR_PROCESSES * self.total_s / self.processes * max(1.0, engines / 2)
 
     def needed_s(self, engines: int, *, searching: bool, eager: bool, server: bool = False) -> float:
         """Timed seconds this profile asks of one process, loading not counted."""

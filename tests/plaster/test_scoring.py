@@ -419,7 +419,7 @@ def two_rare(n: int, seed: int = 0) -> Answers:
 @pytest.mark.parametrize(("n", "positives"), [(300, 5), (60, 1), (30, 1)])
 def test_a_score_without_a_value_on_some_resamples_keeps_its_value_and_an_interval(n: int, positives: int) -> None:
     answers = rare(n, positives)
-    found = evaluate_set(area_under_roc, [answers])
+    found = evaluate_set(area_under_roc, [answers], budget_s=60.0)
     assert found.value == pytest.approx(area_under_roc(answers.outputs, answers.targets))
     assert found.method == "bootstrap"
     assert found.ci95 is not None
@@ -429,7 +429,7 @@ def test_a_score_without_a_value_on_some_resamples_keeps_its_value_and_an_interv
 
 @pytest.mark.parametrize("n", [30, 60])
 def test_a_score_without_a_value_on_most_resamples_has_no_interval(n: int) -> None:
-    found = evaluate_set(of_two_rare, [two_rare(n)])
+    found = evaluate_set(of_two_rare, [two_rare(n)], budget_s=60.0)
     assert math.isfinite(found.value)
     assert (found.ci95, found.method) == (None, "unresampled")
 
@@ -438,21 +438,21 @@ def test_where_most_resamples_fail_groups_are_left_out_instead() -> None:
     def strict(outputs: Any, targets: Any) -> float:
         return area_under_roc(outputs, targets) if len(torch.unique(outputs)) > 0.9 * len(outputs) else math.nan
 
-    found = evaluate_set(strict, [rare(200, 40)])
+    found = evaluate_set(strict, [rare(200, 40)], budget_s=60.0)
     assert found.method == "jackknife"
     assert found.ci95 is not None
     assert found.ci95[0] < found.value < found.ci95[1]
 
 
 def test_two_such_scores_pair_on_the_resamples_that_both_have_or_say_that_none_is_left() -> None:
-    mine = evaluate_set(area_under_roc, [rare(300, 5)])
-    worse = evaluate_set(area_under_roc, [rare(300, 5, seed=3)], like=mine)
+    mine = evaluate_set(area_under_roc, [rare(300, 5)], budget_s=60.0)
+    worse = evaluate_set(area_under_roc, [rare(300, 5, seed=3)], budget_s=60.0, like=mine)
     found = pair_scores(mine, worse, ROLLING_SCORE)
     assert found.method == "paired_bootstrap"
     assert found.ci95 is not None
     assert found.ci95[0] < found.delta < found.ci95[1]
-    alone = evaluate_set(of_two_rare, [two_rare(60)])
-    other = evaluate_set(of_two_rare, [two_rare(60, seed=3)], like=alone)
+    alone = evaluate_set(of_two_rare, [two_rare(60)], budget_s=60.0)
+    other = evaluate_set(of_two_rare, [two_rare(60, seed=3)], budget_s=60.0, like=alone)
     none = pair_scores(alone, other, ROLLING_SCORE)
     assert (none.ci95, none.ci90, none.p_value, none.method) == (None, None, None, "unresampled")
     assert none.delta == alone.value - other.value != 0.0
