@@ -50,8 +50,9 @@ class Profile:
         return _FOR_PROCESSES * self.total_s / self.processes * max(1.0, engines / 2)
 
     def needed_s(self, engines: int, *, searching: bool, eager: bool, server: bool = False) -> float:
-        """Timed seconds this profile asks of one process, loading not counted; of warm-up the most: a busy machine takes
-        it.
+        """Timed seconds this profile asks of one process, loading not counted.
+
+        Of warm-up its most: a busy machine takes it.
         """
         per_engine = self.warmup_limit_s + self.single_s + self.throughput_s + self.offline_s
         per_engine += self.server_s * (1.0 if searching else 0.25) * server
