@@ -103,6 +103,12 @@ class NotRecorded(PlasterError):
     exit_code = ExitCode.NOT_RECORDED
 
 
+class RecordsGone(PlasterError):
+    """What a run kept of its numbers is missing, damaged, or of a release that this one does not read."""
+
+    exit_code = ExitCode.NOT_COMPARABLE
+
+
 class TrackingUnavailable(PlasterError):
     """The tracking store could not be reached; the record stays in the journal for `sync`."""
 

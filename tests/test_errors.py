@@ -18,6 +18,7 @@ CODES = {
     "BuildFailed": 11,
     "ArtifactTampered": 11,
     "NotRecorded": 12,
+    "RecordsGone": 4,
     "Busy": 75,
     "TimedOut": 124,
 }

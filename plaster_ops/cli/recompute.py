@@ -21,7 +21,7 @@ def command(
 ) -> None:
     """Compute every logged number of a run again from its raw samples and evidence, and compare to the last digit.
 
-    Exit code 1 where one differs. Nothing is measured, and nothing is written.
+    Exit code 1 where one differs, 4 where records are gone or damaged. Nothing is measured, and nothing is written.
 
     Examples:
 

@@ -201,7 +201,9 @@ def _paired_difference(base: Comparison, paired: PairedDifference | None) -> Com
             base,
             judgement=Judgement.INCONCLUSIVE,
             change=base.now - base.then,
-            reason="holdout_differs: the two runs were not scored on the same samples",
+            reason="stored: the two engines were not scored side by side, so nothing is known of single samples"
+            if base.how == "stored"
+            else "holdout_differs: the two runs were not scored on the same samples",
         )
     limit = base.limit or 0.0
     if paired.ci95 is None or paired.ci90 is None or paired.p_value is None:

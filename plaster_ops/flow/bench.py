@@ -256,7 +256,7 @@ def _payload(
     if measured is not None:
         write_timed(sheet, measured, "now")
     write_model(sheet, built, evidence, user_code(ctx, built))
-    sheet.add(accuracy.read, built.evaluation, "now")
+    sheet.add(accuracy.read, built.evaluation, "now", alone="bench compares with no other engine")
     write_guesses(sheet, ctx)
     write_noise(sheet, ctx, evidence, {})
     sheet.add(phase_energy.unmeasured, _WHY_NO_TRAINING)

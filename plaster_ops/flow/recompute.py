@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 from plaster_ops.domain.card import Card, Reading, Row
-from plaster_ops.errors import NotRecorded, UsageError
+from plaster_ops.domain.run import RunRecord
+from plaster_ops.errors import RecordsGone, UsageError
 from plaster_ops.flow.record import EVALUATION, SAMPLES, WORKING
 from plaster_ops.flow.sheet import replay
 from plaster_ops.flow.sidebyside import compare_on
@@ -70,51 +70,102 @@ class Recomputed:
 def recompute(settings: Settings, name: str | None, run: str) -> Recomputed:
     """Computes the card and the comparison of a run again from its artifacts, and holds them against the record.
 
-    Raises `UsageError` for a run that does not exist or has no engine, `NotRecorded` where its records are gone.
+    Raises `UsageError` for a run that does not exist or has no engine, `RecordsGone` where its records are gone.
     """
     found, _ = settings.pipeline(name)
     with open_ports(settings) as ports:
-        row = ports.journal.last_finished(found) if run == "last" else None
-        row = row or ports.journal.find_run(found, run)
+        row = ports.journal.last_finished(found) if run == "last" else ports.journal.find_run(found, run)
+        if row is None:
+            raise UsageError(f"pipeline {found!r} has no finished run yet", f"plaster-ops retrain {found}")
         record = ports.journal.record(row.uid)
     if record is None or not record.card:
         raise UsageError(
             f"run {run!r} of {found!r} ended without a card", f"name a finished one: plaster-ops history {found}"
         )
     folder = Path(record.artifacts or "")
-    working, evidence, evaluation = _records(folder)
-    rows = replay(working["card"], evidence, evaluation)
-    numbers = [*_card_numbers(record.card, rows)]
-    if record.comparison:
-        numbers += _comparison_numbers(
-            record.comparison, _compare_again(record.card, rows, working, evidence, evaluation)
-        )
+    records = _read_records(folder)
+    try:
+        numbers = _numbers(record, records)
+    except RecordsGone as error:
+        raise RecordsGone(f"{error.message} (records: {folder})", error.next_step) from error
+    except Exception as error:  # a reader was given what no run has ever written down
+        raise _damaged(folder / WORKING, f"its working does not go through: {_words(error)}") from error
     return Recomputed(pipeline=found, run=record.index, folder=str(folder), numbers=tuple(numbers))
 
 
-def _records(folder: Path) -> tuple[Mapping[str, Any], Evidence | None, Mapping[str, Any]]:
-    """The working, the raw samples where anything was timed, and the evaluation, judged again from every answer.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Records:
+    """What a run kept: the working, the evaluation judged again, and raw samples where anything was timed."""
 
-    A run of an older release kept no answers: its evaluation is as recorded.
-    """
-    try:
-        working = json.loads((folder / WORKING).read_text(encoding="utf-8"))
-        evaluation = json.loads((folder / EVALUATION).read_text(encoding="utf-8"))
-        processes = sorted((folder / SAMPLES).glob("p*"), key=lambda path: int(path.name[1:]))
-        evidence = load_evidence(processes) if processes else None
-    except (OSError, ValueError, KeyError, BadZipFile) as error:
-        raise NotRecorded(
-            f"the records of this run cannot be read in {folder}: {error}",
-            "they are among the artifacts of its MLflow run; a run of an older release has none",
-        ) from error
-    if working.get("format") != FORMAT:
-        raise NotRecorded(
-            f"{folder / WORKING} has format {working.get('format')!r}, this release reads {FORMAT}",
+    working: Mapping[str, Any]
+    evaluation: Mapping[str, Any]
+    evidence: Evidence | None
+
+
+def _numbers(record: RunRecord, records: _Records) -> list[Checked]:
+    rows = replay(records.working["card"], records.evidence, records.evaluation)
+    numbers = _card_numbers(record.card, rows)
+    if record.comparison:
+        numbers += _comparison_numbers(record.comparison, _compare_again(record.card, rows, records))
+    return numbers
+
+
+def _read_records(folder: Path) -> _Records:
+    """Everything, judged again from every answer. A run of a release that kept no answers does not say that it has
+    them: its evaluation is as recorded."""
+    working = _document(folder / WORKING, ("format",))
+    if working["format"] != FORMAT:
+        raise RecordsGone(
+            f"{folder / WORKING} has format {working['format']!r}, this release reads {FORMAT}",
             "recompute with the release that wrote it: the tag plaster.version",
         )
-    if (folder / ANSWERS).is_file():
-        evaluation = rejudged(evaluation, load_answers(folder / ANSWERS))
-    return working, evidence, evaluation
+    working = _document(folder / WORKING, ("card", "terms"))
+    evaluation = _document(folder / EVALUATION, ("better", "sets"))
+    if working.get("answers") or (folder / ANSWERS).is_file():
+        answers = load_answers(folder / ANSWERS)
+        try:
+            evaluation = rejudged(evaluation, answers)
+        except Exception as error:  # sets of another shape than were ever saved
+            raise _damaged(folder / ANSWERS, _words(error)) from error
+    return _Records(working=working, evaluation=evaluation, evidence=_evidence(folder / SAMPLES))
+
+
+def _document(file: Path, fields: Sequence[str]) -> Mapping[str, Any]:
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise _damaged(file, _words(error)) from error
+    missing = [field for field in fields if not isinstance(found, dict) or field not in found]
+    if missing:
+        raise _damaged(file, f"it has no {', '.join(missing)}")
+    return dict(found)
+
+
+def _evidence(folder: Path) -> Evidence | None:
+    """The raw samples of all processes; None where there are none. A process that cannot be read is named."""
+    processes = sorted(folder.glob("p*"), key=lambda path: path.name.removeprefix("p").zfill(9))
+    try:
+        return load_evidence(processes) if processes else None
+    except Exception as error:  # whatever bytes that are no record may lead to
+        for process in processes:
+            try:
+                load_evidence([process])
+            except Exception as one:
+                raise _damaged(process, _words(one)) from one
+        raise _damaged(folder, _words(error)) from error
+
+
+def _damaged(place: Path, why: str) -> RecordsGone:
+    return RecordsGone(
+        f"the records of this run cannot be read in {place}: {why}",
+        "they are among the artifacts of its MLflow run; a run of an older release has none",
+    )
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
 def _card_numbers(logged: Sequence[Mapping[str, Any]], rows: Sequence[Row]) -> list[Checked]:
@@ -136,15 +187,13 @@ def _card_numbers(logged: Sequence[Mapping[str, Any]], rows: Sequence[Row]) -> l
 def _compare_again(
     logged: Sequence[Mapping[str, Any]],
     rows: Sequence[Row],
-    working: Mapping[str, Any],
-    evidence: Evidence | None,
-    evaluation: Mapping[str, Any],
+    records: _Records,
 ) -> list[Mapping[str, Any]]:
     """The rows of the comparison from the recomputed card; what that card does not measure is taken as recorded."""
     last = {row.metric.key: row for row in rows}
     recorded = {row.metric.key: row for row in Card.from_json(logged)}
     now = Card(tuple(last[key] if isinstance(last.get(key), Reading) else row for key, row in recorded.items()))
-    return [row.to_json() for row in compare_on(now, working["terms"], evidence, evaluation)]
+    return [row.to_json() for row in compare_on(now, records.working["terms"], records.evidence, records.evaluation)]
 
 
 def _comparison_numbers(logged: Sequence[Mapping[str, Any]], again: Sequence[Mapping[str, Any]]) -> list[Checked]:

@@ -235,6 +235,7 @@ def _write_artifacts(ctx: Context, told: Measured) -> None:
     """compare.json, timeline.json, parity.json, evaluation.json, manifest.json, every answer and the raw samples."""
     folder = ctx.folder / "artifacts"
     folder.mkdir(parents=True, exist_ok=True)
+    answers = ctx.folder / str(told.built.evaluation.get("answers") or ANSWERS)
     documents = {
         "compare.json": {"baseline": told.baseline, "rows": [row.to_json() for row in told.rows]},
         "timeline.json": told.timeline,
@@ -248,13 +249,12 @@ def _write_artifacts(ctx: Context, told: Measured) -> None:
             "tried": told.built.tried,
         },
         "learning_curve.json": list(told.trained.result.curves),
-        WORKING: {"format": 1, "card": told.sheet.steps, "terms": told.terms},
+        WORKING: {"format": 1, "card": told.sheet.steps, "terms": told.terms, "answers": answers.is_file()},
         "gates.json": [outcome.to_json() for outcome in told.decision.gates],
     }
     for name, content in documents.items():
         text = json.dumps(content, ensure_ascii=False, indent=1, default=str)
         (folder / name).write_text(text, encoding="utf-8")
-    answers = ctx.folder / str(told.built.evaluation.get("answers") or ANSWERS)
     if answers.is_file():
         shutil.copyfile(answers, folder / ANSWERS)
     for process, raw in enumerate(told.raw):

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from plaster_ops.domain.card import Row
-from plaster_ops.errors import NotRecorded
+from plaster_ops.errors import RecordsGone
 from plaster_ops.plaster.evidence import Evidence
 
 _ROOM = "plaster_ops.plaster."
@@ -67,7 +67,7 @@ class Sheet:
 def replay(
     steps: Sequence[Mapping[str, Any]], evidence: Evidence | None, evaluation: Mapping[str, Any] | None = None
 ) -> list[Row]:
-    """The rows of those steps, computed again. Raises `NotRecorded` for a reader that this release does not have."""
+    """The rows of those steps, computed again. Raises `RecordsGone` for a reader that this release does not have."""
     rows: list[Row] = []
     for step in steps:
         reader = _member(str(step["reader"]))
@@ -86,7 +86,7 @@ def _read(value: Any, evidence: Evidence | None, evaluation: Mapping[str, Any] |
         return evaluation
     if value in (_EVIDENCE, _RESULTS):
         if evidence is None:
-            raise NotRecorded("the record speaks of raw samples that are not there", "look for them in its artifacts")
+            raise RecordsGone("the record speaks of raw samples that are not there", "look for them in its artifacts")
         return evidence if value == _EVIDENCE else evidence.results
     fields = {name: _read(part, evidence, evaluation) for name, part in value["fields"].items()}
     if value["is"] == "mapping":
@@ -106,7 +106,7 @@ def _member(name: str) -> Any:
         if getattr(found, "__module__", "") != _ROOM + module:
             raise AttributeError(name)
     except (ImportError, AttributeError) as error:
-        raise NotRecorded(
+        raise RecordsGone(
             f"the record names the reader {name!r}, which this release does not have",
             "recompute with the release that wrote it: the tag plaster.version",
         ) from error

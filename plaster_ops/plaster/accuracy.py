@@ -84,12 +84,18 @@ def rejudged(evaluation: Mapping[str, Any], records: Mapping[str, SetRecord]) ->
     return {**evaluation, "sets": again}
 
 
-def read(evaluation: Mapping[str, Any], label: str = "now", *, baseline: str | None = None) -> list[Row]:
+def read(
+    evaluation: Mapping[str, Any],
+    label: str = "now",
+    *,
+    baseline: str | None = None,
+    alone: str = "the first retrain: there is no baseline",
+) -> list[Row]:
     """Accuracy rows of one engine from `{"better", "sets": {"rolling": section, "golden": section | None}, "parity"}`.
 
     The headline is the golden score, or the rolling one where there is no golden set. `baseline` names the engine that
-    churn, the difference and McNemar's p-value speak of. What is known of the new engine only is not measured of any
-    other. Whether the gate passed is not known yet: see `gate_rows`.
+    churn, the difference and McNemar's p-value speak of; without one `alone` says why. What is known of the new engine
+    only is not measured of any other. Whether the gate passed is not known yet: see `gate_rows`.
     """
     better = Better(evaluation["better"])
     sets: Mapping[str, Any] = evaluation["sets"]
@@ -107,7 +113,7 @@ def read(evaluation: Mapping[str, Any], label: str = "now", *, baseline: str | N
         return [*rows, *(Unmeasured(metric=metric, reason=reason) for metric in others)]
     rows += _against_reference(rolling, label, better)
     rows += _parity_rows(evaluation.get("parity"))
-    rows += _against_baseline(rolling, baseline)
+    rows += _against_baseline(rolling, baseline, alone)
     return [*rows, _slice_row(rolling.get("slices"), better)]
 
 
@@ -178,10 +184,10 @@ def _parity_rows(parity: Mapping[str, Any] | None) -> list[Row]:
     return [_given(metric, (parity or {}).get(field), reason) for metric, field in _PARITY_FIELDS.items()]
 
 
-def _against_baseline(section: Mapping[str, Any], baseline: str | None) -> list[Row]:
+def _against_baseline(section: Mapping[str, Any], baseline: str | None, alone: str) -> list[Row]:
     paired = section["paired"].get(baseline)
     if not paired:
-        reason = "the first retrain: there is no baseline" if baseline is None else f"{baseline!r} was not scored"
+        reason = alone if baseline is None else f"{baseline!r} was not scored"
         return [Unmeasured(metric=metric, reason=reason) for metric in _BASELINE_ROWS]
     changed: Mapping[str, float] = section["changed"].get(baseline) or {}
     bounds = paired["ci95"]

@@ -10,12 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 
 from plaster_ops.domain.metrics import Better, Metric
-from plaster_ops.errors import NotRecorded
+from plaster_ops.errors import RecordsGone
 from plaster_ops.plaster.answers import Answers
 from plaster_ops.plaster.score_pairs import (
     Counts,
@@ -133,7 +132,7 @@ def _keep(arrays: dict[str, Any], name: str, values: Any) -> None:
 
 
 def load_answers(file: Path) -> dict[str, SetRecord]:
-    """What `save_answers` wrote, without unpickling anything. Raises `NotRecorded` for a file of another format."""
+    """What `save_answers` wrote, without unpickling anything. Raises `RecordsGone` for a file of another format."""
     try:
         with file.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
@@ -141,9 +140,9 @@ def load_answers(file: Path) -> dict[str, SetRecord]:
         if meta["format"] != _FORMAT:
             raise ValueError(f"format {meta['format']!r}, this release reads {_FORMAT}")
         return {which: _record(which, told, arrays) for which, told in meta["sets"].items()}
-    except (OSError, ValueError, KeyError, TypeError, BadZipFile) as error:
-        raise NotRecorded(
-            f"the answers of this run cannot be read in {file}: {error}",
+    except Exception as error:  # whatever bytes that are no record may lead to
+        raise RecordsGone(
+            f"the answers of this run cannot be read in {file}: {error or type(error).__name__}",
             "they are among the artifacts of its MLflow run",
         ) from error
 

@@ -136,7 +136,7 @@ def serve(
         if ready_ns > now_ns:
             if ready_ns >= _NEVER:
                 break
-            wait(ready_ns)
+            wait(min(ready_ns, stop_ns + 1))
             now_ns = clock_ns()
         if now_ns > stop_ns:
             break

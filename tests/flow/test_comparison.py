@@ -88,7 +88,7 @@ def test_stored_numbers_are_compared_at_once_and_time_decides_nothing(
     assert two_runs.calls == {}
     rows = {row["key"]: row for row in told["comparison"]}
     assert rows["size/engine_bytes"]["verdict"] == "same"
-    assert rows["accuracy/engine_score"]["reason"].startswith("holdout_differs")
+    assert rows["accuracy/engine_score"]["reason"].startswith("stored: the two engines were not scored side by side")
     assert told["baseline"]["how"] == "stored"
     assert told["phases"] == {}
 

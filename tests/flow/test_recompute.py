@@ -1,6 +1,7 @@
 """Every logged number is had once more from the records, and a record that was changed is found out."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from plaster_ops.domain.metrics import CATALOGUE, E2E_P50_MS
-from plaster_ops.errors import NotRecorded, UsageError
+from plaster_ops.errors import RecordsGone, UsageError
 from plaster_ops.flow.recompute import Recomputed, recompute
 from plaster_ops.settings import Settings
 from tests.flow.conftest import Retrain
@@ -86,13 +87,62 @@ def test_a_number_without_working_is_no_recomputed_number(again: Again, settings
     assert {(n.key, n.again) for n in again().differing if n.what == "value"} >= {(E2E_P50_MS.key, None)}
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("working.json", "[]", "it has no format"),
+        ("working.json", '{"format": 1}', "it has no card, terms"),
+        ("working.json", '{"format": 1, "card": [3], "terms": null}', "does not go through: TypeError"),
+        ("working.json", '{"format": 1, "card": [], "terms": null}', "does not go through: TypeError"),
+        ("evaluation.json", "{}", "it has no better, sets"),
+        ("evaluation.json", "null", "it has no better, sets"),
+        ("evaluation.json", "", "JSONDecodeError"),
+        ("samples/p1/raw.npz", "", "EOFError"),
+        ("samples/p1/raw.npz", "PK", "p1"),
+        ("samples/p0/result.json", "{}", "KeyError"),
+        ("answers.npz", "", "answers.npz"),
+    ],
+)
+def test_a_damaged_file_is_named_with_what_is_wrong(
+    again: Again, settings: Settings, name: str, content: str, told: str
+) -> None:
+    file = artifacts(settings) / name
+    file.write_text(content)
+    with pytest.raises(RecordsGone) as caught:
+        again()
+    assert told in caught.value.message
+    assert (name.rsplit("/", 1)[0] if "/" in name else name) in caught.value.message
+
+
+def test_answers_that_a_run_kept_and_that_are_gone_are_missed(again: Again, settings: Settings) -> None:
+    file = artifacts(settings) / "working.json"
+    working: dict[str, Any] = json.loads(file.read_text())
+    assert working["answers"] is False  # nothing was asked in this walk, as in a run of an older release
+    file.write_text(json.dumps(working | {"answers": True}))
+    with pytest.raises(RecordsGone, match=r"answers\.npz: .*No such file"):
+        again()
+
+
+def test_raw_samples_that_are_gone_are_missed_and_the_folder_is_told(again: Again, settings: Settings) -> None:
+    folder = artifacts(settings)
+    shutil.rmtree(folder / "samples")
+    with pytest.raises(RecordsGone, match=f"raw samples that are not there.*{folder.name}"):
+        again()
+
+
+def test_without_a_finished_run_the_command_says_so(settings: Settings, walk: Walk) -> None:
+    del walk
+    with pytest.raises(UsageError, match="has no finished run yet"):
+        recompute(settings, None, "last")
+
+
 def test_records_that_are_gone_or_foreign_are_named(again: Again, settings: Settings) -> None:
     file = artifacts(settings) / "working.json"
     file.write_text(json.dumps({"format": 7}))
-    with pytest.raises(NotRecorded, match="format 7"):
+    with pytest.raises(RecordsGone, match="format 7"):
         again()
     file.unlink()
-    with pytest.raises(NotRecorded, match="cannot be read"):
+    with pytest.raises(RecordsGone, match="cannot be read"):
         again()
     with pytest.raises(UsageError, match="no run '9'"):
         again("9")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from plaster_ops.domain import metrics as m
-from plaster_ops.errors import NotRecorded
+from plaster_ops.errors import RecordsGone
 from plaster_ops.flow.sheet import Sheet, replay
 from plaster_ops.plaster import accuracy, latency, programmability, throughput
 from plaster_ops.plaster.programmability import UserCode
@@ -61,12 +61,12 @@ def test_what_cannot_be_written_down_is_refused_at_once() -> None:
 
 @pytest.mark.parametrize("name", ["os:system", "latency:_block_ms", "latency:np", "..errors:PlasterError", "gone:read"])
 def test_a_record_can_name_nothing_but_readers(name: str) -> None:
-    with pytest.raises(NotRecorded, match="does not have"):
+    with pytest.raises(RecordsGone, match="does not have"):
         replay([{"reader": name, "given": [], "named": {}}], None)
 
 
 def test_a_value_of_another_room_is_refused_on_reading() -> None:
     sheet = Sheet()
     sheet.steps.append({"reader": "accuracy:read", "given": [sheet._written(Foreign(3))], "named": {}})
-    with pytest.raises(NotRecorded, match="Foreign"):
+    with pytest.raises(RecordsGone, match="Foreign"):
         replay(sheet.steps, None)

@@ -12,7 +12,7 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 from torchmetrics.regression import MeanSquaredError, R2Score
 
 from plaster_ops.domain.metrics import Better
-from plaster_ops.errors import NotRecorded
+from plaster_ops.errors import RecordsGone
 from plaster_ops.plaster import accuracy
 from plaster_ops.plaster.answer_record import load_answers, save_answers
 from plaster_ops.plaster.answers import Answers
@@ -103,15 +103,15 @@ def test_a_mean_is_taken_in_double_precision() -> None:
 def test_a_file_that_is_no_record_is_named_and_never_unpickled(tmp_path: Path) -> None:
     file = tmp_path / "answers.npz"
     file.write_bytes(b"not an archive")
-    with pytest.raises(NotRecorded, match=r"answers\.npz"):
+    with pytest.raises(RecordsGone, match=r"answers\.npz"):
         load_answers(file)
     np.savez(file, meta=np.zeros(9))
     file.write_bytes(file.read_bytes()[:-40])
-    with pytest.raises(NotRecorded, match="zip"):
+    with pytest.raises(RecordsGone, match="zip"):
         load_answers(file)
     np.savez(file, meta=np.array(json.dumps({"format": 9, "sets": {}})))
-    with pytest.raises(NotRecorded, match="format 9, this release reads 1"):
+    with pytest.raises(RecordsGone, match="format 9, this release reads 1"):
         load_answers(file)
     np.savez(file, meta=np.array([{"format": 1}], dtype=object))
-    with pytest.raises(NotRecorded, match="pickle"):
+    with pytest.raises(RecordsGone, match="pickle"):
         load_answers(file)

@@ -98,6 +98,12 @@ def test_without_a_golden_set_the_headline_is_the_rolling_score_and_says_so(eval
     assert {p.key for p in accuracy.paired_differences(evaluation, "then")} == {m.ENGINE_SCORE.key, m.ROLLING_SCORE.key}
 
 
+def test_without_a_baseline_the_caller_says_why(evaluation: dict[str, Any]) -> None:
+    assert "first retrain" in str(reason_of(accuracy.read(evaluation), m.CHURN_VS_LAST_RATIO))
+    rows = accuracy.read(evaluation, alone="bench compares with no other engine")
+    assert reason_of(rows, m.MCNEMAR_PVALUE) == "bench compares with no other engine"
+
+
 def test_paired_differences_are_keyed_by_their_set(evaluation: dict[str, Any]) -> None:
     golden, rolling = accuracy.paired_differences(evaluation, "then")
     assert (golden.key, golden.n) == (m.ENGINE_SCORE.key, 40)

@@ -113,6 +113,17 @@ def test_a_server_that_falls_behind_is_stopped_and_what_waits_has_waited_until_t
     assert (served.latencies_ns[3:] / MS).tolist() == [11.0 - i for i in range(3, 10)]
 
 
+def test_past_its_stop_no_server_waits_for_a_batch_to_fill() -> None:
+    clock = OwnClock()
+    batcher = Batcher(sizes=(1, 2), max_queue_delay_ms=60_000.0)
+    due_ns = np.array([1 * MS, 2 * MS, 9 * MS], dtype=np.int64)
+    began_ns = clock.now_ns
+    served = serve(lambda *_: None, due_ns, batcher, clock_ns=clock, wait_until=clock.wait, patience_ns=3 * MS)
+    assert served.answered == 2
+    assert served.latencies_ns[2] == 3 * MS
+    assert clock.now_ns - began_ns == 12 * MS + 1
+
+
 def test_sizes_that_leave_a_query_unanswered_are_refused() -> None:
     with pytest.raises(ValueError, match=r"\(2, 4\) must begin with 1"):
         Batcher(sizes=(2, 4))
