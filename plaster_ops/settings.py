@@ -19,8 +19,14 @@ Start = Literal["warm", "scratch", "auto"]
 ProfileName = Literal["smoke", "standard", "full"]
 
 
+_LIST, _FILLED = Field(strict=False), Field(strict=False, min_length=1)
+"""TOML has lists and no tuples; what stands in them is still held to its own type."""
+
+
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    """Values are of the type that TOML gave them: no text is a number, no truth value a count, nothing is infinite."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Train(_Section):
@@ -55,9 +61,9 @@ class Train(_Section):
 class EngineSettings(_Section):
     """How an engine is built and chosen."""
 
-    backends: Annotated[tuple[str, ...], Field(min_length=1)] = ("tensorrt", "openvino", "onnxruntime", "inductor")
+    backends: Annotated[tuple[str, ...], _FILLED] = ("tensorrt", "openvino", "onnxruntime", "inductor")
     """Each is tried at each precision; a name, or module:attribute of a backend of your own. Earlier ones win ties."""
-    precisions: Annotated[tuple[Literal["fp32", "bf16", "fp16", "int8", "fp8"], ...], Field(min_length=1)] = (
+    precisions: Annotated[tuple[Literal["fp32", "bf16", "fp16", "int8", "fp8"], ...], _FILLED] = (
         "fp32",
         "bf16",
         "int8",
@@ -86,7 +92,7 @@ class EngineSettings(_Section):
     timeout_s: Annotated[float, Field(gt=0)] = 1800.0
     memory_bytes: Annotated[int, Field(gt=0)] | None = None
     """Most memory that one build or trial may take, with all it starts; None: four fifths of what is free."""
-    adapters: tuple[str, ...] = ()
+    adapters: Annotated[tuple[str, ...], _LIST] = ()
     """Python files of your own that are run before an engine is built or loaded: custom operators, converters."""
     options: dict[str, str | int | float | bool] = {}
 
@@ -102,12 +108,18 @@ class Measure(_Section):
     """TDP of the whole CPU, in W, as its maker gives it; needed for a guess."""
     cpu_threads: Annotated[int, Field(ge=1)] | None = None
     """Hardware threads of that CPU; None: those that this machine shows."""
-    batches: tuple[Annotated[int, Field(ge=1)], ...] = (1, 2, 4, 8, 16, 32, 64)
+    batches: Annotated[tuple[Annotated[int, Field(ge=1)], ...], _FILLED] = (1, 2, 4, 8, 16, 32, 64)
+    """What the throughput search may use; each once, however often it is named."""
     pin: bool = True
     server: bool = False
     """Also find the largest rate of randomly arriving queries whose p99 is within the limit."""
     max_queue_delay_ms: Annotated[float, Field(ge=0)] = 0.0
     """Server mode: how long the oldest query may wait for a full batch; 0: the server answers whatever waits."""
+
+    @field_validator("batches")
+    @classmethod
+    def _each_once(cls, batches: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(dict.fromkeys(batches))
 
 
 class GateSettings(_Section):
@@ -133,7 +145,7 @@ class TriggerSettings(_Section):
 
     min_new_samples: Annotated[int, Field(ge=1)] = 1
     """Fewer samples than this since the last finished retrain: a recorded skip."""
-    on_drift: tuple[str, ...] = ()
+    on_drift: Annotated[tuple[str, ...], _LIST] = ()
 
 
 class Cadence(_Section):
@@ -180,7 +192,7 @@ class PipelineSettings(_Section):
     gates: dict[str, GateSettings] = Field(default_factory=_default_gates)
     inconclusive: Literal["promote", "hold"] = "promote"
     budgets: Budgets = Budgets()
-    alerts: tuple[Alert, ...] = ()
+    alerts: Annotated[tuple[Alert, ...], _LIST] = ()
 
     @field_validator("gates")
     @classmethod

@@ -159,6 +159,24 @@ def test_a_gate_has_exactly_one_limit(tmp_path: Path, limits: str, count: int) -
         "engine = { max_batch = 1 }",
         'measure = { profile = "quick" }',
         "measure = { batches = [0] }",
+        "measure = { batches = [] }",
+        "measure = { batches = [8.0] }",
+        "measure = { slo_ms = inf }",
+        "measure = { slo_ms = true }",
+        'measure = { slo_ms = "7" }',
+        'measure = { pin = "no" }',
+        "measure = { server = 1 }",
+        "measure = { cpu_tdp_w = inf }",
+        "measure = { max_queue_delay_ms = inf }",
+        "gates = { latency = { max_rise_ratio = inf } }",
+        "train = { timeout_s = inf }",
+        "train = { target_score = nan }",
+        "train = { max_epochs = true }",
+        'train = { max_epochs = "3" }',
+        "engine = { timeout_s = inf }",
+        "engine = { max_lost_score = inf }",
+        "engine = { ladder_every_days = inf }",
+        "engine = { adapters = [1] }",
         "trigger = { min_new_samples = 0 }",
         'cadence = { missed = "panic" }',
         'start = "hot"',
@@ -170,6 +188,17 @@ def test_a_gate_has_exactly_one_limit(tmp_path: Path, limits: str, count: int) -
 def test_a_value_that_makes_no_sense_is_named(tmp_path: Path, line: str) -> None:
     error = refused(tmp_path, f'[pipelines.a]\nref = "m:p"\n{line}')
     assert f"pipelines.a.{line.partition(' ')[0]}" in error.message
+
+
+def test_a_whole_number_may_stand_where_a_fraction_could(tmp_path: Path) -> None:
+    text = '[pipelines.a]\nref = "m:p"\nmeasure = { slo_ms = 7 }\ntrain = { target_score = 1 }'
+    pipeline = load_settings(write(tmp_path, text)).pipelines["a"]
+    assert (pipeline.measure.slo_ms, pipeline.train.target_score) == (7.0, 1.0)
+
+
+def test_a_batch_that_is_named_twice_is_searched_once(tmp_path: Path) -> None:
+    text = '[pipelines.a]\nref = "m:p"\nmeasure = { batches = [8, 1, 8] }'
+    assert load_settings(write(tmp_path, text)).pipelines["a"].measure.batches == (8, 1)
 
 
 def test_a_pipeline_without_a_reference_is_refused(tmp_path: Path) -> None:
