@@ -126,13 +126,13 @@ class TimedOut(PlasterError):
 
 
 class Interrupted(PlasterError):
-    """SIGINT or SIGTERM: everything was stopped, the journal knows where."""
+    """SIGINT or SIGTERM: everything was stopped. A retrain that can go on says so in `next_step` instead."""
 
     exit_code = ExitCode.TERMINATED
 
     def __init__(self, signal_number: int) -> None:
         name = "SIGINT" if signal_number == 2 else "SIGTERM"
-        super().__init__(f"stopped by {name}", "continue with: plaster-ops retrain --resume")
+        super().__init__(f"stopped by {name}", "run the same command again")
         self.exit_code = ExitCode.INTERRUPTED if signal_number == 2 else ExitCode.TERMINATED
 
 

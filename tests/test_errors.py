@@ -37,10 +37,10 @@ def test_no_error_ends_with_the_code_of_success() -> None:
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupt_ends_as_a_shell_expects_and_names_the_way_back(number: int, code: int) -> None:
+def test_an_interrupt_ends_as_a_shell_expects_and_promises_nothing_to_resume(number: int, code: int) -> None:
     error = Interrupted(number)
     assert int(error.exit_code) == code
-    assert "--resume" in error.next_step
+    assert error.next_step == "run the same command again"
     assert signal.Signals(number).name in error.message
 
 

@@ -1,5 +1,6 @@
 """`plaster-ops retrain`: the one command that cron, the scheduler and people run."""
 
+from datetime import datetime
 from typing import Annotated, Any
 
 import typer
@@ -49,6 +50,9 @@ _FailOn = Annotated[
 _Trigger = Annotated[
     str, typer.Option("--trigger", help="Who asks, for the record: manual, cron, service, data, drift.")
 ]
+_Slot = Annotated[
+    str | None, typer.Option("--slot", help="The instant this was due, ISO 8601, for the record.", metavar="INSTANT")
+]
 _DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
 
 
@@ -68,7 +72,7 @@ def command(
     fail_on: _FailOn = None,
     dry_run: _DryRun = False,
     trigger: _Trigger = "manual",
-    slot: Annotated[str | None, typer.Option("--slot", help="The instant this was due, for the record.")] = None,
+    slot: _Slot = None,
     project: Project = None,
     as_json: Json = False,
     as_markdown: Markdown = False,
@@ -93,7 +97,7 @@ def command(
         promote=not no_promote,
         fail_on=_known_fail_on(fail_on),
         trigger=_known_trigger(trigger),
-        slot=slot,
+        slot=_known_slot(slot),
         ladder=ladder,
         estimate_energy=estimate_energy,
         server=server,
@@ -123,13 +127,21 @@ def _failure(error: PlasterError, settings: Any, name: str | None, trigger: str)
     mlflow = {"tracking_uri": settings.tracking_uri, "experiment": None, "run_id": None, "model_version": None}
     verdict = "busy" if isinstance(error, Busy) else "failed"
     return bare_payload(
-        name or settings.default or "",
+        _called(settings, name),
         verdict=verdict,
         exit_code=int(error.exit_code),
         reasons=[error.message],
         mlflow=mlflow,
         trigger=trigger,
     )
+
+
+def _called(settings: Any, name: str | None) -> str:
+    """The pipeline that was meant; the name as it was given where there is none of it."""
+    try:
+        return str(settings.pipeline(name)[0])
+    except UsageError:
+        return name or ""
 
 
 def known_profile(profile: str | None) -> str | None:
@@ -145,6 +157,15 @@ def _known_trigger(trigger: str) -> str:
     if trigger not in set(Trigger):
         raise UsageError(f"unknown trigger {trigger!r}", f"one of {', '.join(Trigger)}")
     return trigger
+
+
+def _known_slot(slot: str | None) -> str | None:
+    try:
+        if slot is not None:
+            datetime.fromisoformat(slot)
+    except ValueError:
+        raise UsageError(f"--slot {slot!r} is no date", "for example: --slot 2026-11-24T02:00:00+00:00") from None
+    return slot
 
 
 def _known_fail_on(text: str | None) -> frozenset[str]:

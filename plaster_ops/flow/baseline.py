@@ -10,7 +10,8 @@ from plaster_ops.domain.run import RunRecord
 from plaster_ops.engines.artifact import verify
 from plaster_ops.errors import ArtifactTampered, NotComparable, OutdatedArtifact, UsageError
 from plaster_ops.tracking.journal import Journal
-from plaster_ops.tracking.journal_rows import RunRow
+from plaster_ops.tracking.journal_rows import RunRow, RunState
+from plaster_ops.tracking.journal_runs import how_to_resume, state_now
 
 WORDS = ("last", "champion", "best")
 
@@ -47,6 +48,11 @@ def choose_baseline(journal: Journal, pipeline: str, which: str) -> Baseline | N
     return open_baseline(journal, row, which) if row is not None else None
 
 
+def check_name(journal: Journal, pipeline: str, which: str) -> None:
+    """Raises the `UsageError` that `choose_baseline` would raise; opens no file."""
+    _find(journal, pipeline, which)
+
+
 def _find(journal: Journal, pipeline: str, which: str) -> RunRow | None:
     if which == "last":
         return journal.last_finished(pipeline)
@@ -57,11 +63,20 @@ def _find(journal: Journal, pipeline: str, which: str) -> RunRow | None:
     row = journal.find_run(pipeline, which)
     record = journal.record(row.uid)
     if record is None or not record.engine_folder:
-        raise UsageError(
-            f"run {which!r} of {pipeline!r} ended without an engine ({row.verdict or row.state})",
-            f"compare with a finished one: plaster-ops history {pipeline}",
-        )
+        raise _without_engine(row, which)
     return row
+
+
+def _without_engine(row: RunRow, which: str) -> UsageError:
+    state = state_now(row)
+    if state is RunState.INTERRUPTED:
+        return UsageError(f"run {which!r} of {row.pipeline!r} is unfinished ({state})", how_to_resume(row))
+    if state is RunState.RUNNING:
+        return UsageError(f"run {which!r} of {row.pipeline!r} is unfinished ({state})", "wait until it has ended")
+    return UsageError(
+        f"run {which!r} of {row.pipeline!r} ended without an engine ({row.verdict or state})",
+        f"name a finished one: plaster-ops history {row.pipeline}",
+    )
 
 
 def _best(journal: Journal, pipeline: str) -> RunRow | None:

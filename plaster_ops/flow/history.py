@@ -4,7 +4,8 @@ from typing import Any
 
 from plaster_ops.settings import Settings
 from plaster_ops.tracking.journal import Journal
-from plaster_ops.tracking.journal_rows import RunRow
+from plaster_ops.tracking.journal_rows import RunRow, RunState
+from plaster_ops.tracking.journal_runs import how_to_resume, last_words, state_now
 
 
 def history_rows(settings: Settings, pipeline: str | None, limit: int) -> list[dict[str, Any]]:
@@ -14,16 +15,20 @@ def history_rows(settings: Settings, pipeline: str | None, limit: int) -> list[d
     with Journal.open(settings.memory) as journal:
         champions = {name: journal.champion(name) for name in ([pipeline] if pipeline else journal.pipelines())}
         uids = {row.uid for row in champions.values() if row is not None}
-        return [_plain(row, champion=row.uid in uids) for row in journal.history(pipeline, limit)]
+        return [_plain(settings, row, champion=row.uid in uids) for row in journal.history(pipeline, limit)]
 
 
-def _plain(row: RunRow, *, champion: bool) -> dict[str, Any]:
+def _plain(settings: Settings, row: RunRow, *, champion: bool) -> dict[str, Any]:
+    state, reasons = state_now(row), list(row.reasons)
+    if state is not row.state:
+        reasons.append(last_words(row))
+    called = row.pipeline if row.pipeline in settings.pipelines else row.reference
     return {
         "pipeline": row.pipeline,
         "index": row.index,
         "id": row.mlflow_run_id or row.uid,
         "uid": row.uid,
-        "state": row.state.value,
+        "state": state.value,
         "verdict": row.verdict,
         "champion": champion,
         "trigger": row.trigger,
@@ -32,7 +37,8 @@ def _plain(row: RunRow, *, champion: bool) -> dict[str, Any]:
         "seen": row.seen,
         "learned": row.learned,
         "headlines": dict(row.headlines),
-        "reasons": list(row.reasons),
+        "reasons": reasons,
+        "next_step": how_to_resume(row, called) if state is RunState.INTERRUPTED else None,
         "exit_code": row.exit_code,
         "in_mlflow": row.mlflow_run_id is not None,
     }

@@ -8,6 +8,7 @@ from plaster_ops.flow.baseline import choose_baseline
 from plaster_ops.flow.decide import decide_engine
 from plaster_ops.flow.retrain import Request
 from plaster_ops.flow.scratch import scratch_context
+from plaster_ops.flow.train import check_train
 from plaster_ops.flow.wiring import open_ports
 from plaster_ops.plaster.profiles import find_profile
 from plaster_ops.settings import Settings
@@ -16,11 +17,13 @@ from plaster_ops.settings import Settings
 def describe_plan(settings: Settings, name: str | None, request: Request) -> str:
     """The plan as lines of text. Raises what the retrain itself would raise before it trains."""
     found, pipeline = settings.pipeline(name)
+    pipeline = request.applied_to(pipeline)
     check_candidates(pipeline.engine.backends, pipeline.engine.options)
     with (
         open_ports(settings) as ports,
         scratch_context(ports, found, pipeline, purpose="plan", tell=lambda _event: None) as ctx,
     ):
+        check_train(pipeline.train)
         champion = choose_baseline(ports.journal, found, "champion")
         shown = choose_baseline(ports.journal, found, request.compare or "last")
         prepared = ctx.child("prepare", ctx.data_spec(arrived=True), timeout_s=pipeline.train.timeout_s)
@@ -30,15 +33,15 @@ def describe_plan(settings: Settings, name: str | None, request: Request) -> str
     lines = [f"pipeline   {found} ({pipeline.ref})", f"data       source: {prepared['source']}"]
     if prepared["skip"]:
         return "\n".join([*lines, f"           would skip: {prepared['skip']}"])
-    profile = find_profile(request.profile or pipeline.measure.profile)
-    server = ", server mode too" if request.server or pipeline.measure.server else ""
+    profile = find_profile(pipeline.measure.profile)
+    server = ", server mode too" if pipeline.measure.server else ""
     lines += [
         f"           window {window['learned']} -> {window['cut']}, held out up to {window['end']}",
         f"           new {prepared['new_samples']}, train on {prepared['train_samples']}, "
         f"evaluate on {prepared['eval_samples']}, golden {prepared['golden_samples']}",
-        f"start      {'scratch' if request.scratch or champion is None else pipeline.start}"
-        + (f" from #{champion.record.index}" if champion and not request.scratch else ""),
-        f"ranks      {request.devices or pipeline.train.devices} x {request.nodes or pipeline.train.nodes} node",
+        f"start      {'scratch' if champion is None else pipeline.start}"
+        + (f" from #{champion.record.index}" if champion and pipeline.start != "scratch" else ""),
+        f"ranks      {pipeline.train.devices} x {pipeline.train.nodes} node",
         f"engine     {_told(decided)}",
         "           "
         + "; ".join(

@@ -24,6 +24,7 @@ from plaster_ops.flow.promote import decide, narrowed_exit_code, overtaken, prom
 from plaster_ops.flow.sidebyside import SideBySide, compare_on, measure, reopen, terms_of
 from plaster_ops.flow.train import Trained, train
 from plaster_ops.plaster.profiles import find_profile
+from plaster_ops.settings import PipelineSettings
 from plaster_ops.tracking.journal_rows import RunRow
 
 
@@ -44,6 +45,18 @@ class Request:
     ladder: bool = False
     estimate_energy: bool = False
     server: bool = False
+
+    def applied_to(self, pipeline: PipelineSettings) -> PipelineSettings:
+        """The settings with what was asked for in place of what they say."""
+        changes: dict[str, Any] = {"start": "scratch"} if self.scratch else {}
+        train = {k: v for k, v in (("devices", self.devices), ("nodes", self.nodes)) if v is not None}
+        if train:
+            changes["train"] = pipeline.train.model_copy(update=train)
+        asked = {"profile": self.profile, "estimate_energy": self.estimate_energy, "server": self.server}
+        measure = {name: value for name, value in asked.items() if value}
+        if measure:
+            changes["measure"] = pipeline.measure.model_copy(update=measure)
+        return pipeline.model_copy(update=changes)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -14,17 +14,19 @@ from plaster_ops.domain.timeline import Phase, Timeline
 from plaster_ops.engines.ladder import check_candidates, engine_device
 from plaster_ops.errors import Interrupted, PlasterError, Unexpected, UsageError
 from plaster_ops.flow import record as records
-from plaster_ops.flow.baseline import choose_baseline
+from plaster_ops.flow.baseline import check_name, choose_baseline
 from plaster_ops.flow.context import Context, slug
 from plaster_ops.flow.lock import pipeline_lock
 from plaster_ops.flow.publish import publish
 from plaster_ops.flow.retrain import Baselines, Outcome, Request, choose_baselines, retrain
 from plaster_ops.flow.spending import open_ledger
+from plaster_ops.flow.train import check_train
 from plaster_ops.flow.wiring import Ports, open_ports
 from plaster_ops.ports import EventSink
 from plaster_ops.report.json_text import bare_payload, run_payload
 from plaster_ops.settings import PipelineSettings, Settings
-from plaster_ops.tracking.journal_rows import RunRow
+from plaster_ops.tracking.journal_rows import RunRow, RunState
+from plaster_ops.tracking.journal_runs import how_to_resume
 from plaster_ops.tracking.liveness import started_at_s, this_host
 
 _log = logging.getLogger(__name__)
@@ -46,7 +48,7 @@ def run_retrain(
     The raised error carries the object as `payload`.
     """
     found, pipeline = settings.pipeline(name)
-    pipeline = _with_overrides(pipeline, request)
+    pipeline = request.applied_to(pipeline)
     check_candidates(pipeline.engine.backends, pipeline.engine.options)
     engine_device(pipeline.engine.device, pipeline.engine.backends)
     with (
@@ -56,15 +58,24 @@ def run_retrain(
         ports.journal.close_stale(found)
         row, ctx = _open(ports, found, pipeline, request, start, tell, resume)
         try:
-            with _counted(ctx):
-                outcome = _retrain(ctx, row, request, resumed=resume is not None)
-        except PlasterError as error:
-            _record_failure(ctx, row, error)
-            if not isinstance(error, Interrupted):
-                tracked = publish(ctx, ports) if ports.journal.record(ctx.uid) is not None else None
-                error.payload = _failed_payload(ctx, error, tracked)
+            return _finish(ctx, ports, _attempt(ctx, ports, row, request, resumed=resume is not None), request)
+        except Interrupted as error:
+            _record_interruption(ctx, row, error)
             raise
-        return _finish(ctx, ports, outcome, request)
+
+
+def _attempt(ctx: Context, ports: Ports, row: RunRow, request: Request, *, resumed: bool) -> Outcome:
+    """The retrain, and the record of one that fails."""
+    try:
+        with _counted(ctx):
+            return _retrain(ctx, row, request, resumed=resumed)
+    except Interrupted:
+        raise
+    except PlasterError as error:
+        _record_failure(ctx, row, error)
+        tracked = publish(ctx, ports) if ports.journal.record(ctx.uid) is not None else None
+        error.payload = _failed_payload(ctx, error, tracked)
+        raise
 
 
 @contextmanager
@@ -91,24 +102,6 @@ def _retrain(ctx: Context, row: RunRow, request: Request, *, resumed: bool) -> O
         raise Unexpected(message, "please report it with the lines above; the champion is untouched") from error
 
 
-def _with_overrides(pipeline: PipelineSettings, request: Request) -> PipelineSettings:
-    changes: dict[str, Any] = {}
-    if request.scratch:
-        changes["start"] = "scratch"
-    train = {k: v for k, v in (("devices", request.devices), ("nodes", request.nodes)) if v is not None}
-    if train:
-        changes["train"] = pipeline.train.model_copy(update=train)
-    asked = {
-        "profile": request.profile,
-        "estimate_energy": request.estimate_energy,
-        "server": request.server,
-    }
-    measure = {name: value for name, value in asked.items() if value}
-    if measure:
-        changes["measure"] = pipeline.measure.model_copy(update=measure)
-    return pipeline.model_copy(update=changes)
-
-
 def _open(
     ports: Ports,
     name: str,
@@ -119,8 +112,10 @@ def _open(
     resume: str | None,
 ) -> tuple[RunRow, Context]:
     journal = ports.journal
+    check_name(journal, name, request.compare or "last")
     who: dict[str, Any] = {"pid": os.getpid(), "host": this_host(), "pid_started": started_at_s(os.getpid())}
     if resume is None:
+        check_train(pipeline.train)
         earlier = journal.unfinished(name)
         if earlier is not None:
             reason = "a new retrain was started instead of resuming it"
@@ -188,14 +183,24 @@ def _baselines(ctx: Context, request: Request, *, resumed: bool) -> Baselines:
 
 def _record_failure(ctx: Context, row: RunRow, error: PlasterError) -> None:
     ctx.journal.save_progress(ctx.uid, ctx.timeline.to_json())
-    if isinstance(error, Interrupted):
-        ctx.journal.interrupt_run(ctx.uid, error.message)
-        return
     if not ctx.journal.stages(ctx.uid).keys() - {"baselines"}:
         ctx.journal.fail_run(ctx.uid, Verdict.FAILED, [error.message], error.exit_code)
         return
     record = records.failed(ctx, row, error)
     ctx.journal.fail_run(ctx.uid, Verdict.FAILED, [error.message], error.exit_code, record)
+
+
+def _record_interruption(ctx: Context, row: RunRow, error: Interrupted) -> None:
+    """The run waits to be resumed, unless it had ended already; the error tells what is known and how to go on."""
+    ctx.journal.save_progress(ctx.uid, ctx.timeline.to_json())
+    ctx.journal.interrupt_run(ctx.uid, error.message)
+    called = ctx.name if ctx.name in ctx.settings.pipelines else ctx.pipeline.ref
+    if ctx.journal.run(ctx.uid).state is RunState.INTERRUPTED:
+        error.next_step = how_to_resume(row, called)
+    else:
+        error.next_step = f"the run had ended: plaster-ops history {called}; send what waits: plaster-ops sync"
+    known = ctx.journal.record(ctx.uid) or records.failed(ctx, row, error)
+    error.payload = run_payload(replace(known, exit_code=int(error.exit_code)), _mlflow_section(ctx, None))
 
 
 def _finish(ctx: Context, ports: Ports, outcome: Outcome, request: Request) -> dict[str, Any]:

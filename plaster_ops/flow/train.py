@@ -10,7 +10,8 @@ from plaster_ops.errors import UsageError
 from plaster_ops.flow.baseline import Baseline
 from plaster_ops.flow.context import Context
 from plaster_ops.processes.gang import Limits
-from plaster_ops.training.launch import fit
+from plaster_ops.settings import Train
+from plaster_ops.training.launch import fit, place_of
 from plaster_ops.training.messages import FitResult, FitSpec
 
 
@@ -33,10 +34,7 @@ def train(ctx: Context, prepared: Mapping[str, Any], champion: Baseline | None) 
     """Trains on the prepared window. Raises `TrainingFailed`, `TimedOut`, `Interrupted`."""
     warm = _warm_start(ctx, champion)
     settings = ctx.pipeline.train
-    if settings.launcher != "local":
-        raise UsageError(
-            f"train.launcher = {settings.launcher!r} is not in this release", "set it to local, or leave it out"
-        )
+    check_train(settings)
     spec = FitSpec(
         reference=ctx.pipeline.ref,
         project=str(ctx.project),
@@ -61,6 +59,15 @@ def train(ctx: Context, prepared: Mapping[str, Any], champion: Baseline | None) 
         restarts=int(done["restarts"]),
         warm_from=champion.record.index if warm and champion else None,
     )
+
+
+def check_train(settings: Train) -> None:
+    """Raises `UsageError` for a launcher, nodes or devices that no fit can have here."""
+    if settings.launcher != "local":
+        raise UsageError(
+            f"train.launcher = {settings.launcher!r} is not in this release", "set it to local, or leave it out"
+        )
+    place_of(settings.nodes, settings.devices)
 
 
 def _fit(ctx: Context, spec: FitSpec) -> dict[str, Any]:

@@ -19,7 +19,7 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
         for m in HEADLINES
     ]
     index = "" if row["index"] is None else f"{row['index']}{'*' if row['champion'] else ''}"
-    why = " ".join((row["reasons"] or [""])[0].split())
+    why = "; ".join(" ".join(text.split()) for text in (*row["reasons"][:1], row.get("next_step")) if text)
     return [index, row["started_at"][:16].replace("T", " "), str(row["verdict"] or row["state"]), *shown, why]
 
 

@@ -184,7 +184,7 @@ class RunLog:
         ]
         stale = [row for row in rows if row.pipeline == locked or is_dead(row, here)]
         for row in stale:
-            self.interrupt_run(row.uid, f"process {row.pid} on {row.host} ended without a word")
+            self.interrupt_run(row.uid, last_words(row))
         return [self.run(row.uid) for row in stale]
 
     def remember_engine(self, uid: str, manifest_digest: str, folder: str | Path) -> None:
@@ -244,6 +244,22 @@ PATHS = ("artifacts", "engine_folder", "weights_file")
 def is_dead(row: RunRow, here: str) -> bool:
     """True where a running row's process is certainly gone; of another host nothing is known."""
     return row.host == here and row.pid is not None and not liveness.is_alive(row.pid, row.pid_started)
+
+
+def state_now(row: RunRow) -> RunState:
+    """The row's state; interrupted where it says running and its process is certainly gone."""
+    gone = row.state is RunState.RUNNING and is_dead(row, liveness.this_host())
+    return RunState.INTERRUPTED if gone else row.state
+
+
+def last_words(row: RunRow) -> str:
+    """Why a run whose process is gone did not end."""
+    return f"process {row.pid} on {row.host} ended without a word"
+
+
+def how_to_resume(row: RunRow, name: str | None = None) -> str:
+    """The command that continues that unfinished run; `name`: what its pipeline is called on the command line."""
+    return f"continue it with: plaster-ops retrain {name or row.pipeline} --resume {row.index}"
 
 
 def _headlines(record: RunRecord) -> dict[str, float | None]:

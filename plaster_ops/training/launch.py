@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from plaster_ops.errors import ChildFailed, TimedOut, TrainingFailed, UsageError
 from plaster_ops.ports import EventSink
@@ -31,9 +31,7 @@ def fit(spec: FitSpec, *, folder: Path, limits: Limits, on_event: EventSink, max
     Raises `TrainingFailed`, `TimedOut`, `Interrupted`, `PipelineError`, `UsageError`.
     """
     started_s = time.monotonic()
-    if spec.nodes != 1:
-        raise UsageError(f"train.nodes = {spec.nodes}: only one node is supported", "set train.nodes = 1")
-    devices = choose_devices(spec.devices, spec.accelerator, os.environ)
+    devices = place_of(spec.nodes, spec.devices, spec.accelerator)
     threads = spec.threads or max(1, len(os.sched_getaffinity(0)) // devices.count)
     spec = replace(spec, devices=devices.count, accelerator=devices.accelerator, threads=threads)
     attempts = _Attempts(spec, devices, folder, on_event)
@@ -50,6 +48,15 @@ def fit(spec: FitSpec, *, folder: Path, limits: Limits, on_event: EventSink, max
     return FitOutcome(
         result=result, wall_s=wall_s, launch_s=wall_s - gained_s, attempts=attempts.made, restarts=attempts.made - 1
     )
+
+
+def place_of(
+    nodes: int, devices: int | Literal["auto"], accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+) -> Devices:
+    """Where a fit would run. Raises `UsageError` for more nodes or GPUs than there are."""
+    if nodes != 1:
+        raise UsageError(f"train.nodes = {nodes}: only one node is supported", "set train.nodes = 1")
+    return choose_devices(devices, accelerator, os.environ)
 
 
 class _Attempts:

@@ -1,6 +1,7 @@
 """The commands that ask, replay or show: each against a double of what it calls."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,11 @@ from plaster_ops.errors import ExitCode
 from plaster_ops.flow import comparison, doctor, publish, ui
 from plaster_ops.flow.doctor import Finding
 from plaster_ops.tracking.journal import Journal
+from plaster_ops.tracking.liveness import this_host
 from plaster_ops.tracking.outbox import SyncReport
 from tests.cli.conftest import Command
 from tests.report.payloads import payload
-from tests.tracking.samples import finish
+from tests.tracking.samples import finish, start
 
 
 # ---- history -------------------------------------------------------------------------------------------------------
@@ -72,6 +74,20 @@ def test_a_project_can_be_named_from_anywhere(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert len(json.loads(command("history", "--project", str(told), "--json").out)["runs"]) == 4
+
+
+def test_a_run_whose_process_is_gone_is_interrupted_and_names_the_way_back(command: Command, told: Path) -> None:
+    with Journal.open(told / "mlruns") as journal:
+        start(journal, host=this_host())
+        start(journal, host=this_host(), pid=os.getpid())
+    dead, alive = json.loads(command("history", "--json").out)["runs"][-2:]
+    assert (dead["state"], dead["next_step"]) == (
+        "interrupted",
+        "continue it with: plaster-ops retrain digits --resume 4",
+    )
+    assert "ended without a word" in dead["reasons"][0]
+    assert (alive["state"], alive["next_step"], alive["reasons"]) == ("running", None, [])
+    assert "retrain digits --resume 4" in command("history").out
 
 
 # ---- compare -------------------------------------------------------------------------------------------------------

@@ -2,11 +2,12 @@
 
 import json
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from plaster_ops.errors import Busy, ExitCode, TrainingFailed
+from plaster_ops.errors import Busy, ExitCode, Interrupted, TrainingFailed
 from plaster_ops.flow import plan, session
 from plaster_ops.flow.retrain import Request
 from tests.cli.conftest import Command, plain
@@ -107,6 +108,7 @@ def test_piped_text_is_plain_and_wide(command: Command, retrain: Retrain) -> Non
         (["--fail-on", "worse,odd"], ["--fail-on does not know odd", "inconclusive"]),
         (["--trigger", "moon"], ["unknown trigger 'moon'", "cron"]),
         (["--devices", "0"], ["--devices"]),
+        (["--slot", "yesterday"], ["--slot 'yesterday' is no date", "2026-11-24T02:00:00+00:00"]),
     ],
 )
 def test_a_wrong_value_is_named_before_anything_starts(
@@ -135,6 +137,17 @@ def test_a_busy_pipeline_is_told_as_json_too(command: Command, retrain: Retrain)
     assert (ended.code, told["verdict"], told["exit_code"], told["pipeline"]) == (75, "busy", 75, "digits")
     assert told["run"] is None
     assert "process 7" in told["reasons"][0]
+
+
+def test_an_interruption_before_the_run_was_opened_names_the_only_pipeline(
+    command: Command, retrain: Retrain, project: Path
+) -> None:
+    (project / "plaster.toml").write_text('[pipelines.two]\nref = "m.two:pipeline"\n', encoding="utf-8")
+    retrain.error = Interrupted(2)
+    ended = command("retrain", "--json")
+    told = json.loads(ended.out)
+    assert (ended.code, told["pipeline"], told["verdict"], told["run"]) == (130, "two", "failed", None)
+    assert ended.err.endswith("error: stopped by SIGINT\nnext:  run the same command again\n")
 
 
 def test_without_json_a_failure_leaves_stdout_empty(command: Command, retrain: Retrain) -> None:

@@ -1,6 +1,7 @@
 """What a run is compared with, and that a file which is not what was written is never used."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from plaster_ops.errors import ArtifactTampered, UsageError
 from plaster_ops.flow.baseline import choose_baseline
 from plaster_ops.tracking.journal import Journal
 from plaster_ops.tracking.journal_rows import RunRow
+from plaster_ops.tracking.liveness import this_host
 from tests.flow.walk import make_engine
 from tests.tracking.samples import finish, make_record, start
 
@@ -89,8 +91,25 @@ def test_a_run_that_is_not_there_lists_those_that_are(journal: Journal) -> None:
 def test_a_run_without_an_engine_cannot_be_a_baseline(journal: Journal) -> None:
     row = start(journal)
     journal.fail_run(row.uid, "failed", ["it broke"], 10)
-    with pytest.raises(UsageError, match=r"run '1' of 'digits' ended without an engine \(failed\)"):
+    with pytest.raises(UsageError, match=r"run '1' of 'digits' ended without an engine \(failed\)") as caught:
         choose_baseline(journal, "digits", "1")
+    assert caught.value.next_step == "name a finished one: plaster-ops history digits"
+
+
+def test_a_run_that_can_go_on_is_resumed_before_anything_is_compared_with_it(journal: Journal) -> None:
+    journal.interrupt_run(start(journal).uid, "stopped by SIGINT")
+    start(journal, host=this_host())
+    for which in ("1", "2"):
+        with pytest.raises(UsageError, match=rf"run '{which}' of 'digits' is unfinished \(interrupted\)") as caught:
+            choose_baseline(journal, "digits", which)
+        assert caught.value.next_step == f"continue it with: plaster-ops retrain digits --resume {which}"
+
+
+def test_a_run_that_still_works_is_waited_for(journal: Journal) -> None:
+    start(journal, host=this_host(), pid=os.getpid())
+    with pytest.raises(UsageError, match=r"is unfinished \(running\)") as caught:
+        choose_baseline(journal, "digits", "1")
+    assert caught.value.next_step == "wait until it has ended"
 
 
 def test_an_engine_as_it_was_built_is_trusted(journal: Journal) -> None:

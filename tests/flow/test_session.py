@@ -19,6 +19,7 @@ from plaster_ops.errors import (
     TrainingFailed,
     UsageError,
 )
+from plaster_ops.flow import session
 from plaster_ops.flow.lock import pipeline_lock
 from plaster_ops.settings import PipelineSettings, Settings
 from plaster_ops.tracking.journal import Journal
@@ -346,10 +347,85 @@ def test_an_interrupted_run_waits_and_is_not_a_failure(retrain: Retrain, walk: W
     with pytest.raises(Interrupted) as caught:
         retrain()
     assert int(caught.value.exit_code) == 143
+    assert caught.value.next_step == "continue it with: plaster-ops retrain digits --resume 1"
     with memory(settings) as journal:
         (row,) = journal.history("digits")
         assert (row.state, row.verdict) == (RunState.INTERRUPTED, None)
         assert journal.pending() == []
+
+
+def test_an_interrupted_run_tells_what_it_knows_already(retrain: Retrain, walk: Walk) -> None:
+    walk.errors = {"measure": Interrupted(2)}
+    with pytest.raises(Interrupted) as caught:
+        retrain(measure=True, trigger="cron")
+    told: Any = caught.value.payload
+    json.dumps(told, allow_nan=False)
+    assert (told["pipeline"], told["verdict"], told["exit_code"]) == ("digits", "failed", 130)
+    assert (told["run"]["index"], told["run"]["trigger"]) == (1, "cron")
+    assert (told["data"]["to"], told["data"]["train_samples"]) == (10, 8)
+    assert told["phases"]["fit_s"] == pytest.approx(FIT_S)
+    assert told["phases"]["measure_s"] == pytest.approx(0.0)
+
+
+def test_a_run_that_is_interrupted_on_its_way_to_the_tracker_has_ended(
+    retrain: Retrain, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: Any) -> Any:
+        raise Interrupted(2)
+
+    monkeypatch.setattr(session, "publish", stopped)
+    with pytest.raises(Interrupted) as caught:
+        retrain()
+    told: Any = caught.value.payload
+    assert (told["verdict"], told["exit_code"], told["run"]["index"]) == ("baseline", 130, 1)
+    assert "--resume" not in caught.value.next_step
+    assert "plaster-ops sync" in caught.value.next_step
+    with memory(settings) as journal:
+        assert journal.find_run("digits", "1").state is RunState.FINISHED
+
+
+def test_a_pipeline_that_is_not_declared_is_resumed_by_its_reference(
+    retrain: Retrain, walk: Walk, settings: Settings
+) -> None:
+    walk.errors = {"fit": Interrupted(2)}
+    with pytest.raises(Interrupted) as caught:
+        retrain(project=settings.model_copy(update={"pipelines": {}, "default": "other:pipeline"}))
+    assert "plaster-ops retrain other:pipeline --resume 1" in caught.value.next_step
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"compare": "99"}, "has no run '99'"),
+        ({"compare": "1"}, "is unfinished"),
+        ({"nodes": 2}, "only one node"),
+        ({"compare": "99", "resume": "last"}, "has no run '99'"),
+    ],
+)
+def test_a_mistake_on_the_command_line_costs_no_run(
+    retrain: Retrain, walk: Walk, settings: Settings, asked: dict[str, Any], words: str
+) -> None:
+    walk.errors = {"fit": Interrupted(2)}
+    with pytest.raises(Interrupted):
+        retrain()
+    with memory(settings) as journal:
+        before = journal.history()
+    with pytest.raises(UsageError, match=words):
+        retrain(**asked)
+    with memory(settings) as journal:
+        assert journal.history() == before
+    walk.errors = {}
+    assert retrain(resume="last")["run"]["index"] == 1
+
+
+def test_devices_that_are_not_here_cost_no_run(
+    retrain: Retrain, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("plaster_ops.training.devices.visible_gpus", lambda _environment: ("GPU-0",))
+    with pytest.raises(UsageError, match="1 GPUs are visible here"):
+        retrain(devices=2)
+    with memory(settings) as journal:
+        assert journal.history() == []
 
 
 def test_a_resumed_run_does_only_what_was_left_and_is_one_run(
