@@ -86,14 +86,15 @@ def _rank(
     objective = ctx.pipeline.engine.objective
     raced = list(accepted)
     if len(accepted) > 1 and objective != "size":
-        best = finalists(accepted, objective)
-        folders = {engine.label: built[engine.label].folder for engine in best}
-        result = race(ctx, best, folders, samples=prepared["samples"], device=device)
-        raced = result.raced
-        for engine in raced:
-            rows[engine.label] |= _numbers(engine)
-        for label, reason in result.failed.items():
-            rows[label] |= {"ok": False, "reason": reason}
+        raced = best = finalists(accepted, objective)
+        if len(best) > 1:
+            folders = {engine.label: built[engine.label].folder for engine in best}
+            result = race(ctx, best, folders, samples=prepared["samples"], device=device)
+            raced = result.raced
+            for engine in raced:
+                rows[engine.label] |= _numbers(engine)
+            for label, reason in result.failed.items():
+                rows[label] |= {"ok": False, "reason": reason}
     chosen = choose(raced or list(accepted), objective, of=len(accepted))
     rest = [engine.label for engine in accepted if engine.label not in chosen.order and rows[engine.label]["ok"]]
     for place, label in enumerate([*chosen.order, *rest], start=1):

@@ -18,7 +18,7 @@ from plaster_ops.plaster.profiles import RACE
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Result:
-    """`raced` with the race's numbers in place of the trial's; `failed`: label -> why it did not finish."""
+    """`raced` with the race's numbers and none of the trial's; `failed`: label -> why it did not finish."""
 
     raced: list[Raced]
     failed: dict[str, str]
@@ -26,8 +26,6 @@ class Result:
 
 def race(ctx: Context, engines: Sequence[Raced], folders: Mapping[str, Path], *, samples: str, device: str) -> Result:
     """Side by side; where that ends badly, each alone in a child of its own, and who fails there is out."""
-    if len(engines) < 2:
-        return Result(raced=list(engines), failed={})
     found = ctx.once("race", Phase.BUILD, lambda: _run(ctx, folders, samples, device))
     failed = dict(found["failed"])
     raced = []

@@ -117,6 +117,18 @@ def test_a_race_that_ends_badly_is_run_by_each_alone(
     assert told["engine"]["precision"] == "int8"
 
 
+def test_an_engine_that_nobody_comes_near_has_no_numbers_of_a_race(
+    retrain: Retrain, walk: Walk, wide: Callable[..., Settings]
+) -> None:
+    walk.speeds = {"int8": 0.2}
+    told = retrain(project=wide())
+    assert walk.calls["measure"] == 0
+    assert told["engine"]["chosen"].endswith("no other came near it")
+    (chosen,) = (row for row in told["engine"]["tried"] if row.get("chosen"))
+    assert (chosen["precision"], chosen["rough_ms"]) == ("int8", 0.2)
+    assert chosen.keys().isdisjoint({"p50_ms", "samples_per_s", "slo_samples_per_s", "cpu_time_per_inference_s"})
+
+
 def test_the_smallest_is_taken_without_a_race(retrain: Retrain, walk: Walk, wide: Callable[..., Settings]) -> None:
     walk.speeds = {"int8": 2.0}
     told = retrain(project=wide(objective="size"))

@@ -501,13 +501,6 @@ class _Kept:
         return {}
 
 
-def test_a_race_of_one_is_none(ctx: Callable[..., Context], ready: Ready, stages: InThisProcess) -> None:
-    alone = Raced(label="eager", engine_bytes=1, p50_ms=2.0)
-    found = race(ctx(), [alone], {"eager": ready.engine("eager")}, samples=str(ready.samples), device="cpu")
-    assert (found.raced, found.failed) == ([alone], {})
-    assert not stages.calls
-
-
 def test_one_that_fails_while_it_is_timed_is_out_and_the_others_are_raced(
     ctx: Callable[..., Context], ready: Ready, stages: InThisProcess, tmp_path: Path
 ) -> None:
