@@ -100,7 +100,7 @@ class Card:
 
     @classmethod
     def from_json(cls, rows: Iterable[Mapping[str, Any]]) -> "Card":
-        """The card that `to_json` wrote."""
+        """The card that `to_json` wrote; counts stay whole."""
         return cls(tuple(_row_from_json(row) for row in rows))
 
     @classmethod
@@ -134,10 +134,10 @@ def _row_from_json(row: Mapping[str, Any]) -> Row:
     better = Better(row["better"]) if row["better"] != metric.better.value else None
     if row["value"] is None:
         return Unmeasured(metric=metric, reason=row["reason"] or "", status=Status(row["status"]), better=better)
-    ci95 = (float(row["ci95"][0]), float(row["ci95"][1])) if row.get("ci95") else None
+    ci95 = (row["ci95"][0], row["ci95"][1]) if row.get("ci95") else None
     return Reading(
         metric=metric,
-        value=float(row["value"]),
+        value=row["value"],
         ci95=ci95,
         n=row.get("n"),
         status=Status(row["status"]),

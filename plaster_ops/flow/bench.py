@@ -279,5 +279,5 @@ def _payload(
         engine=records.engine_section(built),
         data=records.data_section(prepared),
     )
-    payload = run_payload(record, {"tracking_uri": None, "experiment": None, "run_id": None})
+    payload = run_payload(record, dict.fromkeys(("tracking_uri", "experiment", "run_id", "model_version")))
     return payload | {"run": None, "target": target}

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from plaster_ops.domain.card import Card
+from plaster_ops.domain.card import Card, Reading
 from plaster_ops.domain.compare import Comparison, Evidence, Judgement, compare_cards
 from plaster_ops.domain.fingerprint import Fingerprint
 from plaster_ops.domain.timeline import Phase
@@ -14,11 +14,12 @@ from plaster_ops.flow import record as records
 from plaster_ops.flow.baseline import Baseline, choose_baseline
 from plaster_ops.flow.candidates import Opponent, evaluate, evaluation_spec
 from plaster_ops.flow.context import Context
-from plaster_ops.flow.noise import calibrated, device_of, on_this_machine
+from plaster_ops.flow.noise import calibrated, device_of, noise_of, on_this_machine
 from plaster_ops.flow.optimise import rebuild
 from plaster_ops.flow.scratch import scratch_context
-from plaster_ops.flow.sidebyside import SideBySide, card_then, measure, paired_evidence, reopen
+from plaster_ops.flow.sidebyside import SideBySide, card_then, is_remeasured, measure, paired_evidence, reopen
 from plaster_ops.flow.wiring import Ports, open_ports
+from plaster_ops.plaster.noise import noise_rows
 from plaster_ops.ports import EventSink
 from plaster_ops.report.json_text import run_payload
 from plaster_ops.settings import PipelineSettings, Settings
@@ -49,10 +50,11 @@ def compare_runs(
         if now is None or then is None:
             raise NotComparable(f"{missing!r} names no run of {found!r}", f"see: plaster-ops history {found}")
         _check_common_ground(now, then)
+        mlflow = _mlflow_section(ports, now)
         if stored:
-            return _stored(ports, found, now, then, pipeline)
+            return _stored(ports, mlflow, now, then, pipeline)
         with scratch_context(ports, found, pipeline, purpose="compare", tell=tell, start_s=start_s) as ctx:
-            return _remeasured(ctx, now, then)
+            return _remeasured(ctx, mlflow, now, then)
 
 
 def _check_common_ground(now: Baseline, then: Baseline) -> None:
@@ -64,7 +66,7 @@ def _check_common_ground(now: Baseline, then: Baseline) -> None:
         )
 
 
-def _remeasured(ctx: Context, now: Baseline, then: Baseline) -> dict[str, Any]:
+def _remeasured(ctx: Context, mlflow: Mapping[str, Any], now: Baseline, then: Baseline) -> dict[str, Any]:
     engines, prepared, evaluation = _examine(ctx, now, then)
     profile = ctx.pipeline.measure.profile
     device = device_of(now.record)
@@ -84,7 +86,27 @@ def _remeasured(ctx: Context, now: Baseline, then: Baseline) -> dict[str, Any]:
             margins=margins,
             history=records.history_values(ctx.journal, ctx.name, before=now.record.index),
         )
-    return _payload(ctx.name, now, then, card_now, rows, "remeasured", ctx.timeline.to_json())
+    widths = noise_of(measured.evidence, ("now",), margins, noise)
+    return _payload(mlflow, now, then, _shown(card_now, now, widths), rows, "remeasured", ctx.timeline.to_json())
+
+
+def _shown(card: Card, now: Baseline, widths: Mapping[str, float]) -> Card:
+    """The card with the machine's noise of today; what no measurement of today gave says that it was recorded."""
+    noise = noise_rows(widths, "too few turns to tell it from this measurement")
+    of_today = {row.metric for row in noise}
+    whence = f"as run #{now.record.index} recorded it"
+    return Card.of(
+        [
+            *(
+                replace(row, reason=f"{whence}: {row.reason}" if row.reason else whence)
+                if isinstance(row, Reading) and not is_remeasured(row.metric)
+                else row
+                for row in card
+                if row.metric not in of_today
+            ),
+            *noise,
+        ]
+    )
 
 
 def _examine(
@@ -136,22 +158,36 @@ def _engine(ctx: Context, baseline: Baseline, prepared: Mapping[str, Any], label
     return replace(rebuilt, label=label)
 
 
-def _stored(ports: Ports, name: str, now: Baseline, then: Baseline, pipeline: PipelineSettings) -> dict[str, Any]:
+def _stored(
+    ports: Ports, mlflow: Mapping[str, Any], now: Baseline, then: Baseline, pipeline: PipelineSettings
+) -> dict[str, Any]:
     mine, theirs = (Fingerprint.from_json(b.record.fingerprint) for b in (now, then))
     rows = compare_cards(
         now.card,
         then.card,
         Evidence(ratios={}, differences={}),
         margins=pipeline.margins(),
-        history=records.history_values(ports.journal, name, before=now.record.index),
+        history=records.history_values(ports.journal, now.record.pipeline, before=now.record.index),
         differing=mine.differences(theirs),
         how="stored",
     )
-    return _payload(name, now, then, now.card, rows, "stored", {})
+    return _payload(mlflow, now, then, now.card, rows, "stored", {})
+
+
+def _mlflow_section(ports: Ports, now: Baseline) -> dict[str, Any]:
+    """Where the record of run `now` is; a comparison itself is recorded nowhere."""
+    row = ports.journal.run(now.record.uid)
+    return {
+        "tracking_uri": row.tracking_uri or ports.settings.tracking_uri,
+        "experiment": row.experiment or f"plaster/{row.pipeline}",
+        "run_id": row.mlflow_run_id,
+        "model_version": row.model_version,
+        "spooled": None,
+    }
 
 
 def _payload(
-    name: str,
+    mlflow: Mapping[str, Any],
     now: Baseline,
     then: Baseline,
     card: Card,
@@ -170,9 +206,7 @@ def _payload(
         comparison=tuple(row.to_json() for row in rows),
         phases=phases,
     )
-    payload = run_payload(record, {"tracking_uri": None, "experiment": f"plaster/{name}", "run_id": None})
-    payload["engine"] = dict(now.record.engine)
-    return payload
+    return run_payload(record, mlflow)
 
 
 def overall(rows: Sequence[Comparison]) -> Judgement:

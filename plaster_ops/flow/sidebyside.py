@@ -8,6 +8,7 @@ from typing import Any
 from plaster_ops.domain.card import Card, Reading, Row, Unmeasured
 from plaster_ops.domain.compare import Comparison, Evidence, compare_cards
 from plaster_ops.domain.fingerprint import Fingerprint
+from plaster_ops.domain.metric import Metric
 from plaster_ops.domain.metrics import E2E_P50_MS, ESTIMATED_ENERGY, HEADLINES, PHASE_ENERGY
 from plaster_ops.domain.sample import PairedDifference, PairedRatios
 from plaster_ops.flow.baseline import Baseline
@@ -101,12 +102,16 @@ def write_timed(sheet: Sheet, measured: SideBySide, label: str) -> None:
         sheet.add(reader, measured.evidence, label)
 
 
+def is_remeasured(metric: Metric) -> bool:
+    """Whether measuring an earlier engine again gives that metric anew."""
+    return metric.key.startswith(REMEASURED) and metric not in (*PHASE_ENERGY, *ESTIMATED_ENERGY)
+
+
 def card_then(recorded: Card, label: str, measured: Measured | None, evaluation: Mapping[str, Any]) -> Card:
     """An earlier run's card as of today: re-measured where it could be, as `recorded` for what does not change."""
     if measured is None:
         return recorded
-    kept = {metric.key for metric in (*PHASE_ENERGY, *ESTIMATED_ENERGY)}
-    stored = [row for row in recorded if row.metric.key in kept or not row.metric.key.startswith(REMEASURED)]
+    stored = [row for row in recorded if not is_remeasured(row.metric)]
     fresh = [row for reader in TIMED for row in reader(measured, label)]
     return Card.of([*stored, *fresh, *accuracy.read(evaluation, label)])
 

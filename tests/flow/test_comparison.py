@@ -7,6 +7,7 @@ import pytest
 from plaster_ops.domain.compare import Comparison, Judgement
 from plaster_ops.domain.metrics import E2E_P50_MS, E2E_P90_MS, ENGINE_BYTES, INFERENCES_PER_J, Metric
 from plaster_ops.errors import NotComparable, UsageError
+from plaster_ops.flow import comparison
 from plaster_ops.flow.comparison import compare_runs, overall
 from plaster_ops.settings import Settings
 from plaster_ops.tracking.journal import Journal
@@ -70,6 +71,36 @@ def test_a_value_of_each_retrain_is_judged_by_the_retrains_before_it_and_not_by_
     for stored in (False, True):
         rows = {row["key"]: row for row in compare(settings, clock, "2", "1", stored=stored)["comparison"]}
         assert rows["learning/train_to_engine_s"]["reason"].startswith("no_history: 1 earlier retrains")
+
+
+def test_the_card_says_of_each_row_whether_it_is_of_today(
+    retrain: Retrain, walk: Walk, settings: Settings, clock: SteppedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = retrain(measure=True)
+    monkeypatch.setattr(comparison, "noise_of", lambda *_: {E2E_P50_MS.key: 0.07})
+    recorded = {row["key"]: row for row in first["card"]}
+    told = compare(settings, clock, "1", "1")
+    card = {row["key"]: row for row in told["card"]}
+    assert walk.calls["measure"] == 5
+    for key in ("size/engine_bytes", "size/peak_host_bytes", "programmability/speedup_vs_eager_ratio"):
+        assert card[key]["value"] == recorded[key]["value"]
+        assert card[key]["reason"].startswith("as run #1 recorded it")
+    for key in ("latency/e2e_p50_ms", "latency/samples_count", "accuracy/engine_score", "env/aa_latency_ratio"):
+        assert not (card[key]["reason"] or "").startswith("as run")
+    assert (recorded["env/aa_latency_ratio"]["value"], card["env/aa_latency_ratio"]["value"]) == (None, 0.07)
+    assert recorded["programmability/engines_count"]["value"] == 1
+    assert isinstance(card["programmability/engines_count"]["value"], int)
+
+
+def test_a_run_that_the_tracker_has_is_named_by_its_id_there(
+    two_runs: Walk, settings: Settings, clock: SteppedClock
+) -> None:
+    del two_runs
+    for stored in (False, True):
+        told = compare(settings, clock, "2", "1", stored=stored)
+        assert told["run"]["id"] == told["mlflow"]["run_id"] == f"memory-{told['run']['uid']}"
+        assert told["mlflow"]["model_version"] == 2
+        assert told["mlflow"]["experiment"] == "plaster/digits"
 
 
 def test_a_comparison_leaves_no_trace(two_runs: Walk, settings: Settings, clock: SteppedClock) -> None:
