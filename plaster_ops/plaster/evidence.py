@@ -289,7 +289,7 @@ def _energy_columns(energies: Sequence[EnergyWindow]) -> dict[str, npt.NDArray[A
     }
     return {
         **{name: np.array([math.nan if v is None else v for v in column]) for name, column in floats.items()},
-        "energy_inferences": np.array([energy.inferences for energy in energies], dtype=np.int64),
+        "energy_inferences": np.array([energy.inferences for energy in energies], dtype=np.float64),
         "energy_updates": np.array([energy.updates for energy in energies], dtype=np.int64),
         "sensed_is_instant": np.array([energy.sensed.is_instant for energy in energies], dtype=np.int64),
     }

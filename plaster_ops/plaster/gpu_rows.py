@@ -82,7 +82,7 @@ def _net_row(windows: Sequence[EnergyWindow], idle_w: float | None, status: Stat
     if idle_w is None:
         return Unmeasured(metric=metric, reason="the power at rest is not known")
     net_j = sum(window.joules - idle_w * window.window_s for window in windows)
-    n = sum(window.inferences for window in windows)
+    n = round(sum(window.inferences for window in windows))
     if net_j <= 0:
         return Unmeasured(metric=metric, reason="no more was drawn at work than at rest")
     return Reading(metric=metric, value=net_j / n, n=n, status=status, reason=note)

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Protocol
 
+import numpy as np
+
 from plaster_ops.plaster.power import SLOW_TICK_S, CounterLost, EnergyCounter, NoCounter, PowerSample, Sensor
 from plaster_ops.plaster.sensing import Sensed, sum_up
 from plaster_ops.plaster.timing import Timed
@@ -24,14 +26,15 @@ _SENSOR_EVERY_NS = 30_000_000
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EnergyWindow:
-    """`inferences` samples were finished while `joules` were counted, in `window_s` and `updates` counter steps.
+    """`inferences` samples were answered while `joules` were counted, in `window_s` and `updates` counter steps.
 
-    `dram_j`: the memory's own joules, None where it has no counter. `sensed`: what the power sensor said meanwhile.
+    A query across an edge counts with its share inside. `dram_j`: the memory's own joules, None where it has no
+    counter. `sensed`: what the power sensor said meanwhile.
     """
 
     joules: float
     window_s: float
-    inferences: int
+    inferences: float
     updates: int
     dram_j: float | None = None
     sensed: Sensed = field(default_factory=Sensed)
@@ -233,7 +236,7 @@ class TickMeter:
 def tick_window(
     ticks: Sequence[Tick], timed: Timed, batch: int, samples: Sequence[PowerSample] = ()
 ) -> EnergyWindow | None:
-    """Energy and finished inferences between the first and the last tick inside the block; None under two ticks."""
+    """Energy and inferences between the first and the last tick inside the block; None under two ticks."""
     inside = [tick for tick in ticks if timed.start_ns <= tick[0] <= timed.start_ns + timed.window_ns]
     if len(inside) < 2:
         return None
@@ -241,20 +244,22 @@ def tick_window(
     return EnergyWindow(
         joules=last_j - first_j,
         window_s=(last_ns - first_ns) * 1e-9,
-        inferences=batch * sum(1 for end_ns in _ends_ns(timed) if first_ns < end_ns <= last_ns),
+        inferences=batch * _answered(timed, first_ns, last_ns),
         updates=len(inside) - 1,
         sensed=sum_up(samples, first_ns, last_ns),
     )
 
 
-def _ends_ns(timed: Timed) -> list[float]:
-    """When each query ended: latencies laid end to end, the loop's own time spread evenly between them."""
+def _answered(timed: Timed, first_ns: int, last_ns: int) -> float:
+    """Queries between the two instants; one that lies across an edge counts with the share of it that is inside.
+
+    Latencies are laid end to end, the loop's own time spread evenly between them.
+    """
     gap_ns = (timed.window_ns - sum(timed.latencies_ns)) / max(1, len(timed.latencies_ns))
-    ends, now_ns = [], float(timed.start_ns)
-    for latency_ns in timed.latencies_ns:
-        now_ns += gap_ns + latency_ns
-        ends.append(now_ns)
-    return ends
+    spans_ns = np.asarray(timed.latencies_ns, dtype=float) + gap_ns
+    ends_ns = timed.start_ns + np.cumsum(spans_ns)
+    inside_ns = np.minimum(ends_ns, last_ns) - np.maximum(ends_ns - spans_ns, first_ns)
+    return float((np.maximum(inside_ns, 0.0) / spans_ns).sum())
 
 
 def meter_for(counter: EnergyCounter, *, sensor: Sensor | None = None, memory: EnergyCounter | None = None) -> Meter:

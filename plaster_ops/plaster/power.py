@@ -104,20 +104,24 @@ class Unwrapped:
     No step is believed that 2 kW could not have drawn in the time between, forward or over the edge, and a step back is
     a wrap only where it adds at most a sixteenth of a range: whoever reads once in `keep_s` loses none. Any other step
     back is a reset, and after a pause in which the counter may have come round unseen nothing is known: `CounterLost`.
+    `tick_s`: the longest that the counter stands still under load.
     """
 
-    def __init__(self, first: int, at_s: float, *, ranges: tuple[int, ...], unit_j: float) -> None:
+    def __init__(
+        self, first: int, at_s: float, *, ranges: tuple[int, ...], unit_j: float, tick_s: float = _LONGEST_TICK_S
+    ) -> None:
+        self._tick_s = tick_s
         self._ranges = tuple(size for size in ranges if size > 0)
         self._unit_j = unit_j
         self._last, self._last_s = first, at_s
         self._total = 0
         smallest_j = min(self._ranges, default=math.inf) * unit_j
-        self.keep_s = max(_OFTENEST_S, smallest_j * _SURE_SHARE / _HARDEST_W - _LONGEST_TICK_S)
+        self.keep_s = max(_OFTENEST_S, smallest_j * _SURE_SHARE / _HARDEST_W - tick_s)
 
     def advance(self, now: int, at_s: float) -> int:
         """Units counted since the first reading. `at_s` is a monotonic clock."""
         delta, pause_s = now - self._last, max(0.0, at_s - self._last_s)
-        most = _HARDEST_W * (pause_s + _LONGEST_TICK_S) / self._unit_j
+        most = _HARDEST_W * (pause_s + self._tick_s) / self._unit_j
         if self._ranges and most > max(self._ranges):
             raise CounterLost(f"not read for {pause_s:.0f} s, in which the counter may have come round")
         if delta < 0:

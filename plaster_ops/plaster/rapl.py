@@ -11,6 +11,8 @@ from plaster_ops.plaster.power import CounterLost, NoCounter, Unwrapped
 POWERCAP = Path("/sys/class/powercap")
 _UNIT_J = 1e-6
 _SAME_UJ = 100_000
+_TICK_S = 0.1
+"""The counter moves every millisecond; some are read as seldom as every ten."""
 _DIE = re.compile(r"(package-\d+)-die-\d+")
 
 
@@ -44,7 +46,10 @@ class RaplCounter:
         self.scope, self.notes = scope, notes
         self._now_s = now_s
         self._domains = [
-            (domain, Unwrapped(domain.read_uj(), now_s(), ranges=(domain.range_uj,), unit_j=_UNIT_J))
+            (
+                domain,
+                Unwrapped(domain.read_uj(), now_s(), ranges=(domain.range_uj,), unit_j=_UNIT_J, tick_s=_TICK_S),
+            )
             for domain in domains
         ]
         self.keep_s = min(counted.keep_s for _, counted in self._domains)

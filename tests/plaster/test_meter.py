@@ -39,6 +39,16 @@ def test_a_tick_window_counts_what_ended_between_its_ticks() -> None:
     assert window.updates == 2
 
 
+@pytest.mark.parametrize("query_ms", [90, 150, 300, 1000])
+def test_queries_longer_than_a_tick_are_charged_what_they_draw(query_ms: int) -> None:
+    """400 W throughout, a step every 100 ms: a query of t seconds draws 400 t joules."""
+    ms = 1_000_000
+    ticks = [(37 * ms + 100 * ms * k, 40.0 * k) for k in range(200)]
+    window = tick_window(ticks, timed(200 * ms, *[query_ms * ms] * max(3, 3500 // query_ms)), batch=2)
+    assert window is not None
+    assert window.joules / window.inferences == pytest.approx(400.0 * query_ms * 1e-3 / 2, rel=1e-6)
+
+
 def test_fewer_than_two_ticks_inside_a_block_give_no_window() -> None:
     assert tick_window([(50, 1.0), (150, 2.0)], timed(100, 100), batch=1) is None
 

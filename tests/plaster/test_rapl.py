@@ -117,6 +117,16 @@ def test_a_wrap_that_came_too_late_to_be_sure_is_not_called_a_reset(tree: Tree) 
         counter.read_j()
 
 
+def test_a_reset_near_the_end_of_the_range_is_no_wrap(tree: Tree) -> None:
+    """A second below the edge at 70 W: a wrap within ten milliseconds would be 1 kJ."""
+    tree.add("intel-rapl:0", "package-0", 70.0, SMALL_UJ - 1_000_000_000, range_uj=SMALL_UJ)
+    counter = opened(tree)
+    tree.step(0.01)
+    (tree.root / "intel-rapl:0/energy_uj").write_text("14000000")
+    with pytest.raises(CounterLost, match="went back"):
+        counter.read_j()
+
+
 def test_a_counter_that_leaps_is_lost_with_the_leap_as_reason(tree: Tree) -> None:
     tree.add("intel-rapl:0", "package-0", 50.0, range_uj=10**14)
     counter = opened(tree)
