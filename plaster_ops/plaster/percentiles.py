@@ -91,6 +91,11 @@ def fewest_to_pass(over_limit: int, quantile: float = 0.99) -> int:
     return _first(lambda count: passes(count, over_limit, quantile), low, high)
 
 
+def most_to_pass(queries: int, quantile: float = 0.99) -> int:
+    """The most of that many queries that may be too slow so that `passes` holds; -1 where not even none may."""
+    return _first(lambda over: not passes(queries, over, quantile), 0, queries) - 1
+
+
 def passes(queries: int, over_limit: int, quantile: float = 0.99) -> bool:
     """LoadGen's pass rule: 99 % confident that the quantile lies within the limit."""
     return queries > 0 and binomial_cdf(over_limit, queries, 1.0 - quantile) <= _DOUBT

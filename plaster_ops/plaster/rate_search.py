@@ -5,11 +5,12 @@ by itself; one that does not is given up for a slightly lower rate.
 """
 
 import math
-from collections.abc import Callable
+import statistics
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from plaster_ops.plaster.clustering import Tail
-from plaster_ops.plaster.percentiles import fewest_to_pass
+from plaster_ops.plaster.percentiles import fewest_to_pass, most_to_pass
 
 _NEAR = 1.01
 _LOWEST_SHARE = 1 / 64
@@ -20,6 +21,10 @@ LONGER = 4
 
 _STEP = 0.01
 _GROWTH = 1.4
+_LIKELY = 1.28
+"""Standard deviations of a count that nine in ten stay below."""
+_EDGE_SHARES = (0.001, 0.1)
+_LEAST_LIKELY = 0.8
 _LARGEST_CUT = 0.4
 """Where not even a run without a slow query would pass, the rate is cut: at a lower load more are independent."""
 
@@ -85,6 +90,8 @@ def seems_possible(trial: Trial) -> bool:
 def _certify(try_rate: TryRate, rate: float, trials: list[Trial], is_time_up: Callable[[], bool]) -> float | None:
     lowest = _LOWEST_SHARE * rate
     step, attempts = _STEP, 0
+    nearest = min(trials, key=lambda trial: abs(trial.rate_per_s - rate))
+    rate = _likely_rate(trials, rate, LONGER * nearest.tail.effective[0])
     while rate >= lowest and not (attempts and is_time_up()):
         attempts += 1
         for _ in range(2):
@@ -96,8 +103,26 @@ def _certify(try_rate: TryRate, rate: float, trials: list[Trial], is_time_up: Ca
         if trials[-1].tail.queries < fewest_to_pass(0):
             return None
         if replace(trials[-1].tail, over=0).passes():
-            rate *= 1.0 - step
+            rate = min(rate * (1.0 - step), _likely_rate(trials, rate, trials[-1].tail.effective[0]))
             step *= _GROWTH
         else:
             rate *= max(_LARGEST_CUT, math.sqrt(trials[-1].tail.effective[0] / fewest_to_pass(0)))
     return None
+
+
+def _likely_rate(trials: Sequence[Trial], rate: float, independent: int) -> float:
+    """The largest rate up to `rate` at which a run worth that many independent queries passes nine times in ten.
+
+    By a straight line through the logarithm of the share that was too slow against the rate, as it is for M/M/1, over
+    the trials near the edge. `rate` itself where they tell no line; never less than four fifths of it.
+    """
+    seen = [trial for trial in trials if _EDGE_SHARES[0] <= trial.tail.over / trial.tail.queries <= _EDGE_SHARES[1]]
+    allowed = most_to_pass(independent)
+    if len({trial.rate_per_s for trial in seen}) < 2 or allowed < 1:
+        return rate
+    rates = [trial.rate_per_s for trial in seen]
+    slope, base = statistics.linear_regression(rates, [math.log(t.tail.over / t.tail.queries) for t in seen])
+    if slope <= 0.0:
+        return rate
+    wanted = max(0.5, allowed - _LIKELY * math.sqrt(allowed)) / independent
+    return min(rate, max(_LEAST_LIKELY * rate, (math.log(wanted) - base) / slope))

@@ -102,3 +102,12 @@ def test_the_early_stopping_estimate_is_an_upper_bound_in_at_least_97_of_100_see
         for seed in range(100)
     )
     assert above >= 97
+
+
+def test_the_most_that_may_be_slow_is_one_less_than_what_fails() -> None:
+    for queries in (459, 662, 2_000, 50_000):
+        most = p.most_to_pass(queries)
+        assert p.passes(queries, most)
+        assert not p.passes(queries, most + 1)
+    assert p.most_to_pass(458) == -1
+    assert p.most_to_pass(459) == 0

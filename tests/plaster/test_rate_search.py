@@ -1,5 +1,6 @@
 """The largest rate that is certified, on queues whose largest rate is known; the long study is in benchmarks/."""
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -159,3 +160,21 @@ def test_where_no_run_could_pass_the_step_is_larger() -> None:
     find_rate(try_rate, capacity_per_s=1000.0, is_search_over=lambda: True, is_time_up=NEVER)
     cut = (300 / 459) ** 0.5
     assert rates == pytest.approx([500.0, 500.0 * cut, 500.0 * cut**2, 500.0 * cut**2])
+
+
+def test_what_certifies_is_tried_where_the_tail_says_that_it_will_pass() -> None:
+    """The share that is too slow grows by a third of a per cent for each query more; those that certify are unlucky."""
+    trials: list[Trial] = []
+
+    def run(rate: float, certifies: bool) -> Trial:
+        queries = 32_000 if certifies else 8_000
+        share = 0.01 * math.exp((rate - 1000.0) / 300.0) * (1.1 if certifies else 1.0)
+        over = min(queries, round(share * queries))
+        tail = Tail(queries=queries, over=over, inflation=1.0)
+        trials.append(Trial(number=len(trials), rate_per_s=rate, certifies=certifies, tail=tail, p99_ms=1.0))
+        return trials[-1]
+
+    found = find_rate(run, capacity_per_s=1200.0, is_search_over=lambda: False, is_time_up=lambda: False)
+    assert found.rate_per_s is not None
+    assert 0.9 * 1000.0 < found.rate_per_s < 1000.0
+    assert sum(trial.certifies for trial in trials) <= 3  # by steps of a per cent it takes five
