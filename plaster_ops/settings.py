@@ -4,226 +4,33 @@ An unknown key is an error that names the nearest known one. Relative paths are 
 the working directory. Secrets never stand here, only the names of environment variables that hold them.
 """
 
-import difflib
 import tomllib
 from collections.abc import Container, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from plaster_ops.domain.gates import GATE_METRICS, Gate
 from plaster_ops.errors import SettingsError
-
-Start = Literal["warm", "scratch", "auto"]
-ProfileName = Literal["smoke", "standard", "full"]
-
-
-_LIST, _FILLED = Field(strict=False), Field(strict=False, min_length=1)
-"""TOML has lists and no tuples; what stands in them is still held to its own type."""
-
-
-class _Section(BaseModel):
-    """Values are of the type that TOML gave them: no text is a number, no truth value a count, nothing is infinite."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-
-class Train(_Section):
-    """How a model is trained."""
-
-    devices: int | Literal["auto"] = "auto"
-    """Ranks on this machine; auto: every visible GPU, or one rank on the CPU."""
-    nodes: Annotated[int, Field(ge=1)] = 1
-    launcher: Literal["local", "torchrun"] = "local"
-    max_epochs: Annotated[int, Field(ge=1)] = 20
-    target_score: float | None = None
-    """Stop once `target_metric`, as logged by the module's validation, reaches this."""
-    target_metric: str = "val_score"
-    timeout_s: Annotated[float, Field(gt=0)] = 3600.0
-    idle_timeout_s: Annotated[float, Field(gt=0)] = 600.0
-    """No batch from any rank for so long: the gang is stopped."""
-    max_restarts: Annotated[int, Field(ge=0)] = 2
-    seed: int = 0
-    threads: Annotated[int, Field(ge=1)] | None = None
-    """CPU threads per rank; None: the cores shared out among the ranks."""
-    trainer: dict[str, Any] = {}
-    """Passed to the Trainer as it is: precision, accumulate_grad_batches, gradient_clip_val, ..."""
-
-    @field_validator("devices")
-    @classmethod
-    def _at_least_one(cls, value: int | str) -> int | str:
-        if isinstance(value, int) and value < 1:
-            raise ValueError("must be at least 1, or 'auto'")
-        return value
+from plaster_ops.settings_sections import (
+    Alert,
+    Budgets,
+    Cadence,
+    EngineSettings,
+    GateSettings,
+    Measure,
+    PipelineSettings,
+    Section,
+    Train,
+    TriggerSettings,
+    nearest,
+)
 
 
-class EngineSettings(_Section):
-    """How an engine is built and chosen."""
-
-    backends: Annotated[tuple[str, ...], _FILLED] = ("tensorrt", "openvino", "onnxruntime", "inductor")
-    """Each is tried at each precision; a name, or module:attribute of a backend of your own. Earlier ones win ties."""
-    precisions: Annotated[tuple[Literal["fp32", "bf16", "fp16", "int8", "fp8"], ...], _FILLED] = (
-        "fp32",
-        "bf16",
-        "int8",
-    )
-    objective: Literal["latency", "throughput", "energy", "size"] = "latency"
-    """What the engine is chosen by among those that keep the score."""
-    retained_ratio: Annotated[float, Field(gt=0, le=1)] = 0.99
-    """The engine keeps at least this share of the eager FP32 score."""
-    max_lost_score: Annotated[float, Field(ge=0)] = 0.01
-    """The same for scores that can be zero or negative: a difference."""
-    inconclusive: Literal["reject", "accept"] = "reject"
-    """What becomes of an engine below fp32 whose loss the held-out samples cannot tell."""
-    calibration_samples: Annotated[int, Field(ge=1)] = 300
-    """Training inputs that int8 and fp8 are calibrated with, at most."""
-    refit: bool = True
-    """Put new weights into the last engine where its backend can."""
-    rebuild_every: Annotated[int, Field(ge=0)] = 10
-    """Refits after which the engine is built in full again; 0: never for that."""
-    ladder_every_days: Annotated[float, Field(ge=0)] = 7.0
-    """All candidates are tried again after so long; 0: in every retrain."""
-    max_batch: Annotated[int, Field(ge=2)] | None = None
-    """Largest batch the engine takes; None: the largest of measure.batches."""
-    threads: Annotated[int, Field(ge=1)] = 1
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where engines run; auto: the first visible GPU where torch and a backend can use it, else the CPU."""
-    timeout_s: Annotated[float, Field(gt=0)] = 1800.0
-    memory_bytes: Annotated[int, Field(gt=0)] | None = None
-    """Most memory that one build or trial may take, with all it starts; None: four fifths of what is free."""
-    adapters: Annotated[tuple[str, ...], _LIST] = ()
-    """Python files of your own that are run before an engine is built or loaded: custom operators, converters."""
-    options: dict[str, str | int | float | bool] = {}
-
-
-class Measure(_Section):
-    """How engines are measured."""
-
-    profile: ProfileName = "standard"
-    slo_ms: Annotated[float, Field(gt=0)] = 7.0
-    estimate_energy: bool = False
-    """Guess at the CPU's power from its TDP; kept apart from what is measured, and never in a verdict."""
-    cpu_tdp_w: Annotated[float, Field(gt=0)] | None = None
-    """TDP of the whole CPU, in W, as its maker gives it; needed for a guess."""
-    cpu_threads: Annotated[int, Field(ge=1)] | None = None
-    """Hardware threads of that CPU; None: those that this machine shows."""
-    batches: Annotated[tuple[Annotated[int, Field(ge=1)], ...], _FILLED] = (1, 2, 4, 8, 16, 32, 64)
-    """What the throughput search may use; each once, however often it is named."""
-    pin: bool = True
-    server: bool = False
-    """Also find the largest rate of randomly arriving queries whose p99 is within the limit."""
-    max_queue_delay_ms: Annotated[float, Field(ge=0)] = 0.0
-    """Server mode: how long the oldest query may wait for a full batch; 0: the server answers whatever waits."""
-
-    @field_validator("batches")
-    @classmethod
-    def _each_once(cls, batches: tuple[int, ...]) -> tuple[int, ...]:
-        return tuple(dict.fromkeys(batches))
-
-
-class GateSettings(_Section):
-    """One gate: how much worse than the champion is allowed. Exactly one limit."""
-
-    max_drop: Annotated[float, Field(ge=0)] | None = None
-    max_rise_ratio: Annotated[float, Field(ge=0)] | None = None
-    max_drop_ratio: Annotated[float, Field(ge=0)] | None = None
-    required: bool = False
-
-    def limit(self, name: str) -> float:
-        """The one limit that was given."""
-        given = [v for v in (self.max_drop, self.max_rise_ratio, self.max_drop_ratio) if v is not None]
-        if len(given) != 1:
-            raise SettingsError(
-                f"gate {name!r} has {len(given)} limits", "give one of max_drop, max_rise_ratio, max_drop_ratio"
-            )
-        return given[0]
-
-
-class TriggerSettings(_Section):
-    """What makes a retrain due besides the clock."""
-
-    min_new_samples: Annotated[int, Field(ge=1)] = 1
-    """Fewer samples than this since the last finished retrain: a recorded skip."""
-    on_drift: Annotated[tuple[str, ...], _LIST] = ()
-
-
-class Cadence(_Section):
-    """When a retrain is due; read by the scheduler."""
-
-    cron: str | None = None
-    timezone: str = "UTC"
-    jitter_s: Annotated[float, Field(ge=0)] = 0.0
-    missed: Literal["run_once", "run_all", "skip"] = "run_once"
-    overlap: Literal["skip", "queue"] = "skip"
-
-
-class Budgets(_Section):
-    """Limits that alert and never gate."""
-
-    data_to_deploy_s: Annotated[float, Field(gt=0)] | None = None
-
-
-class Alert(_Section):
-    """Where to tell of a change of state; the address stands in an environment variable."""
-
-    kind: Literal["webhook", "slack", "smtp"]
-    url_env: str
-
-
-def _default_gates() -> dict[str, GateSettings]:
-    return {
-        "accuracy": GateSettings(max_drop=0.005),
-        "golden": GateSettings(max_drop=0.05),
-        "latency": GateSettings(max_rise_ratio=0.05),
-    }
-
-
-class PipelineSettings(_Section):
-    """One pipeline. `ref` is module:attribute, looked up with the project folder first on the import path."""
-
-    ref: str
-    start: Start = "warm"
-    trigger: TriggerSettings = TriggerSettings()
-    cadence: Cadence = Cadence()
-    train: Train = Train()
-    engine: EngineSettings = EngineSettings()
-    measure: Measure = Measure()
-    gates: dict[str, GateSettings] = Field(default_factory=_default_gates)
-    inconclusive: Literal["promote", "hold"] = "promote"
-    budgets: Budgets = Budgets()
-    alerts: Annotated[tuple[Alert, ...], _LIST] = ()
-
-    @field_validator("gates")
-    @classmethod
-    def _known_gates(cls, gates: dict[str, GateSettings]) -> dict[str, GateSettings]:
-        for name, gate in gates.items():
-            if name not in GATE_METRICS:
-                raise ValueError(f"unknown gate {name!r}; known gates: {', '.join(GATE_METRICS)}{_nearest(name)}")
-            gate.limit(name)
-        return gates
-
-    def declared_gates(self) -> tuple[Gate, ...]:
-        """The gates as the domain knows them; the golden floor joins any others, by default at 0.05."""
-        gates = {"golden": _default_gates()["golden"], **self.gates} if self.gates else {}
-        return tuple(
-            Gate(name=name, metric=GATE_METRICS[name], limit=gate.limit(name), required=gate.required)
-            for name, gate in gates.items()
-        )
-
-    def margins(self) -> dict[str, float]:
-        """Margins of the verdict rule by metric key: a gate's limit where one is declared (the golden floor is not)."""
-        return {gate.metric.key: gate.limit for gate in self.declared_gates() if gate.name != "golden"}
-
-    def max_batch(self) -> int:
-        """The largest batch an engine must take."""
-        return self.engine.max_batch or max(2, *self.measure.batches)
-
-
-class _File(_Section):
+class _File(Section):
     default: str | None = None
     tracking_uri: str = "sqlite:///mlruns/mlflow.db"
-    pipelines: Annotated[dict[str, PipelineSettings], BeforeValidator(lambda v: v or {})] = {}
+    pipelines: Annotated[dict[str, PipelineSettings], BeforeValidator(lambda v: v or {})] = Field(default_factory=dict)
 
 
 class Settings(BaseModel):
@@ -258,7 +65,7 @@ class Settings(BaseModel):
         known_names = ", ".join(self.pipelines) or "none"
         where = f" in {self.file.name}" if self.file else ""
         raise SettingsError(
-            f"unknown pipeline {wanted!r}{where}{_nearest(wanted, self.pipelines)}",
+            f"unknown pipeline {wanted!r}{where}{nearest(wanted, self.pipelines)}",
             f"known pipelines: {known_names}; a new one can be given as module:attribute",
         )
 
@@ -278,7 +85,7 @@ def load_settings(project: Path | None = None) -> Settings:
         raise _explain(error, file) from None
     if parsed.default and parsed.default not in parsed.pipelines:
         raise SettingsError(
-            f"{file.name}: default = {parsed.default!r} is not a pipeline{_nearest(parsed.default, parsed.pipelines)}",
+            f"{file.name}: default = {parsed.default!r} is not a pipeline{nearest(parsed.default, parsed.pipelines)}",
             f"known pipelines: {', '.join(parsed.pipelines) or 'none'}",
         )
     return Settings(
@@ -315,23 +122,25 @@ def _read_toml(file: Path) -> dict[str, Any]:
 def _explain(error: ValidationError, file: Path) -> SettingsError:
     lines = []
     for found in error.errors():
-        path = ".".join(str(part) for part in found["loc"])
         if found["type"] == "extra_forbidden":
-            parent = _keys_at(found["loc"][:-1])
-            lines.append(f"unknown key {path!r}{_nearest(str(found['loc'][-1]), parent)}")
+            hint = nearest(str(found["loc"][-1]), _keys_at(found["loc"][:-1]))
+            lines.append(f"unknown key {_dotted(found)!r}{hint}")
         else:
-            lines.append(f"{path} = {found.get('input')!r}: {found['msg']}")
+            lines.append(_wrong_value(found))
     return SettingsError(f"{file.name}: " + "; ".join(lines), f"mend {file} and run the command again")
 
 
 def explain_values(error: ValueError) -> str:
     """What pydantic found wrong, value by value, in one line."""
-    if not isinstance(error, ValidationError):
-        return str(error)
-    return "; ".join(
-        f"{'.'.join(str(part) for part in found['loc'])} = {found.get('input')!r}: {found['msg']}"
-        for found in error.errors()
-    )
+    return "; ".join(map(_wrong_value, error.errors())) if isinstance(error, ValidationError) else str(error)
+
+
+def _wrong_value(found: Mapping[str, Any]) -> str:
+    return f"{_dotted(found)} = {found.get('input')!r}: {found['msg']}"
+
+
+def _dotted(found: Mapping[str, Any]) -> str:
+    return ".".join(str(part) for part in found["loc"])
 
 
 def _keys_at(path: tuple[int | str, ...]) -> list[str]:
@@ -350,11 +159,6 @@ def _keys_at(path: tuple[int | str, ...]) -> list[str]:
             "gates": GateSettings,
         }.get(str(part), PipelineSettings if model is None else model)
     return list(model.model_fields) if model else []
-
-
-def _nearest(word: str, known: Any = None) -> str:
-    close = difflib.get_close_matches(word, list(known if known is not None else GATE_METRICS), n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def _name_of(reference: str, taken: Container[str]) -> str:

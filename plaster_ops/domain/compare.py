@@ -6,14 +6,16 @@ inconclusive and says what would have been seen. "same" is never concluded from 
 """
 
 import math
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
-from typing import Any
 
+from plaster_ops.domain import student
 from plaster_ops.domain.card import Card, Reading, Row, Status, Unmeasured
-from plaster_ops.domain.metrics import ARCHITECTURE, Better, Metric, Scale
+from plaster_ops.domain.judgement import Comparison, Judgement
+from plaster_ops.domain.metrics import ARCHITECTURE, Better, Scale
 from plaster_ops.domain.sample import PairedDifference, PairedRatios
+from plaster_ops.domain.student import Estimate
 
 PRIOR_WEIGHT = 4
 """Degrees of freedom of the prior variance (moderated t): two or three processes do not pretend to certainty."""
@@ -27,59 +29,6 @@ FEWEST_EARLIER = 3
 """Earlier retrains that a metric measured once a retrain needs before it is judged: two show no spread of their own."""
 
 
-class Judgement(StrEnum):
-    """The verdict on one metric."""
-
-    BETTER = "better"
-    WORSE = "worse"
-    SAME = "same"
-    INCONCLUSIVE = "inconclusive"
-    NOT_COMPARABLE = "not_comparable"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Comparison:
-    """One metric of two runs. `change` is a ratio of values minus 1 (scale RATIO, EXACT) or a difference.
-
-    `ci95` and `limit` are in the unit of `change`. `tested` rows took part in the false-discovery correction.
-    """
-
-    metric: Metric
-    judgement: Judgement
-    now: float | None
-    then: float | None
-    change: float | None = None
-    ci95: tuple[float, float] | None = None
-    limit: float | None = None
-    p_value: float | None = None
-    p_adjusted: float | None = None
-    reason: str | None = None
-    how: str = "remeasured"
-    better: Better = Better.NEITHER
-
-    def to_json(self) -> dict[str, Any]:
-        """A row of `comparison` in `--json`, schema 1."""
-        ratio = self.metric.scale is not Scale.DIFFERENCE
-        return {
-            "letter": self.metric.letter.value,
-            "key": self.metric.key,
-            "unit": self.metric.unit,
-            "now": self.now,
-            "then": self.then,
-            "change_ratio": self.change if ratio else None,
-            "change_difference": None if ratio else self.change,
-            "ci95": list(self.ci95) if self.ci95 else None,
-            "limit": self.limit,
-            "verdict": self.judgement.value,
-            "reason": self.reason,
-            "p_value": self.p_value,
-            "p_adjusted": self.p_adjusted,
-            "how": self.how,
-            "better": self.better.value,
-            "headline": self.metric.headline,
-        }
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Evidence:
     """What two engines showed side by side: paired numbers by metric key, and this machine's A/A half-widths if known.
@@ -90,14 +39,6 @@ class Evidence:
     ratios: Mapping[str, PairedRatios]
     differences: Mapping[str, PairedDifference]
     noise: Mapping[str, float] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Interval:
-    estimate: float
-    ci95: tuple[float, float]
-    ci90: tuple[float, float]
-    p_value: float
 
 
 def compare_cards(
@@ -209,7 +150,7 @@ def _paired_difference(base: Comparison, paired: PairedDifference | None) -> Com
     if paired.ci95 is None or paired.ci90 is None or paired.p_value is None:
         reason = f"undetermined with {paired.n} samples: the score is not defined on resamples of them"
         return replace(base, judgement=Judgement.INCONCLUSIVE, change=paired.delta, reason=reason)
-    interval = _Interval(paired.delta, paired.ci95, paired.ci90, paired.p_value)
+    interval = Estimate(paired.delta, paired.ci95, paired.ci90, paired.p_value)
     if paired.method in ("paired_bootstrap", "paired_t") and paired.n < FEWEST_RESAMPLED:
         reason = f"undetermined with {paired.n} samples: fewer than {FEWEST_RESAMPLED} show no difference at 95 %"
         return replace(base, judgement=Judgement.INCONCLUSIVE, change=paired.delta, reason=reason)
@@ -259,44 +200,26 @@ def _paired_ratio(base: Comparison, paired: PairedRatios | None, noise: float | 
     return judged
 
 
-def interval_of_processes(paired: PairedRatios, limit: float) -> _Interval:
+def interval_of_processes(paired: PairedRatios, limit: float) -> Estimate:
     """Moderated t interval of the mean log ratio over fresh processes.
 
     S^2 = (d0 s0^2 + (m-1) s^2) / (d0 + m - 1), df = d0 + m - 1, with prior s0 = the larger of a quarter of the margin
     and the typical within-process standard error. The unit of evidence is the process, not the request.
     """
-    import numpy as np
-    from scipy.stats import t as student
-
-    values = np.asarray(paired.per_process, dtype=float)
+    values = paired.per_process
     m = len(values)
-    spread2 = float(values.var(ddof=1)) if m > 1 else 0.0
-    within = float(np.sqrt(np.mean(np.square(paired.within_se)))) if paired.within_se else 0.0
-    prior = max(math.log1p(limit) / 4.0, within)
-    df = PRIOR_WEIGHT + m - 1
-    scale = math.sqrt((PRIOR_WEIGHT * prior**2 + (m - 1) * spread2) / df)
-    return _t_interval(float(values.mean()), scale / math.sqrt(m), df, student)
-
-
-def _t_interval(estimate: float, standard_error: float, df: int, student: Any) -> _Interval:
-    if standard_error == 0.0:
-        return _Interval(estimate, (estimate, estimate), (estimate, estimate), 1.0 if estimate == 0.0 else 0.0)
-    wide = float(student.ppf(0.975, df)) * standard_error
-    narrow = float(student.ppf(0.95, df)) * standard_error
-    p_value = float(2 * student.sf(abs(estimate) / standard_error, df))
-    return _Interval(
-        estimate,
-        (estimate - wide, estimate + wide),
-        (estimate - narrow, estimate + narrow),
-        p_value,
+    within = math.sqrt(statistics.fmean(error**2 for error in paired.within_se)) if paired.within_se else 0.0
+    spread = student.moderated(
+        statistics.variance(values) if m > 1 else 0.0,
+        m - 1,
+        prior=max(math.log1p(limit) / 4.0, within),
+        weight=PRIOR_WEIGHT,
     )
+    return student.estimate(statistics.fmean(values), student.error_of_mean(spread.variance, m), spread.freedom)
 
 
 def _against_history(base: Comparison, earlier: Sequence[float]) -> Comparison:
     """One value against those of earlier retrains: moderated t on the logs, prior sd half the margin."""
-    import numpy as np
-    from scipy.stats import t as student
-
     past = [value for value in earlier if value > 0][-20:]
     if base.now is None or base.now <= 0:
         return replace(base, reason="not measured now")
@@ -305,34 +228,35 @@ def _against_history(base: Comparison, earlier: Sequence[float]) -> Comparison:
         reason = f"no_history: {len(past)} earlier retrains have this value, {FEWEST_EARLIER} are needed"
         return replace(base, judgement=Judgement.INCONCLUSIVE, change=change, reason=reason, how="history")
     limit = base.limit or 0.0
-    logs = np.log(np.asarray(past))
+    logs = [math.log(value) for value in past]
     m = len(past)
-    spread2 = float(logs.var(ddof=1)) if m > 1 else 0.0
-    prior = math.log1p(limit) / 2.0
-    weight = 0 if m >= 10 else PRIOR_WEIGHT
-    df = weight + m - 1
-    scale = math.sqrt((weight * prior**2 + (m - 1) * spread2) / df)
-    center = float(logs.mean())
-    interval = _t_interval(math.log(base.now) - center, scale * math.sqrt(1 + 1 / m), df, student)
+    spread = student.moderated(
+        statistics.variance(logs) if m > 1 else 0.0,
+        m - 1,
+        prior=math.log1p(limit) / 2.0,
+        weight=0 if m >= 10 else PRIOR_WEIGHT,
+    )
+    error = math.sqrt(spread.variance * (1 + 1 / m))
+    interval = student.estimate(math.log(base.now) - statistics.fmean(logs), error, spread.freedom)
     shown = replace(base, how="history")
     judged = _judge(shown, _as_ratio(interval), limit)
     return replace(judged, reason=f"{judged.reason or ''} (against {m} earlier retrain{'s' if m > 1 else ''})".strip())
 
 
-def _as_ratio(interval: _Interval) -> _Interval:
+def _as_ratio(interval: Estimate) -> Estimate:
     """An interval of log ratios as changes: 0.05 is five per cent more."""
     low, high = (math.expm1(bound) for bound in interval.ci95)
     inner_low, inner_high = (math.expm1(bound) for bound in interval.ci90)
-    return _Interval(math.expm1(interval.estimate), (low, high), (inner_low, inner_high), interval.p_value)
+    return Estimate(math.expm1(interval.value), (low, high), (inner_low, inner_high), interval.p_value)
 
 
-def _judge(base: Comparison, interval: _Interval, margin: float) -> Comparison:
+def _judge(base: Comparison, interval: Estimate, margin: float) -> Comparison:
     """The rule, on changes: the interval and the margin are in the unit that is shown."""
     low, high = interval.ci95
-    shown = replace(base, change=interval.estimate, ci95=interval.ci95, p_value=interval.p_value)
+    shown = replace(base, change=interval.value, ci95=interval.ci95, p_value=interval.p_value)
     excludes_zero = low > 0 or high < 0
-    if excludes_zero and abs(interval.estimate) > margin:
-        return replace(shown, judgement=_direction(base, interval.estimate))
+    if excludes_zero and abs(interval.value) > margin:
+        return replace(shown, judgement=_direction(base, interval.value))
     if interval.ci90[0] >= -margin and interval.ci90[1] <= margin:
         return replace(shown, judgement=Judgement.SAME)
     if excludes_zero:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from plaster_ops.domain.compare import FALSE_DISCOVERY_RATE, Comparison, Judgement
+from plaster_ops.domain.compare import FALSE_DISCOVERY_RATE
+from plaster_ops.domain.judgement import Comparison, Judgement
 from plaster_ops.domain.metrics import (
     E2E_P50_MS,
     ENGINE_BYTES,

@@ -29,7 +29,8 @@ from plaster_ops.flow.wiring import Ports, open_ports
 from plaster_ops.plaster import accuracy, learning, phase_energy
 from plaster_ops.ports import EventSink
 from plaster_ops.report.json_text import run_payload
-from plaster_ops.settings import PipelineSettings, Settings, explain_values
+from plaster_ops.settings import Settings, explain_values
+from plaster_ops.settings_sections import PipelineSettings
 
 _WHY_NO_TRAINING = "bench trains nothing"
 

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from plaster_ops.domain.card import Card, Reading
-from plaster_ops.domain.compare import Comparison, Evidence, Judgement, compare_cards
+from plaster_ops.domain.compare import Evidence, compare_cards
 from plaster_ops.domain.fingerprint import Fingerprint
+from plaster_ops.domain.judgement import Comparison, Judgement
 from plaster_ops.domain.timeline import Phase
 from plaster_ops.errors import NotComparable
 from plaster_ops.flow import record as records
@@ -22,7 +23,8 @@ from plaster_ops.flow.wiring import Ports, open_ports
 from plaster_ops.plaster.noise import noise_rows
 from plaster_ops.ports import EventSink
 from plaster_ops.report.json_text import run_payload
-from plaster_ops.settings import PipelineSettings, Settings
+from plaster_ops.settings import Settings
+from plaster_ops.settings_sections import PipelineSettings
 
 
 def compare_runs(

@@ -12,7 +12,8 @@ from plaster_ops.domain.timeline import Phase, Timeline
 from plaster_ops.flow.spending import Ledger
 from plaster_ops.ports import Clock, EventSink
 from plaster_ops.processes.gang import Limits, run_stage
-from plaster_ops.settings import PipelineSettings, Settings
+from plaster_ops.settings import Settings
+from plaster_ops.settings_sections import PipelineSettings
 from plaster_ops.tracking.journal import Journal
 
 

@@ -10,7 +10,7 @@ from plaster_ops.engines.key import changes
 from plaster_ops.engines.ladder import engine_device, stack
 from plaster_ops.flow.baseline import Baseline
 from plaster_ops.flow.context import Context
-from plaster_ops.settings import PipelineSettings
+from plaster_ops.settings_sections import PipelineSettings
 
 _DAY_S = 86_400.0
 

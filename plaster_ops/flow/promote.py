@@ -4,11 +4,11 @@ import getpass
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from plaster_ops.domain.compare import Comparison
 from plaster_ops.domain.gates import GateOutcome, GateState, apply_gates
+from plaster_ops.domain.judgement import Comparison
 from plaster_ops.domain.run import Verdict
 from plaster_ops.errors import ExitCode
-from plaster_ops.settings import PipelineSettings
+from plaster_ops.settings_sections import PipelineSettings
 from plaster_ops.tracking.journal_rows import Promotion
 
 

@@ -12,8 +12,9 @@ from plaster_ops.flow.candidates import FAILURES, memory_limit, one_line
 from plaster_ops.flow.context import Context
 from plaster_ops.flow.sidebyside import measure_spec, value_of
 from plaster_ops.plaster import energy, latency
-from plaster_ops.plaster.evidence import Evidence, load_evidence
+from plaster_ops.plaster.evidence import Evidence
 from plaster_ops.plaster.profiles import RACE
+from plaster_ops.plaster.raw_files import load_evidence
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

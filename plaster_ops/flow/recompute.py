@@ -15,7 +15,8 @@ from plaster_ops.flow.sidebyside import compare_on
 from plaster_ops.flow.wiring import open_ports
 from plaster_ops.plaster.accuracy import rejudged
 from plaster_ops.plaster.answer_record import ANSWERS, load_answers
-from plaster_ops.plaster.evidence import Evidence, load_evidence
+from plaster_ops.plaster.evidence import Evidence
+from plaster_ops.plaster.raw_files import load_evidence
 from plaster_ops.settings import Settings
 
 FORMAT = 1

@@ -10,8 +10,8 @@ from typing import Any
 
 from plaster_ops import __version__
 from plaster_ops.domain.card import Card
-from plaster_ops.domain.compare import Comparison
 from plaster_ops.domain.fingerprint import Fingerprint
+from plaster_ops.domain.judgement import Comparison
 from plaster_ops.domain.metrics import CATALOGUE
 from plaster_ops.domain.run import RunRecord, Verdict
 from plaster_ops.engines.artifact import read_manifest

@@ -24,7 +24,7 @@ from plaster_ops.flow.promote import decide, narrowed_exit_code, overtaken, prom
 from plaster_ops.flow.sidebyside import SideBySide, compare_on, measure, reopen, terms_of
 from plaster_ops.flow.train import Trained, train
 from plaster_ops.plaster.profiles import find_profile
-from plaster_ops.settings import PipelineSettings
+from plaster_ops.settings_sections import PipelineSettings
 from plaster_ops.tracking.journal_rows import RunRow
 
 

@@ -9,7 +9,7 @@ from plaster_ops.domain.timeline import Timeline
 from plaster_ops.flow.context import Context, slug
 from plaster_ops.flow.wiring import Ports
 from plaster_ops.ports import EventSink
-from plaster_ops.settings import PipelineSettings
+from plaster_ops.settings_sections import PipelineSettings
 
 
 @contextmanager

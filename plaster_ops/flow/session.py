@@ -24,7 +24,8 @@ from plaster_ops.flow.train import check_train
 from plaster_ops.flow.wiring import Ports, open_ports
 from plaster_ops.ports import EventSink
 from plaster_ops.report.json_text import bare_payload, run_payload
-from plaster_ops.settings import PipelineSettings, Settings
+from plaster_ops.settings import Settings
+from plaster_ops.settings_sections import PipelineSettings
 from plaster_ops.tracking.journal_rows import RunRow, RunState
 from plaster_ops.tracking.journal_runs import how_to_resume
 from plaster_ops.tracking.liveness import started_at_s, this_host

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from plaster_ops.domain.card import Card, Reading, Row, Unmeasured
-from plaster_ops.domain.compare import Comparison, Evidence, compare_cards
+from plaster_ops.domain.compare import Evidence, compare_cards
 from plaster_ops.domain.fingerprint import Fingerprint
+from plaster_ops.domain.judgement import Comparison
 from plaster_ops.domain.metric import Metric
 from plaster_ops.domain.metrics import E2E_P50_MS, ESTIMATED_ENERGY, HEADLINES, PHASE_ENERGY
 from plaster_ops.domain.sample import PairedDifference, PairedRatios
@@ -18,8 +19,8 @@ from plaster_ops.flow.noise import noise_of, paired_ratios
 from plaster_ops.flow.sheet import Sheet
 from plaster_ops.plaster import accuracy, energy, latency, throughput
 from plaster_ops.plaster.evidence import Evidence as Measured
-from plaster_ops.plaster.evidence import load_evidence
 from plaster_ops.plaster.profiles import Profile, find_profile
+from plaster_ops.plaster.raw_files import load_evidence
 
 REMEASURED = ("latency/", "throughput/", "energy/", "accuracy/")
 """Axes whose values of the baseline are taken from today's measurement, never from the store."""

@@ -10,7 +10,7 @@ from typing import Any
 from plaster_ops.domain.timeline import Phase
 from plaster_ops.errors import UsageError
 from plaster_ops.plaster.phase_energy import COUNTED, EVERY, Gauges, open_gauges, span
-from plaster_ops.settings import PipelineSettings
+from plaster_ops.settings_sections import PipelineSettings
 from plaster_ops.tracking.journal import Journal
 from plaster_ops.training.devices import choose_devices
 

@@ -10,7 +10,7 @@ from plaster_ops.errors import UsageError
 from plaster_ops.flow.baseline import Baseline
 from plaster_ops.flow.context import Context
 from plaster_ops.processes.gang import Limits
-from plaster_ops.settings import Train
+from plaster_ops.settings_sections import Train
 from plaster_ops.training.launch import fit, place_of
 from plaster_ops.training.messages import FitResult, FitSpec
 

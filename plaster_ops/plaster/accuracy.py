@@ -13,7 +13,8 @@ from plaster_ops.domain.metrics import Better, Metric
 from plaster_ops.domain.sample import PairedDifference
 from plaster_ops.plaster.answer_record import SetRecord, judge, observe
 from plaster_ops.plaster.answers import Answers
-from plaster_ops.plaster.scoring import UNRESAMPLED, SetScore, direction, evaluate_set, score
+from plaster_ops.plaster.resampling import UNRESAMPLED, SetScore
+from plaster_ops.plaster.scoring import direction, evaluate_set, score
 from plaster_ops.plaster.slices import in_words
 
 ROLLING, GOLDEN = "rolling", "golden"

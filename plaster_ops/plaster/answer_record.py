@@ -16,6 +16,7 @@ import numpy as np
 from plaster_ops.domain.metrics import Better, Metric
 from plaster_ops.errors import RecordsGone
 from plaster_ops.plaster.answers import Answers
+from plaster_ops.plaster.resampling import Floats, SetScore, score_of_replicates, score_of_samples
 from plaster_ops.plaster.score_pairs import (
     Counts,
     answers_changed,
@@ -24,7 +25,7 @@ from plaster_ops.plaster.score_pairs import (
     mean_divergence,
     pair_scores,
 )
-from plaster_ops.plaster.scoring import Floats, SetScore, evaluate_set, score_of_replicates, score_of_samples
+from plaster_ops.plaster.scoring import evaluate_set
 from plaster_ops.plaster.slices import Rows, members_of, worst_of_means, worst_slice
 
 ANSWERS = "answers.npz"

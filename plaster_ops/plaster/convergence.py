@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from plaster_ops.domain.student import one_sided_p
+
 NEEDED = 5
 NEWEST = 20
 _ALPHA = 0.05
@@ -37,16 +39,10 @@ def check(samples: int, earlier: Sequence[float], epochs: int) -> Convergence:
     moved = math.copysign(max(0.0, abs(apart) - rounding), apart)
     variance = sum((point - mean) ** 2 for point in points) / (len(points) - 1)
     spread = math.sqrt(max(variance, rounding**2 / 12.0))
-    p_value = _one_sided(abs(moved) / (spread * math.sqrt(1.0 + 1.0 / len(points))), len(points) - 1)
+    p_value = one_sided_p(abs(moved) / (spread * math.sqrt(1.0 + 1.0 / len(points))), len(points) - 1)
     usual = f"{math.exp(mean):,.0f} is usual over {len(points)} earlier fits alike (p {p_value:.2g})"
     if p_value >= _ALPHA or not moved:
         return Convergence(flag="", note=f"as usual: {usual}", p_value=p_value)
     if moved < 0:
         return Convergence(flag="too_fast", note=f"too_fast, a leak or another set? {usual}", p_value=p_value)
     return Convergence(flag="too_slow", note=f"too_slow, has the data drifted? {usual}", p_value=p_value)
-
-
-def _one_sided(t: float, freedom: int) -> float:
-    from scipy.stats import t as student
-
-    return float(student.sf(t, freedom))

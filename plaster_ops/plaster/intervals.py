@@ -7,10 +7,10 @@ process, at most 20 in each. Restarts differ besides, and there are two or three
 import math
 import statistics
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 
 import numpy as np
 
+from plaster_ops.domain import student
 from plaster_ops.plaster.evidence import MeasuredBlock, by_process, pooled_ns, windows
 from plaster_ops.plaster.percentiles import nearest_rank, rank_interval
 
@@ -61,22 +61,15 @@ def total_ratio(
 def _with_restarts(value: float, low: float, high: float, own: Sequence[float]) -> Interval:
     """The interval `low` to `high` that speaks for these processes only, made one that holds for the next ones too.
 
-    `own`: the processes' values, whose logs have a moderated t interval: S^2 = (s0^2 + (m-1) s^2) / m on m degrees of
-    freedom, m of them, prior s0 = `RESTART_SD`. Both half-widths are added as independent errors, on each side, and the
-    result reaches to each of `own`. Values that are not positive have no logs: only the reach.
+    `own`: the processes' values, whose logs have a moderated t interval, prior `RESTART_SD` worth one process. Both
+    half-widths are added as independent errors, on each side, and the result reaches to each of `own`. Values that
+    are not positive have no logs: only the reach.
     """
     if min(value, low, *own) > 0.0:
         count = len(own)
-        spread2 = statistics.variance(map(math.log, own)) if count > 1 else 0.0
-        half = _student(count) * math.sqrt((RESTART_SD**2 + (count - 1) * spread2) / count / count)
+        apart = statistics.variance(map(math.log, own)) if count > 1 else 0.0
+        spread = student.moderated(apart, count - 1, prior=RESTART_SD, weight=1)
+        half = student.half_width(student.error_of_mean(spread.variance, count), spread.freedom)
         low = value * math.exp(-math.hypot(half, math.log(value / min(low, value))))
         high = value * math.exp(math.hypot(half, math.log(max(high, value) / value)))
     return min(low, *own), max(high, *own)
-
-
-@lru_cache
-def _student(freedom: int) -> float:
-    """The two-sided 95 % point of Student's t."""
-    from scipy.stats import t
-
-    return float(t.ppf(0.975, freedom))

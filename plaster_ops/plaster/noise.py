@@ -8,6 +8,7 @@ that a lasting difference between the first and the second of two turns counts a
 import math
 from collections.abc import Mapping, Sequence
 
+from plaster_ops.domain import student
 from plaster_ops.domain.card import Reading, Row, Unmeasured
 from plaster_ops.domain.compare import PRIOR_WEIGHT
 from plaster_ops.domain.metrics import (
@@ -29,18 +30,19 @@ def half_width(comparisons: Sequence[PairedRatios], margin: float, *, share: flo
     `share`: variance of one comparison over that of these, where they rest on fewer pairs than the one it is for.
     Raises `ValueError` without a comparison.
     """
-    from scipy.stats import t as student
-
     if not comparisons:
         raise ValueError("no comparison to tell the noise from")
     values = [value for paired in comparisons for value in paired.per_process]
     errors = [error for paired in comparisons for error in paired.within_se]
     within = math.sqrt(sum(error**2 for error in errors) / len(errors))
-    prior = max(math.log1p(margin) / 4.0, within)
-    freedom = PRIOR_WEIGHT + len(values)
-    variance = (PRIOR_WEIGHT * prior**2 + sum(value**2 for value in values)) / freedom
+    spread = student.moderated(
+        sum(value**2 for value in values) / len(values),
+        len(values),
+        prior=max(math.log1p(margin) / 4.0, within),
+        weight=PRIOR_WEIGHT,
+    )
     processes = len(values) / len(comparisons)
-    return math.expm1(float(student.ppf(0.975, freedom)) * math.sqrt(share * variance / processes))
+    return math.expm1(student.half_width(math.sqrt(share * spread.variance / processes), spread.freedom))
 
 
 def noise_rows(widths: Mapping[str, float], reason: str) -> list[Row]:

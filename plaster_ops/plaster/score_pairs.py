@@ -1,19 +1,21 @@
 """Two engines on the same samples: the difference of their scores, and which answers changed."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from plaster_ops.domain import student
 from plaster_ops.domain.metrics import Metric
 from plaster_ops.domain.sample import PairedDifference
 from plaster_ops.errors import NotComparable
 from plaster_ops.plaster.answers import Answers
 from plaster_ops.plaster.proportions import Z90, Z95, mcnemar_midp, paired_interval
-from plaster_ops.plaster.scoring import (
+from plaster_ops.plaster.resampling import (
     FEW,
+    FEWEST,
+    GROUPS,
     UNRESAMPLED,
     Floats,
     SetScore,
@@ -21,13 +23,9 @@ from plaster_ops.plaster.scoring import (
     is_proportion,
     jackknife_error,
     leave_out_means,
-    student_interval,
 )
 
 Counts = npt.NDArray[np.int64]
-
-_T95, _T90 = 2.093, 1.729
-"""Student's t with 19 degrees of freedom: the jackknife leaves out 20 groups."""
 
 
 def pair_scores(now: SetScore, then: SetScore, metric: Metric) -> PairedDifference:
@@ -74,7 +72,7 @@ def _replicates(metric: Metric, now: SetScore, then: SetScore) -> PairedDifferen
         return _left_out(metric, now, then)
     differences = _resampled_differences(now, then)
     differences = differences[np.isfinite(differences)]
-    if len(differences) < FEW:
+    if len(differences) < FEWEST // 4:
         return _unresampled(metric, now, then)
     wide = np.quantile(differences, (0.025, 0.975))
     narrow = np.quantile(differences, (0.05, 0.95))
@@ -95,31 +93,28 @@ def _student(metric: Metric, now: SetScore, then: SetScore) -> PairedDifference:
     assert then.per_sample is not None
     if now.n < 2:
         return _unresampled(metric, now, then)
-    differences = now.per_sample - then.per_sample
-    error = float(differences.std(ddof=1)) / math.sqrt(now.n)
-    return PairedDifference(
-        key=metric.key,
-        delta=now.value - then.value,
-        ci95=student_interval(differences, 0.95),
-        ci90=student_interval(differences, 0.90),
-        p_value=_student_p(float(differences.mean()), error, now.n - 1),
-        method="paired_t",
-        n=now.n,
-    )
+    error = student.error_of_mean(float((now.per_sample - then.per_sample).var(ddof=1)), now.n)
+    return _by_student(metric, now, then, error, now.n - 1, "paired_t")
 
 
 def _left_out(metric: Metric, now: SetScore, then: SetScore) -> PairedDifference:
-    replicates = [_left_out_of(scored) for scored in (now, then)]
-    if replicates[0] is None or replicates[1] is None:
+    mine, theirs = _left_out_of(now), _left_out_of(then)
+    if mine is None or theirs is None:
         return _unresampled(metric, now, then)
-    delta, error = now.value - then.value, jackknife_error(replicates[0] - replicates[1])
+    return _by_student(metric, now, then, jackknife_error(mine - theirs), GROUPS - 1, "paired_jackknife")
+
+
+def _by_student(
+    metric: Metric, now: SetScore, then: SetScore, error: float, freedom: int, method: str
+) -> PairedDifference:
+    found = student.estimate(now.value - then.value, error, freedom)
     return PairedDifference(
         key=metric.key,
-        delta=delta,
-        ci95=(delta - _T95 * error, delta + _T95 * error),
-        ci90=(delta - _T90 * error, delta + _T90 * error),
-        p_value=_student_p(delta, error, len(replicates[0]) - 1),
-        method="paired_jackknife",
+        delta=found.value,
+        ci95=found.ci95,
+        ci90=found.ci90,
+        p_value=found.p_value,
+        method=method,
         n=now.n,
     )
 
@@ -157,14 +152,6 @@ def _resampled(scored: SetScore, count: int) -> Floats:
         return scored.replicates[:count]
     assert scored.per_sample is not None
     return bootstrap_means(scored.per_sample, count)
-
-
-def _student_p(delta: float, error: float, df: int) -> float:
-    from scipy.stats import t as student
-
-    if error == 0.0:
-        return 1.0 if delta == 0.0 else 0.0
-    return float(2 * student.sf(abs(delta) / error, df))
 
 
 def answers_changed(now: Sequence[Answers], then: Sequence[Answers]) -> Counts | None:

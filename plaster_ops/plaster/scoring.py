@@ -6,52 +6,30 @@ Runs in the evaluate stage, beside torch.
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from plaster_ops.domain.metrics import Better
 from plaster_ops.errors import DataError, PipelineError
 from plaster_ops.plaster.answers import Answers, outputs_digest, pick
-from plaster_ops.plaster.proportions import Interval, wilson_interval
+from plaster_ops.plaster.resampling import (
+    FEWEST,
+    GROUPS,
+    MOST,
+    SEED,
+    UNRESAMPLED,
+    Floats,
+    SetScore,
+    draws,
+    groups_of,
+    score_of_replicates,
+    score_of_samples,
+)
 
-Floats = npt.NDArray[np.float64]
-_SEED = 20262
 _TOLERANCE = 1e-6
 _TRIED = 16
-_MOST, _FEWEST = 1000, 200
-_MOST_DRAWS = 200_000_000
-_GROUPS = 20
-FEW = 50
-"""Below so many samples the percentiles of a bootstrap are too narrow, and Student's t is used."""
-UNRESAMPLED = "unresampled"
-"""The method of a score without an interval: it is not defined on resamples of these samples."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class SetScore:
-    """A score on one set with its evidence.
-
-    `per_sample`: the score of each sample, where the score is their mean. `replicates`: the score on common resamples
-    (`method` bootstrap; NaN where it is not defined on one) or with one group of samples left out (`method` jackknife),
-    in an order that depends only on n and the method, so that two engines' replicates pair up. `digest`: SHA-256 of the
-    outputs.
-    """
-
-    value: float
-    ci95: Interval | None
-    n: int
-    method: str
-    digest: str
-    per_sample: Floats | None = None
-    replicates: Floats | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """Value, interval, n and method; the evidence stays behind."""
-        return {"value": self.value, "ci95": list(self.ci95) if self.ci95 else None, "n": self.n, "method": self.method}
 
 
 def score(metric: Any, outputs: Any, targets: Any) -> float:
@@ -109,7 +87,7 @@ def evaluate_set(
             if per_sample is not None:
                 return score_of_samples(per_sample, digest)
         method = _method(like, n, cost_s, budget_s)
-        count = int(min(_MOST, max(_FEWEST, budget_s / max(cost_s, 1e-6))))
+        count = int(min(MOST, max(FEWEST, budget_s / max(cost_s, 1e-6))))
         method, replicates = _resample(metric, parts, n, method, count, is_free=like is None)
     return score_of_replicates(value, replicates, method=method, n=n, digest=digest)
 
@@ -119,28 +97,16 @@ def _resample(
 ) -> tuple[str, Floats | None]:
     """The method that worked and its replicates; `is_free`: another may be tried where the first does not."""
     if method == "bootstrap":
-        found = [_score_or_none(metric, pick(parts, index)) for index in _draws(n, count)]
+        found = [_score_or_none(metric, pick(parts, index)) for index in draws(n, count)]
         replicates = np.array([math.nan if value is None else value for value in found])
         if np.isfinite(replicates).mean() >= 0.5:
             return method, replicates
-        method = "jackknife" if is_free and n >= 2 * _GROUPS else UNRESAMPLED
+        method = "jackknife" if is_free and n >= 2 * GROUPS else UNRESAMPLED
     if method == "jackknife":
         left_out = _leave_out(metric, parts, n)
         if left_out is not None:
             return method, left_out
     return UNRESAMPLED, None
-
-
-def bootstrap_means(per_sample: Floats, count: int | None = None) -> Floats:
-    """Means over the common resamples: the i-th mean uses the i-th draw of every set with that many samples."""
-    n = len(per_sample)
-    wanted = count or int(min(_MOST, max(_FEWEST, _MOST_DRAWS // n)))
-    return np.array([per_sample[index].mean() for index in _draws(n, wanted)])
-
-
-def is_proportion(per_sample: Floats) -> bool:
-    """True where every sample scores 0 or 1."""
-    return bool(np.isin(per_sample, (0.0, 1.0)).all())
 
 
 def _score_parts(metric: Any, parts: Sequence[Answers]) -> float:
@@ -180,7 +146,7 @@ def _per_sample(
 ) -> Floats | None:
     """Per-sample scores where their mean is the score (within 1e-6); None where it is not or takes too long."""
     n = sum(part.n for part in parts)
-    tried = np.random.default_rng(_SEED).permutation(n)[:_TRIED]
+    tried = np.random.default_rng(SEED).permutation(n)[:_TRIED]
     began_s = monotonic_s()
     singles = _singles(metric, parts, tried)
     if singles is None:
@@ -229,75 +195,13 @@ def _close(a: float | None, b: float) -> bool:
     return a is not None and abs(a - b) <= _TOLERANCE * max(1.0, abs(b))
 
 
-def score_of_samples(per_sample: Floats, digest: str = "") -> SetScore:
-    """The score that is the mean of these, in double precision, with its 95 % interval."""
-    n = len(per_sample)
-    if is_proportion(per_sample):
-        right = round(per_sample.sum())
-        interval: Interval | None = wilson_interval(right, n)
-        value, method = right / n, "proportion"
-    else:
-        interval, value, method = None, float(per_sample.mean()), "mean"
-        if n >= FEW:
-            low, high = np.quantile(bootstrap_means(per_sample), (0.025, 0.975))
-            interval = (float(low), float(high))
-        elif n > 1:
-            interval = student_interval(per_sample, 0.95)
-    return SetScore(value=value, ci95=interval, n=n, method=method, digest=digest, per_sample=per_sample)
-
-
-def student_interval(values: Floats, confidence: float) -> Interval:
-    """Student's interval of the mean of at least two values."""
-    from scipy.stats import t as student
-
-    mean = float(values.mean())
-    half = float(student.ppf((1 + confidence) / 2, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values)))
-    return mean - half, mean + half
-
-
-def leave_out_means(per_sample: Floats) -> Floats:
-    """Means with one of the common groups left out, as `jackknife` replicates are."""
-    group_of = _groups(len(per_sample))
-    return np.array([per_sample[group_of != group].mean() for group in range(_GROUPS)])
-
-
-def score_of_replicates(value: float, replicates: Floats | None, *, method: str, n: int, digest: str = "") -> SetScore:
-    """Any other score: its value as the metric gave it, its interval from the replicates, none without them."""
-    interval = None if replicates is None else _replicate_interval(value, replicates, method)
-    return SetScore(value=value, ci95=interval, n=n, method=method, digest=digest, replicates=replicates)
-
-
 def _method(like: SetScore | None, n: int, cost_s: float, budget_s: float) -> str:
     if like is not None:
         return "bootstrap" if like.per_sample is not None else like.method
-    return "jackknife" if n >= 2 * _GROUPS and cost_s * _FEWEST > budget_s else "bootstrap"
-
-
-def _draws(n: int, count: int) -> Iterator[npt.NDArray[np.int64]]:
-    generator = np.random.default_rng((_SEED, n))
-    for _ in range(count):
-        yield generator.integers(0, n, n)
+    return "jackknife" if n >= 2 * GROUPS and cost_s * FEWEST > budget_s else "bootstrap"
 
 
 def _leave_out(metric: Any, parts: Sequence[Answers], n: int) -> Floats | None:
-    group_of = _groups(n)
-    found = [_score_or_none(metric, pick(parts, np.flatnonzero(group_of != group))) for group in range(_GROUPS)]
+    group_of = groups_of(n)
+    found = [_score_or_none(metric, pick(parts, np.flatnonzero(group_of != group))) for group in range(GROUPS)]
     return None if any(value is None for value in found) else np.array(found, dtype=float)
-
-
-def _groups(n: int) -> npt.NDArray[np.int64]:
-    return np.random.default_rng((_SEED, n)).permutation(n) % _GROUPS
-
-
-def _replicate_interval(value: float, replicates: Floats, method: str) -> Interval:
-    if method == "bootstrap":
-        low, high = np.nanquantile(replicates, (0.025, 0.975))
-        return float(low), float(high)
-    half = 2.093 * jackknife_error(replicates)
-    return value - half, value + half
-
-
-def jackknife_error(replicates: Floats) -> float:
-    """Standard error from leaving out one of G equal groups at a time."""
-    count = len(replicates)
-    return float(np.sqrt((count - 1) / count * np.square(replicates - replicates.mean()).sum()))

@@ -9,7 +9,8 @@ import numpy.typing as npt
 from plaster_ops.domain.metrics import Better
 from plaster_ops.errors import PipelineError, PlasterError
 from plaster_ops.plaster.answers import Answers, pick
-from plaster_ops.plaster.scoring import Floats, SetScore, evaluate_set, score_of, score_of_samples
+from plaster_ops.plaster.resampling import Floats, SetScore, score_of_samples
+from plaster_ops.plaster.scoring import evaluate_set, score_of
 
 Rows = npt.NDArray[np.int64]
 

@@ -9,7 +9,7 @@ import typer
 from plaster_ops.cli.app import app
 from plaster_ops.domain.metrics import CATALOGUE, HEADLINES
 from plaster_ops.errors import ExitCode
-from plaster_ops.settings import PipelineSettings
+from plaster_ops.settings_sections import PipelineSettings
 from tests.architecture.sources import ROOT, name_of, texts
 
 MACHINE = re.compile(r"(?<![\w.-])/(?:work|home|root|Users|tmp)/[A-Za-z0-9_.-]+")

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 from plaster_ops.domain.card import Card, Reading, Row
-from plaster_ops.domain.compare import Comparison, Evidence, compare_cards
+from plaster_ops.domain.compare import Evidence, compare_cards
+from plaster_ops.domain.judgement import Comparison
 from plaster_ops.domain.metrics import Better, Metric
 from plaster_ops.domain.sample import PairedDifference, PairedRatios
 

@@ -6,7 +6,8 @@ import math
 import pytest
 
 from plaster_ops.domain.card import Card, Reading, Status, Unmeasured
-from plaster_ops.domain.compare import Evidence, Judgement, benjamini_hochberg, compare_cards, interval_of_processes
+from plaster_ops.domain.compare import Evidence, benjamini_hochberg, compare_cards, interval_of_processes
+from plaster_ops.domain.judgement import Judgement
 from plaster_ops.domain.metrics import (
     AUTOCORR1_RATIO,
     E2E_P50_MS,

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from plaster_ops.domain.card import Unmeasured
-from plaster_ops.domain.compare import Comparison, Judgement
+from plaster_ops.domain.judgement import Comparison, Judgement
 from plaster_ops.domain.metrics import TRAIN_TO_ENGINE_S
 from tests.domain.cards import judge, reading
 

@@ -4,8 +4,9 @@ import math
 
 import pytest
 
-from plaster_ops.domain.compare import Judgement, samples_needed
+from plaster_ops.domain.compare import samples_needed
 from plaster_ops.domain.gates import Gate, GateState, apply_gates
+from plaster_ops.domain.judgement import Judgement
 from plaster_ops.domain.metrics import ENGINE_BYTES, LAYERS_COUNT, PARAMS_COUNT, ROLLING_SCORE, SAMPLE_MACS
 from plaster_ops.domain.sample import PairedDifference
 from tests.domain.cards import evidence, judge, reading

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from plaster_ops.domain.card import Card
-from plaster_ops.domain.compare import Comparison, Evidence, Judgement, compare_cards
+from plaster_ops.domain.compare import Evidence, compare_cards
+from plaster_ops.domain.judgement import Comparison, Judgement
 from plaster_ops.domain.metrics import (
     CPU_TIME_PER_INFERENCE_S,
     E2E_P50_MS,

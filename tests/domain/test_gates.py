@@ -2,8 +2,8 @@
 
 import pytest
 
-from plaster_ops.domain.compare import Comparison, Judgement
 from plaster_ops.domain.gates import GATE_METRICS, Gate, GateOutcome, GateState, apply_gates, describe_change
+from plaster_ops.domain.judgement import Comparison, Judgement
 from plaster_ops.domain.metrics import (
     E2E_P50_MS,
     ENGINE_BYTES,

@@ -9,7 +9,8 @@ import pytest
 from plaster_ops.flow import context, train, wiring
 from plaster_ops.flow.retrain import Request
 from plaster_ops.flow.session import Start, run_retrain
-from plaster_ops.settings import PipelineSettings, Settings
+from plaster_ops.settings import Settings
+from plaster_ops.settings_sections import PipelineSettings
 from tests.conftest import SteppedClock
 from tests.flow.walk import BACKEND, Store, Walk
 

@@ -18,7 +18,8 @@ from plaster_ops.engines.registry import find_backend
 from plaster_ops.errors import BuildFailed, ExitCode, PipelineError, SettingsError
 from plaster_ops.flow.context import Context
 from plaster_ops.flow.loading import load_adapters
-from plaster_ops.settings import PipelineSettings, Settings
+from plaster_ops.settings import Settings
+from plaster_ops.settings_sections import PipelineSettings
 from plaster_ops.tracking.journal import Journal
 from tests.conftest import SteppedClock
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from plaster_ops.domain.card import Card, Reading, Status, Unmeasured
-from plaster_ops.domain.compare import Judgement
+from plaster_ops.domain.judgement import Judgement
 from plaster_ops.domain.metrics import E2E_P50_MS, GATE_PASSED_COUNT, ROLLING_SCORE, SPEEDUP_VS_EAGER_RATIO
 from plaster_ops.flow.cards import with_gate, write_model
 from plaster_ops.flow.promote import decide

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from plaster_ops.domain.compare import Comparison, Judgement
+from plaster_ops.domain.judgement import Comparison, Judgement
 from plaster_ops.domain.metrics import E2E_P50_MS, E2E_P90_MS, ENGINE_BYTES, INFERENCES_PER_J, Metric
 from plaster_ops.errors import NotComparable, UsageError
 from plaster_ops.flow import comparison

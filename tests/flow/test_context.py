@@ -8,7 +8,8 @@ import pytest
 from plaster_ops.domain.timeline import Phase, Timeline
 from plaster_ops.errors import BuildFailed
 from plaster_ops.flow.context import Context
-from plaster_ops.settings import PipelineSettings, Settings
+from plaster_ops.settings import Settings
+from plaster_ops.settings_sections import PipelineSettings
 from plaster_ops.tracking.journal import Journal
 from tests.conftest import SteppedClock
 from tests.tracking.samples import start

@@ -2,7 +2,7 @@
 
 import pytest
 
-from plaster_ops.domain.compare import Comparison, Judgement
+from plaster_ops.domain.judgement import Comparison, Judgement
 from plaster_ops.domain.metrics import (
     E2E_P50_MS,
     E2E_P90_MS,
@@ -15,7 +15,7 @@ from plaster_ops.domain.metrics import (
 from plaster_ops.domain.run import Verdict
 from plaster_ops.errors import ExitCode
 from plaster_ops.flow.promote import Decision, decide, narrowed_exit_code, overtaken, promotion_of
-from plaster_ops.settings import PipelineSettings
+from plaster_ops.settings_sections import PipelineSettings
 
 GATES = {
     "accuracy": {"max_drop": 0.01},

@@ -11,7 +11,8 @@ from plaster_ops.flow.history import history_rows
 from plaster_ops.flow.record import data_section, history_values, input_shapes
 from plaster_ops.flow.retrain import Request
 from plaster_ops.flow.wiring import open_ports
-from plaster_ops.settings import PipelineSettings, Settings
+from plaster_ops.settings import Settings
+from plaster_ops.settings_sections import PipelineSettings
 from plaster_ops.tracking.journal import Journal
 from tests.flow.conftest import Retrain
 from tests.flow.walk import Walk

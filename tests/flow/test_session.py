@@ -21,7 +21,8 @@ from plaster_ops.errors import (
 )
 from plaster_ops.flow import session
 from plaster_ops.flow.lock import pipeline_lock
-from plaster_ops.settings import PipelineSettings, Settings
+from plaster_ops.settings import Settings
+from plaster_ops.settings_sections import PipelineSettings
 from plaster_ops.tracking.journal import Journal
 from plaster_ops.tracking.journal_rows import RunState
 from tests.conftest import SteppedClock

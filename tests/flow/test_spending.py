@@ -13,7 +13,8 @@ from plaster_ops.errors import BuildFailed, Interrupted
 from plaster_ops.flow import spending
 from plaster_ops.flow.spending import STAGE, Ledger, open_ledger
 from plaster_ops.plaster.phase_energy import Gauges, read
-from plaster_ops.settings import PipelineSettings, Settings
+from plaster_ops.settings import Settings
+from plaster_ops.settings_sections import PipelineSettings
 from plaster_ops.tracking.journal import Journal
 from tests.conftest import SteppedClock
 from tests.flow.test_comparison import compare

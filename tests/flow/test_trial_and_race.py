@@ -28,7 +28,8 @@ from plaster_ops.flow.race import race
 from plaster_ops.flow.stages import build, export, measure, trial
 from plaster_ops.plaster import profiles
 from plaster_ops.ports import Capabilities, Engine, EngineSpec
-from plaster_ops.settings import PipelineSettings, Settings
+from plaster_ops.settings import Settings
+from plaster_ops.settings_sections import PipelineSettings
 from plaster_ops.tracking.journal import Journal
 from tests.conftest import SteppedClock
 from tests.engines import models

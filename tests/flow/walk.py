@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from plaster_ops.engines.artifact import Manifest, hash_files, read_manifest, spec_from_json, write_manifest
-from plaster_ops.plaster.evidence import write_raw
+from plaster_ops.plaster.raw_files import write_raw
 from plaster_ops.plaster.timing import Timed
 from plaster_ops.plaster.turns import EAGER, SINGLE, THROUGHPUT, Block
 from plaster_ops.ports import Availability, Capabilities, Coverage

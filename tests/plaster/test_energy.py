@@ -12,9 +12,10 @@ from plaster_ops.domain.card import Card, Reading, Row, Status, Unmeasured
 from plaster_ops.domain.metrics import CATALOGUE, MACHINE, Letter
 from plaster_ops.plaster import energy, energy_band, phase_energy, throughput
 from plaster_ops.plaster.energy_points import idle_s, points_s, take_points, watch_idle
-from plaster_ops.plaster.evidence import MeasuredBlock, load_evidence, write_raw
+from plaster_ops.plaster.evidence import MeasuredBlock
 from plaster_ops.plaster.meter import EnergyWindow, NoMeter, TickMeter
 from plaster_ops.plaster.profiles import FULL, SMOKE, STANDARD
+from plaster_ops.plaster.raw_files import load_evidence, write_raw
 from plaster_ops.plaster.search import Fit, Found, Probe
 from plaster_ops.plaster.sensing import Sensed
 from plaster_ops.plaster.timing import Timed

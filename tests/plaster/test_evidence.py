@@ -10,10 +10,11 @@ import pytest
 
 from plaster_ops.domain.card import Status
 from plaster_ops.plaster.clustering import Tail
-from plaster_ops.plaster.evidence import load_evidence, server_rows, windows, write_raw
+from plaster_ops.plaster.evidence import windows
 from plaster_ops.plaster.meter import EnergyWindow
 from plaster_ops.plaster.open_loop import Kept, Point
 from plaster_ops.plaster.rate_search import Trial
+from plaster_ops.plaster.raw_files import load_evidence, server_rows, write_raw
 from plaster_ops.plaster.server import Served
 from plaster_ops.plaster.timing import Timed
 from plaster_ops.plaster.turns import Block

@@ -16,9 +16,10 @@ from plaster_ops.engines import artifact, registry
 from plaster_ops.flow.stages import measure
 from plaster_ops.plaster import energy, latency, profiles, throughput
 from plaster_ops.plaster.energy_points import points_s
-from plaster_ops.plaster.evidence import Evidence, load_evidence
+from plaster_ops.plaster.evidence import Evidence
 from plaster_ops.plaster.meter import NoMeter, TickMeter
 from plaster_ops.plaster.preflight import GpuLook
+from plaster_ops.plaster.raw_files import load_evidence
 from plaster_ops.plaster.sustained import least_metered_s
 from plaster_ops.plaster.turns import SINGLE, SINGLE_ENERGY
 

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from plaster_ops.domain.compare import Judgement
 from plaster_ops.domain.gates import Gate, GateState, apply_gates
+from plaster_ops.domain.judgement import Judgement
 from plaster_ops.domain.metrics import E2E_P50_MS
 from plaster_ops.domain.sample import PairedRatios
 from plaster_ops.plaster.noise import half_width

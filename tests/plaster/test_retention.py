@@ -10,8 +10,8 @@ import pytest
 from plaster_ops.domain.metrics import Better
 from plaster_ops.domain.sample import PairedDifference
 from plaster_ops.plaster.proportions import Z90, Z95, mcnemar_midp, paired_interval
+from plaster_ops.plaster.resampling import SetScore
 from plaster_ops.plaster.retention import Kept, Retention, judge_retention, retention_of
-from plaster_ops.plaster.scoring import SetScore
 
 PERCENT = {"retained_ratio": 0.99, "max_lost_score": 0.01}
 

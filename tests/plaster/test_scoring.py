@@ -16,8 +16,9 @@ from plaster_ops.domain.sample import PairedDifference
 from plaster_ops.errors import DataError, NotComparable, PipelineError
 from plaster_ops.plaster.answers import Answers, pick, take
 from plaster_ops.plaster.proportions import wilson_interval
+from plaster_ops.plaster.resampling import SetScore
 from plaster_ops.plaster.score_pairs import answers_changed, change_ratios, pair_scores
-from plaster_ops.plaster.scoring import SetScore, direction, evaluate_set, score
+from plaster_ops.plaster.scoring import direction, evaluate_set, score
 
 
 def classes(n: int, wrong: int, *, seed: int = 0, count: int = 4) -> Answers:

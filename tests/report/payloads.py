@@ -3,7 +3,7 @@
 from typing import Any
 
 from plaster_ops.domain.card import Card, Reading, Row, Unmeasured
-from plaster_ops.domain.compare import Comparison, Judgement
+from plaster_ops.domain.judgement import Comparison, Judgement
 from plaster_ops.domain.metrics import (
     CPU_TIME_PER_INFERENCE_S,
     E2E_P50_MS,

@@ -7,7 +7,8 @@ from pydantic import ValidationError
 
 from plaster_ops.domain.metrics import E2E_P50_MS, ROLLING_SCORE
 from plaster_ops.errors import ExitCode, SettingsError
-from plaster_ops.settings import Measure, PipelineSettings, Settings, load_settings
+from plaster_ops.settings import Settings, load_settings
+from plaster_ops.settings_sections import Measure, PipelineSettings
 
 FULL = """
 default = "digits"

@@ -12,7 +12,6 @@ from typing import Any
 from plaster_ops.plaster.collect import Collected, Setup, collect
 from plaster_ops.plaster.counters import open_counter, open_memory_counter
 from plaster_ops.plaster.energy_points import idle_s, points_s, take_points, watch_idle
-from plaster_ops.plaster.evidence import RAW, server_rows, write_raw
 from plaster_ops.plaster.load import Samples, load_samples
 from plaster_ops.plaster.machine import peak_host_bytes, process_age_s
 from plaster_ops.plaster.memory import ProcessPeak, gpu_memory, held_bytes, open_context
@@ -23,6 +22,7 @@ from plaster_ops.plaster.pinning import pinned
 from plaster_ops.plaster.power import EnergyCounter
 from plaster_ops.plaster.preflight import braked, cpu_times, disturbance, look_at_gpu
 from plaster_ops.plaster.profiles import RACE, Profile, find_profile
+from plaster_ops.plaster.raw_files import RAW, server_rows, write_raw
 from plaster_ops.plaster.search import Found
 from plaster_ops.plaster.sustained import least_metered_s
 from plaster_ops.plaster.timing import process_cpu_s

@@ -22,7 +22,8 @@ from plaster_ops.flow.loading import load_pipeline
 from plaster_ops.flow.stages.examiner import Loaded, Parity, Reference, evaluation_pieces, joined, summary
 from plaster_ops.flow.stages.verdict import why_refused
 from plaster_ops.plaster.accuracy import Answers, direction
-from plaster_ops.plaster.scoring import SetScore, evaluate_set
+from plaster_ops.plaster.resampling import SetScore
+from plaster_ops.plaster.scoring import evaluate_set
 from plaster_ops.ports import EventSink
 
 _HELD_BYTES = 1_000_000_000

@@ -5,8 +5,8 @@ from typing import Any
 
 from plaster_ops.domain.metrics import Better
 from plaster_ops.engines.parity import ParityReport
+from plaster_ops.plaster.resampling import SetScore
 from plaster_ops.plaster.retention import Kept, Retention, retention_of
-from plaster_ops.plaster.scoring import SetScore
 
 
 def why_refused(
