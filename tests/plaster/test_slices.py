@@ -130,6 +130,18 @@ def test_the_divergence_of_probabilities_and_of_their_logits_is_the_sum_by_hand(
     assert nats(outputs_of(eager, engine), outputs_of(eager, eager)) == pytest.approx(by_hand / 2, rel=1e-5)
 
 
+def test_the_mean_divergence_of_a_set_is_over_its_answers_not_over_its_samples() -> None:
+    """Two samples of three answers each, as a segmentation gives them: classes on axis 1."""
+    eager, engine = torch.tensor([0.7, 0.3]), torch.tensor([0.6, 0.4])
+    by_hand = 0.7 * math.log(0.7 / 0.6) + 0.3 * math.log(0.3 / 0.4)
+    now, reference = (
+        [Answers(outputs=row.reshape(1, 2, 1).repeat(2, 1, 3), targets=torch.zeros(2, 3, dtype=torch.long), n=2)]
+        for row in (engine, eager)
+    )
+    section = accuracy.judge_set(SCORE, {"now": now}, which="rolling", reference=reference)
+    assert section["kl_mean_nats"] == pytest.approx(by_hand, rel=1e-5)
+
+
 def test_a_class_that_one_side_rules_out_has_no_number() -> None:
     sure, open_ = outputs_of([1.0, 0.0]), outputs_of([0.5, 0.5])
     assert nats(open_, sure) == pytest.approx(math.log(2))
