@@ -193,11 +193,16 @@ def _paired_ratio(base: Comparison, paired: PairedRatios | None, noise: float | 
     interval = interval_of_processes(paired, limit)
     judged = _judge(base, _as_ratio(interval), limit)
     if noise is not None and noise > limit:
-        reason = (
-            f"too_noisy: two copies of one engine differ by up to {noise:.1%} here, more than the margin {limit:.1%}"
-        )
+        seen, margin = _told_apart(noise, limit)
+        reason = f"too_noisy: two copies of one engine differ by up to {seen} here, more than the margin {margin}"
         return replace(judged, judgement=Judgement.INCONCLUSIVE, reason=reason, p_value=None)
     return judged
+
+
+def _told_apart(one: float, other: float) -> tuple[str, str]:
+    """Both as percentages, with as many places as it takes to see that they differ."""
+    pairs = [(f"{one:.{places}%}", f"{other:.{places}%}") for places in range(1, 5)]
+    return next((pair for pair in pairs if pair[0] != pair[1]), pairs[-1])
 
 
 def interval_of_processes(paired: PairedRatios, limit: float) -> Estimate:

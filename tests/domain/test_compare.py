@@ -84,6 +84,8 @@ def test_a_machine_whose_own_copies_differ_by_more_than_the_margin_decides_nothi
     assert row.reason == "too_noisy: two copies of one engine differ by up to 8.0% here, more than the margin 5.0%"
     quiet = Evidence(ratios=seen.ratios, differences={}, noise={E2E_P50_MS.key: 0.04})
     assert judge(P50, P50, quiet).judgement is Judgement.WORSE
+    hardly = Evidence(ratios=seen.ratios, differences={}, noise={E2E_P50_MS.key: 0.0504})
+    assert str(judge(P50, P50, hardly).reason).endswith("differ by up to 5.04% here, more than the margin 5.00%")
 
 
 def test_numbers_from_the_store_alone_are_no_verdict_however_far_apart() -> None:
