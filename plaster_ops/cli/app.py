@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from plaster_ops import __version__
-from plaster_ops.cli import bench, calibrate, compare, doctor, engines, history, recompute, retrain, sync, ui
+from plaster_ops.cli import bench, cadence, calibrate, compare, doctor, engines, history, recompute, retrain, sync, ui
 from plaster_ops.errors import ExitCode, Interrupted, PlasterError
 
 app = typer.Typer(
@@ -48,6 +48,7 @@ app.command("calibrate")(calibrate.command)
 app.command("engines")(engines.command)
 app.command("recompute")(recompute.command)
 app.command("history")(history.command)
+app.command("cadence")(cadence.command)
 app.command("sync")(sync.command)
 app.command("ui")(ui.command)
 app.command("doctor")(doctor.command)

@@ -17,13 +17,14 @@ _SAY = {
     "trial-eager": "trying eager",
     "race": "racing those that keep the score",
     "evaluate": "checking parity and scoring",
+    "ageing": "asking old models about newer data",
     "examine": "reading the data, scoring both",
     "measure": "measuring, interleaved",
     "log": "writing to MLflow",
 }
 _SILENT = frozenset({"accepted", "decide", "ladder"})
 """Stages that only keep a number for `--resume`."""
-_LONG = frozenset({"fit", "build", "trial", "race", "measure"})
+_LONG = frozenset({"fit", "build", "trial", "race", "measure", "ageing"})
 """Stages that a log announces, because nothing else is written while they last."""
 
 

@@ -118,6 +118,7 @@ def close(
             times=times,
             new_samples=told.prepared["new_samples"],
         ),
+        *sheet.add(learning.staleness_row, **_behind(ctx, told.prepared)),
         *sheet.add(pace_rows, _pace(ctx, told.prepared, now, promoted=deployed is not None, slot=slot)),
     ]
     keys = {row.metric.key for row in rows}
@@ -129,6 +130,16 @@ def close(
             ctx, told.prepared, moments.Told(slot=slot, gate=gate, deployed=deployed, faults=faults)
         ),
     )
+
+
+def _behind(ctx: Context, prepared: Mapping[str, Any]) -> dict[str, Any]:
+    row = ctx.journal.champion(ctx.name)
+    record = None if row is None else ctx.journal.record(row.uid)
+    return {
+        "newest_at_s": (prepared.get("times") or {}).get("newest"),
+        "learned_at_s": None if record is None else record.data.get("newest_trained_at"),
+        "has_champion": record is not None,
+    }
 
 
 def _pace(ctx: Context, prepared: Mapping[str, Any], now: Instant, *, promoted: bool, slot: str | None) -> Pace:

@@ -116,6 +116,7 @@ def data_section(prepared: Mapping[str, Any]) -> dict[str, Any]:
         "new_samples": prepared.get("new_samples"),
         "absorbed_samples": prepared.get("absorbed_samples"),
         "newest_trained_at": (prepared.get("times") or {}).get("newest_trained"),
+        "newest_at": (prepared.get("times") or {}).get("newest"),
         "train_samples": prepared.get("train_samples"),
         "eval_samples": prepared.get("eval_samples"),
         "golden_samples": prepared.get("golden_samples"),

@@ -95,6 +95,18 @@ def deploy_rows(
     ]
 
 
+def staleness_row(*, newest_at_s: float | None, learned_at_s: float | None, has_champion: bool) -> list[Row]:
+    """How far the champion was behind when this retrain began, on the clock of the data: seconds since the epoch when
+    the newest datum there, and the newest that it was trained on, came into being; None where the source does not say.
+    """
+    if not has_champion:
+        return [Unmeasured(metric=m.DATA_STALENESS_S, reason="there was no champion yet")]
+    if newest_at_s is None or learned_at_s is None:
+        reason = "the source does not say when its samples came into being"
+        return [Unmeasured(metric=m.DATA_STALENESS_S, reason=reason)]
+    return [Reading(metric=m.DATA_STALENESS_S, value=newest_at_s - learned_at_s)]
+
+
 def _data_to_deploy(deployed_at_s: float, arrived_at_s: float | None, read_at_s: float | None) -> Row:
     if arrived_at_s is None:
         return Unmeasured(metric=m.DATA_TO_DEPLOY_S, reason="the source does not say when data arrived")

@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from plaster_ops.domain.metrics import CATALOGUE, Scale
+from plaster_ops.domain.metrics import CATALOGUE, DATA_STALENESS_S, ROLLING_SCORE, STALENESS_P95_S, Scale
 from plaster_ops.domain.run import RunRecord, Verdict
 from plaster_ops.tracking import notes
 from plaster_ops.tracking.names import (
@@ -214,11 +214,16 @@ def _datasets(record: RunRecord) -> Iterator[DatasetPlan]:
         )
 
 
+_AGEING = (ROLLING_SCORE, DATA_STALENESS_S, STALENESS_P95_S)
+
+
 def _cadence(record: RunRecord) -> RunPlan | None:
-    """The measured headlines as one more point on each line of the pipeline's cadence run on this device model."""
+    """The measured headlines, and what shows a model growing old, as one more point on each line of the pipeline's
+    cadence run on this device model."""
     device = str(record.fingerprint.get("device") or "unknown device")
     at = to_ms(record.started_at)
-    rows = [row for row in record.card if row.get("headline") and is_number(row.get("value"))]
+    lines = {metric.key for metric in _AGEING}
+    rows = [row for row in record.card if (row.get("headline") or row["key"] in lines) and is_number(row.get("value"))]
     points = tuple(
         Point(row["key"], float(row["value"]), record.index, at) for row in rows if row["status"] != "estimated"
     )

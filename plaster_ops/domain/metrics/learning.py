@@ -82,6 +82,13 @@ MISSED_SLOTS_COUNT = _declare("missed_slots_count", "count", LOWER, _PACE, "slot
 STALENESS_P95_S = _declare(
     "staleness_p95_s", "s", LOWER, _PACE, "age of the champion's newest training datum over the last 7 days, p95"
 )
+DATA_STALENESS_S = _declare(
+    "data_staleness_s",
+    "s",
+    LOWER,
+    "learning.data_clock.v1",
+    "newest datum there now - newest one that the champion before this retrain was trained on",
+)
 PROMOTION_RATIO = _declare("promotion_ratio", "ratio", INFO, _PACE, "runs that became champion / finished runs")
 
 _REFIT = "learning.refit.v1"
