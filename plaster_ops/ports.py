@@ -39,7 +39,8 @@ class Pipeline(Protocol):
 class Source(Protocol):
     """Where data arrives. Positions are watermarks; ranges are `(after, upto]`, `after=None` from the beginning.
 
-    Optional member: `times(after, upto)` -> pairs (seconds since the epoch when samples came into being, how many).
+    Optional members: `times(after, upto)` -> pairs (seconds since the epoch when samples came into being, how many);
+    `report(window)` -> what became of its files, as `data.arrival` of docs/json.md; `name`.
     """
 
     def newest(self) -> Watermark | None: ...

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from plaster_ops.domain.durations import parse_lookback
 from plaster_ops.domain.gates import GATE_METRICS, Gate
 from plaster_ops.errors import SettingsError
 
@@ -142,6 +143,21 @@ class TriggerSettings(Section):
     on_drift: Annotated[tuple[str, ...], _LIST] = ()
 
 
+class DataSettings(Section):
+    """Which arrived data is trained on; new data always is. Acted on by sources that give rows of a window."""
+
+    window: str = "all"
+    """Old data that is trained on again: all, a duration (90d), or `last 50000` rows."""
+    replay_ratio: Annotated[float, Field(ge=0)] | None = None
+    """A warm start trains on so many times the new rows of the old ones, drawn at random; None: on all of them."""
+
+    @field_validator("window")
+    @classmethod
+    def _known_window(cls, value: str) -> str:
+        parse_lookback(value)
+        return value
+
+
 class Cadence(Section):
     """When a retrain is due; read by the scheduler."""
 
@@ -179,6 +195,7 @@ class PipelineSettings(Section):
     ref: str
     start: Start = "warm"
     trigger: TriggerSettings = TriggerSettings()
+    data: DataSettings = DataSettings()
     cadence: Cadence = Cadence()
     train: Train = Train()
     engine: EngineSettings = EngineSettings()

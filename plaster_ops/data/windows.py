@@ -1,9 +1,13 @@
 """Which window a retrain works on, or why there is nothing to do."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from plaster_ops.domain.window import Watermark, Window
 from plaster_ops.ports import Source
+
+_MOST_NAMED = 5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -15,29 +19,54 @@ class Arrival:
     fresh_samples: int | None
     arrived_at: float | None
     skip: str = ""
+    report: Mapping[str, Any] | None = None
+    """What the source tells of its files; None where it tells nothing."""
 
 
-def open_window(source: Source | None, *, seen: Watermark | None, learned: Watermark | None, needed: int) -> Arrival:
+def open_window(
+    source: Source | None,
+    *,
+    seen: Watermark | None,
+    learned: Watermark | None,
+    needed: int,
+    lookback: str = "all",
+) -> Arrival:
     """The window `(learned, newest]` with its held-out tail.
 
     Skips where fewer than `needed` samples arrived since `seen`, the newest position of the last finished retrain,
     promoted or not. A pipeline without a source has no watermark: every retrain takes what its data module gives.
     """
     if source is None:
-        nothing = Window(learned=None, seen=None, cut=None, end=None)
+        nothing = Window(learned=None, seen=None, cut=None, end=None, lookback=lookback)
         return Arrival(window=nothing, new_samples=None, fresh_samples=None, arrived_at=None)
     newest = source.newest()
-    window = Window(learned=learned, seen=seen, cut=source.cut(learned, newest), end=newest)
+    window = Window(learned=learned, seen=seen, cut=source.cut(learned, newest), end=newest, lookback=lookback)
     fresh = source.count(seen, newest) if newest is not None else 0
+    report = source.report(window) if hasattr(source, "report") else None
     skip = ""
     if newest is None or fresh == 0:
         skip = f"nothing new arrived since {seen}" if seen is not None else "no data has arrived yet"
     elif seen is not None and fresh < needed:
         skip = f"{fresh} new samples since {seen}, fewer than min_new_samples = {needed}"
+    if skip:
+        skip += _set_aside(report)
     return Arrival(
         window=window,
         new_samples=source.count(learned, newest),
         fresh_samples=fresh,
         arrived_at=source.arrived_at(newest),
         skip=skip,
+        report=report,
     )
+
+
+def _set_aside(report: Mapping[str, Any] | None) -> str:
+    """Files that did not count, by name; empty where there are none."""
+    told = []
+    for state in ("quarantined", "waiting"):
+        names = [str(row.get("file")) for row in (report or {}).get("set_aside", ()) if row.get("state") == state]
+        count = (report or {}).get("files", {}).get(state, len(names))
+        if names:
+            more = f" and {count - _MOST_NAMED} more" if count > _MOST_NAMED else ""
+            told.append(f"{count} {state} ({', '.join(names[:_MOST_NAMED])}{more})")
+    return f"; files not taken: {', '.join(told)}" if told else ""

@@ -69,6 +69,8 @@ class Context:
             "seen": seen if arrived else None,
             "learned": learned,
             "needed": self.pipeline.trigger.min_new_samples if arrived else 1,
+            "lookback": self.pipeline.data.window,
+            "replay_ratio": self.pipeline.data.replay_ratio if arrived and self.pipeline.start != "scratch" else None,
             "calibration_samples": calibration_samples,
         }
 

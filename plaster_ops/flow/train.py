@@ -23,6 +23,8 @@ class Trained:
     start: str
     restarts: int
     warm_from: int | None
+    prepared: dict[str, Any]
+    """As it was handed in, with the window, count and digest of what this start was really trained on."""
 
     @property
     def weights(self) -> str:
@@ -33,6 +35,7 @@ class Trained:
 def train(ctx: Context, prepared: Mapping[str, Any], champion: Baseline | None) -> Trained:
     """Trains on the prepared window. Raises `TrainingFailed`, `TimedOut`, `Interrupted`."""
     warm = _warm_start(ctx, champion)
+    prepared = _replaying(ctx, prepared) if warm else prepared
     settings = ctx.pipeline.train
     check_train(settings)
     spec = FitSpec(
@@ -58,7 +61,17 @@ def train(ctx: Context, prepared: Mapping[str, Any], champion: Baseline | None) 
         start=spec.start,
         restarts=int(done["restarts"]),
         warm_from=champion.record.index if warm and champion else None,
+        prepared=dict(prepared),
     )
+
+
+def _replaying(ctx: Context, prepared: Mapping[str, Any]) -> Mapping[str, Any]:
+    """With a draw of old rows in the place of all of them, where the settings ask for it."""
+    ratio = ctx.pipeline.data.replay_ratio
+    if ratio is None or prepared.get("warm_train_digest") is None:
+        return prepared
+    counted = {"train_samples": prepared["warm_train_samples"], "train_digest": prepared["warm_train_digest"]}
+    return {**prepared, **counted, "window": {**prepared["window"], "replay_ratio": ratio}}
 
 
 def check_train(settings: Train) -> None:

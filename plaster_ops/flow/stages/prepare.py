@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +24,27 @@ from plaster_ops.plaster import ages
 from plaster_ops.plaster.accuracy import direction
 from plaster_ops.ports import EventSink
 
+_MOST_TOLD = 20
+
 
 def run(spec: Mapping[str, Any], folder: Path, emit: EventSink) -> dict[str, Any]:
-    """spec: reference, project, seen, learned, needed, calibration_samples. Result: window, counts, digests, samples,
-    calibration, times, skip.
+    """spec: reference, project, seen, learned, needed, calibration_samples, lookback, replay_ratio. Result: window,
+    arrival, counts, digests, samples, calibration, times, skip.
 
-    `calibration_samples`: inputs to put aside for quantisation; 0 or missing: none are.
+    `calibration_samples`: inputs to put aside for quantisation; 0 or missing: none are. `arrival`: what the source
+    tells of its files, None where it tells nothing. `warm_train_samples`, `warm_train_digest`: as without `warm_`, for
+    a start that replays only some of the old rows; None where `replay_ratio` is not given.
     """
     pipeline = load_pipeline(spec["reference"], Path(spec["project"]))
     source = getattr(pipeline, "source", None)
-    arrival = open_window(source, seen=spec.get("seen"), learned=spec.get("learned"), needed=spec["needed"])
+    arrival = open_window(
+        source,
+        seen=spec.get("seen"),
+        learned=spec.get("learned"),
+        needed=spec["needed"],
+        lookback=spec.get("lookback") or "all",
+    )
+    _tell_quarantined(arrival.report, emit)
     result: dict[str, Any] = {
         "window": arrival.window.to_json(),
         "source": describe_source(source),
@@ -40,12 +52,34 @@ def run(spec: Mapping[str, Any], folder: Path, emit: EventSink) -> dict[str, Any
         "fresh_samples": arrival.fresh_samples,
         "new_samples": arrival.new_samples,
         "skip": arrival.skip,
+        "arrival": arrival.report,
     }
     if arrival.skip:
         return result
     result |= told_times(source, arrival)
     emit({"event": "note", "text": "reading the evaluation sets"})
-    return result | _survey(pipeline, arrival, folder, int(spec.get("calibration_samples") or 0))
+    result |= _survey(pipeline, arrival, folder, int(spec.get("calibration_samples") or 0))
+    return result | _warm_counts(pipeline, arrival, spec.get("replay_ratio"))
+
+
+def _tell_quarantined(report: Mapping[str, Any] | None, emit: EventSink) -> None:
+    """A note for each file that this look set aside."""
+    found = list((report or {}).get("newly_quarantined", ()))
+    for row in found[:_MOST_TOLD]:
+        where = [str(row["file"])]
+        where += [f"{name} {row[name]}" for name in ("row", "column") if row.get(name) is not None]
+        emit({"event": "note", "text": f"quarantined: {', '.join(where)}: {row['reason']}"})
+    if len(found) > _MOST_TOLD:
+        emit({"event": "note", "text": f"quarantined: {len(found) - _MOST_TOLD} files more"})
+
+
+def _warm_counts(pipeline: Any, arrival: Arrival, replay_ratio: float | None) -> dict[str, Any]:
+    if replay_ratio is None or arrival.window.learned is None:
+        return {"warm_train_samples": None, "warm_train_digest": None}
+    window = replace(arrival.window, replay_ratio=float(replay_ratio))
+    count = _count_training(pipeline.data(window))
+    digest = training_digest(replace(arrival, window=window), count)
+    return {"warm_train_samples": count, "warm_train_digest": digest}
 
 
 def _survey(pipeline: Any, arrival: Arrival, folder: Path, calibration_samples: int) -> dict[str, Any]:
