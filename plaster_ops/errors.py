@@ -75,6 +75,10 @@ class TrainingFailed(PlasterError):
     exit_code = ExitCode.TRAINING_FAILED
 
 
+class WeightsDiffer(TrainingFailed):
+    """The champion's weights do not fit the model as it is today."""
+
+
 class BuildFailed(PlasterError):
     """No engine that may be used: export, build or parity failed, or a digest does not match."""
 

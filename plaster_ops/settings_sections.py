@@ -32,6 +32,16 @@ class Train(Section):
     nodes: Annotated[int, Field(ge=1)] = 1
     launcher: Literal["local", "torchrun"] = "local"
     max_epochs: Annotated[int, Field(ge=1)] = 20
+    warm_epochs: Annotated[int, Field(ge=1)] | None = None
+    """Most epochs of a warm start; None: `max_epochs`."""
+    tune: Annotated[tuple[str, ...], _LIST] = ()
+    """Names of the parameters that a warm start trains, `*` for any text; empty: all of them."""
+    patience: Annotated[int, Field(ge=1)] | None = None
+    """Validations without a better `target_metric` after which training ends; None: none ends it."""
+    min_delta: Annotated[float, Field(ge=0)] = 0.0
+    """`target_metric` is better only where it is so by more than this."""
+    snapshots: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
+    """Weights kept during the fit and scored after it, at most; auto: 20, where that costs next to nothing."""
     target_score: float | None = None
     """Stop once `target_metric`, as logged by the module's validation, reaches this."""
     target_metric: str = "val_score"
@@ -51,6 +61,15 @@ class Train(Section):
         if isinstance(value, int) and value < 1:
             raise ValueError("must be at least 1, or 'auto'")
         return value
+
+
+class AutoSettings(Section):
+    """When `start = "auto"` trains twice, warm and from scratch, and takes the better."""
+
+    every: Annotated[int, Field(ge=1)] = 7
+    """Retrains from one race to the next."""
+    max_s: Annotated[float, Field(gt=0)] = 1800.0
+    """Most seconds of training that the second fit of a race gets."""
 
 
 class EngineSettings(Section):
@@ -194,6 +213,7 @@ class PipelineSettings(Section):
 
     ref: str
     start: Start = "warm"
+    auto: AutoSettings = AutoSettings()
     trigger: TriggerSettings = TriggerSettings()
     data: DataSettings = DataSettings()
     cadence: Cadence = Cadence()

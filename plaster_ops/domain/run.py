@@ -37,7 +37,8 @@ class RunRecord:
 
     `card`, `comparison`, `phases`, `engine`, `data` are the sections of `--json` (schema 1). `curves` are training
     points `{"key", "step", "value", "timestamp_ms"}`. `params` holds what a human may have changed, `tags` hashes and
-    versions. `artifacts` is a folder whose files are logged; `engine_folder` and `weights_file` name the model.
+    versions. `start` says how the fit started and why, `curve` how it learned beside the baseline's. `artifacts` is a
+    folder whose files are logged; `engine_folder` and `weights_file` name the model.
     Instants are ISO 8601, UTC.
     """
 
@@ -58,6 +59,8 @@ class RunRecord:
     phases: Mapping[str, float] = field(default_factory=dict)
     engine: Mapping[str, Any] = field(default_factory=dict)
     data: Mapping[str, Any] = field(default_factory=dict)
+    start: Mapping[str, Any] = field(default_factory=dict)
+    curve: Mapping[str, Any] = field(default_factory=dict)
     datasets: tuple[Mapping[str, Any], ...] = ()
     """Rows `{"name", "context", "digest", "source", "samples"}`; context is training, eval or golden."""
     curves: tuple[Mapping[str, Any], ...] = ()

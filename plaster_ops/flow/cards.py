@@ -63,19 +63,26 @@ def build_card(
     write_model(sheet, built, evidence, user_code(ctx, built), training(ctx, trained))
     sheet.add(accuracy.read, built.evaluation, "now", baseline=baseline)
     write_guesses(sheet, ctx)
-    sheet.add(phase_energy.read, ctx.ledger.spans if ctx.ledger else (), trained.result.to_json())
+    spans = ctx.ledger.spans if ctx.ledger else ()
+    sheet.add(phase_energy.read, spans, trained.result.to_json(), stage=trained.stage if trained.race else None)
     spent = (Phase.EXPORT, Phase.BUILD, Phase.PARITY, Phase.EVAL)
     sheet.add(
         learning.optimise_rows,
         built.how,
         int(built.manifest["refits"]),
-        optimize_s=sum(ctx.timeline.spent_s(phase) for phase in spent),
+        optimize_s=sum(ctx.timeline.spent_s(phase) for phase in spent) - aside_s(ctx),
         penalty_ratio=refit_penalty(built, evidence) if evidence else None,
     )
     sheet.add(learning.span_rows, train_to_engine_s=accepted_s, phases=ctx.timeline.to_json())
     write_fit(sheet, ctx, trained, built, prepared)
     write_noise(sheet, ctx, evidence, noise)
     return Card.of(with_missing(sheet.rows, NOT_TIMED)), sheet
+
+
+def aside_s(ctx: Context) -> float:
+    """Seconds of the phases of optimising that went into scoring weights: of a race, and of the learning curve."""
+    stages = ctx.journal.stages(ctx.uid) if ctx.uid else {}
+    return sum(float(stages.get(name, {}).get("took_s") or 0.0) for name in ("race", "curve"))
 
 
 def write_noise(sheet: Sheet, ctx: Context, evidence: Evidence | None, known: Mapping[str, float]) -> None:

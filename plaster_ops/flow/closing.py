@@ -15,6 +15,7 @@ from plaster_ops.domain.timeline import Instant
 from plaster_ops.flow import moments
 from plaster_ops.flow import record as records
 from plaster_ops.flow.context import Context
+from plaster_ops.flow.curve import fit_with_target
 from plaster_ops.flow.optimise import Built
 from plaster_ops.flow.sheet import Sheet
 from plaster_ops.flow.train import Trained
@@ -24,28 +25,35 @@ from plaster_ops.plaster.convergence import Convergence, check
 from plaster_ops.plaster.pace import Pace, pace_rows
 from plaster_ops.tracking.journal_learning import FitReading
 
-_SAME_FIT = ("train.step_samples", "start", "train.target_score", "train.target_metric")
+_SAME_FIT = ("train.step_samples", "start", "train.tune", "train.target_score", "train.target_metric")
 
 
 def write_fit(sheet: Sheet, ctx: Context, trained: Trained, built: Built, prepared: Mapping[str, Any]) -> None:
-    """What the fit gave, held against earlier fits alike: same model, batch, start and target."""
-    fit = trained.result.to_json()
+    """What the fit gave, held against earlier fits alike: same model, batch, start, what is tuned, and target."""
+    fit = fit_with_target(ctx, trained)
     mine = records.fit_params(ctx, trained)
     earlier = _readings(ctx, SAMPLES_TO_TARGET_COUNT, built)
-    alike = [each.value for each in earlier if all(each.params.get(key) == mine.get(key) for key in _SAME_FIT)]
+    alike = [
+        each.value
+        for each in earlier
+        if all(each.params.get(key) == mine.get(key) for key in _SAME_FIT)
+        and (each.tags.get(records.TARGET_BY) or "logged") == fit["target_by"]
+    ]
     sheet.add(
         learning.fit_rows,
         fit,
         restarts=trained.restarts,
         new_samples=prepared["new_samples"],
         convergence=_convergence(fit, alike),
+        race_s=trained.race_s,
     )
     _write_devices(sheet, ctx, trained, built)
 
 
 def _convergence(fit: Mapping[str, Any], alike: Sequence[float]) -> Convergence | None:
     samples, epochs = fit.get("samples_to_target"), fit.get("epochs_to_target")
-    return check(int(samples), alike, int(epochs)) if samples and epochs else None
+    looked = max(1, int(epochs or 0) // int(fit.get("looked_every") or 1))
+    return check(int(samples), alike, looked) if samples and epochs else None
 
 
 def _write_devices(sheet: Sheet, ctx: Context, trained: Trained, built: Built) -> None:
@@ -127,7 +135,16 @@ def close(
         told,
         card=Card.of([*others, *rows]),
         timeline=moments.document(
-            ctx, told.prepared, moments.Told(slot=slot, gate=gate, deployed=deployed, faults=faults)
+            ctx,
+            told.prepared,
+            moments.Told(
+                slot=slot,
+                gate=gate,
+                deployed=deployed,
+                faults=faults,
+                stage=told.trained.stage,
+                fit=fit_with_target(ctx, told.trained),
+            ),
         ),
     )
 

@@ -15,12 +15,15 @@ FORMAT = 1
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Told:
     """What the end of a retrain knows: `slot` as in the journal, `gate` when it was decided, `deployed` when it was
-    promoted (None: it was not), `faults` of the self-test of the spans."""
+    promoted (None: it was not), `faults` of the self-test of the spans. `stage`: that of the fit whose weights count,
+    `fit` its result with the target as the card has it."""
 
     slot: str | None
     gate: Instant
     deployed: Instant | None
     faults: tuple[str, ...]
+    stage: str
+    fit: Mapping[str, Any]
 
 
 def first_trigger(ctx: Context) -> Instant:
@@ -68,7 +71,7 @@ def document(ctx: Context, prepared: Mapping[str, Any], told: Told) -> dict[str,
     stages = ctx.journal.stages(ctx.uid)
     trigger = first_trigger(ctx)
     times = prepared.get("times") or {}
-    fit = stages.get("fit", {})
+    fit = {**stages.get(told.stage, {}), "result": told.fit}
     no_times = "the source does not say when its samples came into being"
     moments = {
         "t_event": _dated(times.get("newest"), trigger, no_times),

@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from plaster_ops.engines.ladder import candidates, check_candidates
-from plaster_ops.flow.baseline import choose_baseline
+from plaster_ops.flow.baseline import Baseline, choose_baseline
 from plaster_ops.flow.decide import decide_engine
 from plaster_ops.flow.retrain import Request
 from plaster_ops.flow.scratch import scratch_context
-from plaster_ops.flow.train import check_train
+from plaster_ops.flow.start import SCRATCH, WARM, StartPlan
+from plaster_ops.flow.train import check_train, plan_of, warm_weights
 from plaster_ops.flow.wiring import open_ports
 from plaster_ops.plaster.profiles import find_profile
 from plaster_ops.settings import Settings
@@ -27,6 +28,7 @@ def describe_plan(settings: Settings, name: str | None, request: Request) -> str
         champion = choose_baseline(ports.journal, found, "champion")
         shown = choose_baseline(ports.journal, found, request.compare or "last")
         prepared = ctx.child("prepare", ctx.data_spec(arrived=True), timeout_s=pipeline.train.timeout_s)
+        start = plan_of(ctx, champion, warm_weights(ctx, champion))
         last = choose_baseline(ports.journal, found, "last")
         decided = decide_engine(ctx, last, force_ladder=request.ladder)
     window = prepared["window"]
@@ -39,8 +41,7 @@ def describe_plan(settings: Settings, name: str | None, request: Request) -> str
         f"           window {window['learned']} -> {window['cut']}, held out up to {window['end']}",
         f"           new {prepared['new_samples']}, train on {prepared['train_samples']}, "
         f"evaluate on {prepared['eval_samples']}, golden {prepared['golden_samples']}",
-        f"start      {'scratch' if champion is None else pipeline.start}"
-        + (f" from #{champion.record.index}" if champion and pipeline.start != "scratch" else ""),
+        f"start      {_start(start, champion)}",
         f"ranks      {pipeline.train.devices} x {pipeline.train.nodes} node",
         f"engine     {_told(decided)}",
         "           "
@@ -58,6 +59,12 @@ def describe_plan(settings: Settings, name: str | None, request: Request) -> str
         ),
     ]
     return "\n".join(lines)
+
+
+def _start(plan: StartPlan, champion: Baseline | None) -> str:
+    source = f" from #{champion.record.index}" if champion and plan.used == WARM else ""
+    race = f", raced against {WARM if plan.used == SCRATCH else SCRATCH}" if plan.race else ""
+    return f"{plan.used}{source}{race}: {plan.why}"
 
 
 def _told(decided: Mapping[str, Any]) -> str:

@@ -17,6 +17,8 @@ from plaster_ops.domain.run import RunRecord, Verdict
 from plaster_ops.engines.artifact import read_manifest
 from plaster_ops.errors import PlasterError
 from plaster_ops.flow.context import Context
+from plaster_ops.flow.curve import CURVE
+from plaster_ops.flow.curve import FORMAT as CURVE_FORMAT
 from plaster_ops.flow.optimise import Built
 from plaster_ops.flow.promote import Decision
 from plaster_ops.flow.sheet import Sheet
@@ -28,6 +30,9 @@ from plaster_ops.tracking.journal_rows import RunRow
 
 WORKING, SAMPLES, EVALUATION = "working.json", "samples", "evaluation.json"
 """Of the artifacts those that every number of the card can be had from once more."""
+
+TARGET_BY = "plaster.target_by"
+"""The tag that says in what a target was looked for: the `logged` metric, or the `snapshots`' scores."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,6 +52,10 @@ class Measured:
     """The working of the card."""
     terms: Mapping[str, Any] | None = None
     """On which terms `rows` were judged; see `sidebyside.terms_of`."""
+    need: Mapping[str, Any] = field(default_factory=dict)
+    """See `plaster.need.need_of`."""
+    curve: Mapping[str, Any] = field(default_factory=dict)
+    """The section `curve` of `--json`."""
     timeline: Mapping[str, Any] = field(default_factory=dict)
     """The document of `moments`; empty until the card is closed."""
 
@@ -74,7 +83,9 @@ def finished(ctx: Context, row: RunRow, told: Measured, exit_code: int) -> RunRe
         engine=_engine_section(told),
         data=data_section(told.prepared),
         datasets=_datasets(told.prepared),
-        curves=told.trained.result.curves,
+        start=start_section(ctx, told),
+        curve=told.curve,
+        curves=(*told.trained.result.curves, *_scored_curve(told.trained)),
         params=_params(ctx, told),
         tags=_tags(told),
         artifacts=str(ctx.folder / "artifacts"),
@@ -125,6 +136,20 @@ def data_section(prepared: Mapping[str, Any]) -> dict[str, Any]:
         "replay_ratio": window.get("replay_ratio"),
         "arrival": prepared.get("arrival"),
     }
+
+
+def start_section(ctx: Context, told: Measured) -> dict[str, Any]:
+    """The section `start` of `--json`; the next retrain decides by it."""
+    return {"asked": ctx.pipeline.start, **told.trained.section(), "race_s": told.trained.race_s, **told.need}
+
+
+def _scored_curve(trained: Trained) -> list[dict[str, Any]]:
+    """The scores of the snapshots as points beside what the module logged."""
+    return [
+        {"key": "curve/rolling_score", "step": point["step"], "value": point["score"]}
+        for point in trained.curve.get("points") or ()
+        if point["score"] is not None
+    ]
 
 
 def _engine_section(told: Measured) -> dict[str, Any]:
@@ -197,7 +222,10 @@ def fit_params(ctx: Context, trained: Trained) -> dict[str, str]:
     plain: dict[str, Any] = {
         "start": trained.start,
         "train.devices": trained.result.world_size,
-        "train.max_epochs": train.max_epochs,
+        "train.max_epochs": (train.warm_epochs if trained.start == "warm" else None) or train.max_epochs,
+        "train.tune": ", ".join(train.tune) if trained.start == "warm" and train.tune else None,
+        "train.patience": train.patience,
+        "train.min_delta": train.min_delta if train.patience is not None else None,
         "train.step_samples": trained.result.step_samples,
         "train.target_score": train.target_score,
         "train.target_metric": train.target_metric if train.target_score is not None else None,
@@ -208,7 +236,7 @@ def fit_params(ctx: Context, trained: Trained) -> dict[str, str]:
 
 
 def _tags(told: Measured) -> dict[str, str]:
-    built, result = told.built, told.trained.result
+    built, result, race = told.built, told.trained.result, told.trained.race or {}
     return {
         "plaster.graph_digest": built.manifest["graph_digest"],
         "plaster.weights_digest": built.manifest["weights_digest"],
@@ -221,6 +249,10 @@ def _tags(told: Measured) -> dict[str, str]:
         "plaster.lightning": result.lightning,
         "plaster.trained_on": result.device_name or machine.cpu_model(),
         "plaster.warm_from": str(told.trained.warm_from or ""),
+        "plaster.start_why": told.trained.why,
+        "plaster.start_race": str(race.get("won") or ""),
+        "plaster.stopped": str(result.stopped or ""),
+        TARGET_BY: "snapshots" if told.trained.curve.get("points") else "logged",
         "plaster.gates": "; ".join(outcome.sentence for outcome in told.decision.gates),
         "plaster.energy.scope": _energy_scope(told.raw),
         "plaster.version": __version__,
@@ -252,7 +284,8 @@ def _write_artifacts(ctx: Context, told: Measured) -> None:
             "chosen": told.built.how.get("chosen"),
             "tried": told.built.tried,
         },
-        "learning_curve.json": list(told.trained.result.curves),
+        CURVE: {"format": CURVE_FORMAT, **told.trained.curve, "logged": list(told.trained.result.curves)},
+        "start.json": start_section(ctx, told),
         WORKING: {"format": 1, "card": told.sheet.steps, "terms": told.terms, "answers": answers.is_file()},
         "gates.json": [outcome.to_json() for outcome in told.decision.gates],
     }

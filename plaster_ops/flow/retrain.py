@@ -17,7 +17,9 @@ from plaster_ops.flow.candidates import Opponent
 from plaster_ops.flow.cards import build_card, machine_fingerprint, with_gate
 from plaster_ops.flow.closing import close
 from plaster_ops.flow.context import Context
+from plaster_ops.flow.curve import learning_curve
 from plaster_ops.flow.decide import decide_engine
+from plaster_ops.flow.learned import with_learned
 from plaster_ops.flow.noise import calibrated
 from plaster_ops.flow.optimise import Built, optimise, rebuild
 from plaster_ops.flow.promote import decide, narrowed_exit_code, overtaken, promotion_of
@@ -101,6 +103,7 @@ def retrain(ctx: Context, row: RunRow, request: Request, baselines: Baselines) -
         opponents_of=lambda exported: _opponents(ctx, baselines, exported, prepared),
     )
     accepted_s = ctx.once("accepted", Phase.OTHER, lambda: {"cycle_s": ctx.timeline.cycle_s()})["cycle_s"]
+    trained = replace(trained, curve=learning_curve(ctx, trained, prepared))
     measured = _measure(ctx, request, built, prepared)
     with ctx.timeline.phase(Phase.MEASURE):
         told = _judge(ctx, request, baselines, _Found(prepared, trained, built, measured, accepted_s))
@@ -136,6 +139,9 @@ def _judge(ctx: Context, request: Request, baselines: Baselines, found: _Found) 
         noise=calibrated(ctx.journal, ctx.name, fingerprint, ctx.pipeline.measure.profile),
         baseline=shown.label if shown else None,
     )
+    card, need, curve = with_learned(
+        ctx, card, sheet, trained=found.trained, built=built, champion=champion, shown=shown
+    )
     evidence = measured.evidence if measured else None
     terms = {b.label: _terms(ctx, b, measured, built, fingerprint) for b in baselines.distinct()}
     compared = {label: compare_on(card, asked, evidence, built.evaluation) for label, asked in terms.items()}
@@ -153,6 +159,8 @@ def _judge(ctx: Context, request: Request, baselines: Baselines, found: _Found) 
         raw=measured.folders if measured else (),
         sheet=sheet,
         terms=terms[shown.label] if shown else None,
+        need=need,
+        curve=curve,
     )
 
 

@@ -25,11 +25,16 @@ def fit_rows(
     restarts: int | None = None,
     new_samples: int | None = None,
     convergence: Convergence | None = None,
+    race_s: float | None = None,
 ) -> list[Row]:
-    """What one fit gave. `fit`: the fit's result mapping. `convergence`: the check of its samples to target."""
+    """What one fit gave. `fit`: the fit's result mapping. `convergence`: the check of its samples to target.
+
+    `race_s`: seconds that a race of two starts took; None where there was none. Where `fit` says `target_by` snapshots
+    the target was looked for in them, with the pipeline's own score, and the row of the time tells both.
+    """
     rate, ranks = fit.get("train_samples_per_s"), int(fit.get("world_size") or 0)
     why_no_rate = "no batch of known size came after the first tenth of the first epoch"
-    why_no_target = _why_no_target(fit.get("reached_target"))
+    why_no_target, note = _why_no_target(fit), _both_targets(fit)
     learned_reason = str(fit.get("learned_reason") or "the fit did not count them")
     samples = fit.get("samples_to_target")
     why_no_samples = learned_reason if fit.get("epochs_to_target") else why_no_target
@@ -40,10 +45,11 @@ def fit_rows(
         given(m.NEW_SAMPLES_COUNT, new_samples, "the source does not count its samples"),
         given(m.EPOCHS_COUNT, fit.get("epochs"), "the fit did not count its epochs"),
         given(m.RESTARTS_COUNT, restarts, "restarts were not counted"),
-        given(m.TIME_TO_TARGET_S, fit.get("time_to_target_s"), why_no_target),
+        given(m.TIME_TO_TARGET_S, fit.get("time_to_target_s"), why_no_target, note),
         given(m.EPOCHS_TO_TARGET_COUNT, fit.get("epochs_to_target"), why_no_target),
         _samples_to_target(samples, convergence, why_no_samples),
         _skew_row(fit),
+        given(m.RACE_S, race_s, "the start was not raced"),
     ]
 
 
@@ -182,9 +188,11 @@ def device_rows(
     return [efficiency, Reading(metric=m.MFU_RATIO, value=value, reason="three times the forward's FLOPs a step")]
 
 
-def given(metric: Metric, value: float | None, reason: str) -> Row:
-    """A reading of the value; unmeasured for that reason where there is none."""
-    return Unmeasured(metric=metric, reason=reason) if value is None else Reading(metric=metric, value=value)
+def given(metric: Metric, value: float | None, reason: str, note: str | None = None) -> Row:
+    """A reading of the value, with that note; unmeasured for that reason where there is none."""
+    if value is None:
+        return Unmeasured(metric=metric, reason=reason)
+    return Reading(metric=metric, value=value, reason=note)
 
 
 def missing_rows(rows: Sequence[Row], reason: str) -> list[Row]:
@@ -193,8 +201,25 @@ def missing_rows(rows: Sequence[Row], reason: str) -> list[Row]:
     return [Unmeasured(metric=metric, reason=reason) for metric in m.LEARNING if metric.key not in present]
 
 
-def _why_no_target(reached: bool | None) -> str:
-    return "no target score was set" if reached is None else "the target score was not reached"
+def _why_no_target(fit: Mapping[str, Any]) -> str:
+    if fit.get("reached_target") is None:
+        return "no target score was set"
+    if fit.get("target_by") != "snapshots":
+        return "the target score was not reached"
+    logged = fit.get("logged_target_s")
+    told = "" if logged is None else f"; the logged {fit.get('target_metric')} had it after {logged:.1f} s"
+    return f"no snapshot's own score reached the target{told}"
+
+
+def _both_targets(fit: Mapping[str, Any]) -> str | None:
+    """Whose score it was that reached the target, where two were looked at."""
+    if fit.get("target_by") != "snapshots":
+        return None
+    every = int(fit.get("looked_every") or 1)
+    coarse = f", one every {every} epochs" if every > 1 else ""
+    logged = fit.get("logged_target_s")
+    beside = "did not" if logged is None else f"had it after {logged:.1f} s"
+    return f"by the pipeline's score of its snapshots{coarse}; the logged {fit.get('target_metric')} {beside}"
 
 
 def _samples_to_target(samples: int | None, convergence: Convergence | None, reason: str) -> Row:

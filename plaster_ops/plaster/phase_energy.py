@@ -196,16 +196,25 @@ def _own_pids() -> set[int]:
 
 
 def read(
-    spans: Iterable[Mapping[str, Any]], fit: Mapping[str, Any], *, nothing: str = "no stage was counted"
+    spans: Iterable[Mapping[str, Any]],
+    fit: Mapping[str, Any],
+    *,
+    nothing: str = "no stage was counted",
+    stage: str | None = None,
 ) -> list[Row]:
-    """All rows of what the retrain spent, attempts added up. `fit`: the fit's result mapping.
+    """All rows of what the retrain spent, attempts added up. `fit`: the fit's result mapping; `stage`: the one that
+    gave it, where there were several: joules a sample and to the target are of that one alone.
 
     A part that is not known makes its sum not measured, never smaller. `nothing` is the reason without any span.
     """
     all_spans = list(spans)
     gpu = _kind_rows(all_spans, "gpu", _GPU, nothing)
     cpu = _kind_rows(all_spans, "cpu", _CPU, nothing)
-    train = gpu[0] if fit.get("accelerator") == "gpu" else cpu[0]
+    kind, metrics = ("gpu", _GPU) if fit.get("accelerator") == "gpu" else ("cpu", _CPU)
+    train = gpu[0] if kind == "gpu" else cpu[0]
+    if stage is not None:
+        own = [one for one in all_spans if one["phase"] == EVERY or one["stage"] == stage]
+        train = _kind_rows(own, kind, metrics, nothing)[0]
     return [*gpu, *cpu, *_train_rows(train, fit, nothing)]
 
 

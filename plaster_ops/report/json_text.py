@@ -32,6 +32,8 @@ def run_payload(record: RunRecord, mlflow: Mapping[str, Any]) -> dict[str, Any]:
         "phases": dict(record.phases),
         "engine": dict(record.engine) or None,
         "data": _EMPTY_DATA | dict(record.data),
+        "start": dict(record.start) or None,
+        "curve": dict(record.curve) or None,
         "mlflow": dict(mlflow),
     }
 

@@ -27,6 +27,10 @@ FITS_SQL = (
     " JOIN records ON records.uid = runs.uid WHERE readings.pipeline = ? AND readings.key = ?"
     " ORDER BY readings.seq DESC LIMIT ?"
 )
+STARTS_SQL = (
+    "SELECT json_extract(records.record, '$.start') AS start FROM runs JOIN records ON records.uid = runs.uid"
+    " WHERE runs.pipeline = ? AND runs.state = 'finished' ORDER BY runs.seq DESC LIMIT ?"
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,3 +91,8 @@ class Learning:
             )
             for row in reversed(self.file.rows(FITS_SQL, (pipeline, key, limit)))
         ]
+
+    def starts(self, pipeline: str, limit: int = 500) -> list[dict[str, Any]]:
+        """The sections `start` of the newest finished retrains, oldest first; empty where none was kept."""
+        rows = self.file.rows(STARTS_SQL, (pipeline, limit))
+        return [json.loads(row["start"]) if row["start"] else {} for row in reversed(rows)]

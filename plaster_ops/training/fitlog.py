@@ -84,6 +84,11 @@ class FitLog:
         return self._carried_s + self.attempt_s
 
     @property
+    def weights_s(self) -> float:
+        """Seconds of training up to the last training step: when the present weights came to be."""
+        return self.fit_s - (0.0 if self._stepped_s is None else self._since(self._stepped_s))
+
+    @property
     def steady_s(self) -> float:
         """Seconds in which `steady_samples` were trained on, of earlier processes too."""
         return self._steady_carried_s + self._since(self._steady_from_s)
@@ -150,8 +155,7 @@ class FitLog:
         self.target_seen = True
         if not reached or self.time_to_target_s is not None:
             return
-        evaluated_s = 0.0 if self._stepped_s is None else self._clock.monotonic_s() - self._stepped_s
-        self.time_to_target_s = self.fit_s - evaluated_s
+        self.time_to_target_s = self.weights_s
         self.epochs_to_target = epochs
         self.samples_to_target = self.learned
 

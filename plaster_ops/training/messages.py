@@ -9,7 +9,19 @@ from typing import Any, Literal
 WEIGHTS = "weights.safetensors"
 """The file of a fit's weights, in its folder."""
 
-_PLACE_NOT_WORK = ("devices", "accelerator", "threads", "checkpoint_folder", "resume_from")
+_PLACE_NOT_WORK = (
+    "devices",
+    "accelerator",
+    "threads",
+    "checkpoint_folder",
+    "resume_from",
+    "snapshots",
+    "snapshot_folder",
+    "snapshot_share",
+)
+
+Stopped = Literal["target", "patience", "max_time", "max_epochs", "max_steps", "model"]
+"""What ended a fit; `model`: a callback or hook of the user's own."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -20,7 +32,10 @@ class FitSpec:
     is "gpu" where there is one. `threads` are per rank, None shares the cores out. `trainer` goes to Lightning's
     `Trainer` as it is. `target_metric` names a logged metric; training stops when it reaches `target_score`.
     `checkpoint_folder` belongs to this fit alone: a complete checkpoint in it is where the fit goes on.
-    `resume_from` is set by `launch`.
+    `resume_from` is set by `launch`. `max_s`: training ends after so many seconds, weights and all; None: never.
+    `tune`: patterns of the parameters that train in a warm start; none: all. `patience`: validations without
+    `target_metric` better by more than `min_delta` after which training ends. `snapshots`: weights kept for the
+    learning curve in `snapshot_folder`, at most; `snapshot_share`: and only while that takes no larger part of the fit.
     """
 
     reference: str
@@ -40,6 +55,13 @@ class FitSpec:
     target_higher_is_better: bool = True
     trainer: Mapping[str, Any] = field(default_factory=dict)
     resume_from: str | None = None
+    max_s: float | None = None
+    tune: tuple[str, ...] = ()
+    patience: int | None = None
+    min_delta: float = 0.0
+    snapshots: int = 0
+    snapshot_folder: str | None = None
+    snapshot_share: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """A plain mapping."""
@@ -49,7 +71,8 @@ class FitSpec:
     def from_json(cls, values: Mapping[str, Any]) -> "FitSpec":
         """The spec that `to_json` wrote."""
         known = {f.name for f in fields(cls)}
-        return cls(**{name: value for name, value in values.items() if name in known})
+        plain = {name: value for name, value in values.items() if name in known}
+        return cls(**{**plain, "tune": tuple(plain.get("tune", ()))})
 
     def fit_id(self) -> str:
         """SHA-256 of what is trained, whatever the machine: a checkpoint of another fit is never resumed."""
@@ -73,7 +96,9 @@ class FitResult:
     `peak_gpu_bytes`: most that torch allocated on a GPU, of the largest rank in the last attempt; None on a CPU.
     `reached_target`: None where no target was set or its metric is not logged. `curves`: points
     `{"key", "step", "value", "timestamp_ms"}`, one a metric an epoch, at most 1,000. Weights are those of the last
-    step, not of the best epoch.
+    step, not of the best epoch; `weights_s`: seconds of training up to it. `stopped`: what ended the fit.
+    `trained_ratio`: the part of the parameters that trained; None where it has none. `snapshots_s`: seconds of the
+    last attempt that went into snapshots; `snapshots_reason`: why there are no more of them.
     """
 
     weights_file: str
@@ -103,6 +128,11 @@ class FitResult:
     samples_to_target: int | None = None
     device_name: str = ""
     peak_gpu_bytes: int | None = None
+    weights_s: float | None = None
+    stopped: Stopped | None = None
+    trained_ratio: float | None = None
+    snapshots_s: float = 0.0
+    snapshots_reason: str = ""
     curves: tuple[Mapping[str, Any], ...] = ()
 
     def to_json(self) -> dict[str, Any]:

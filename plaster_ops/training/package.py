@@ -6,6 +6,7 @@ The two hold the same classes twice; a model of one is a stranger to the Trainer
 import importlib
 import inspect
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ def make_trainer(package: Any, spec: FitSpec, callbacks: Sequence[Any], folder: 
     `spec.trainer` is passed through. Raises `UsageError` for an option that is ours, unknown or refused.
     """
     _require_allowed(package, spec.trainer)
-    options = {"num_sanity_val_steps": 0, "strategy": _strategy(package, spec), **spec.trainer}
+    options = {"num_sanity_val_steps": 0, "strategy": _strategy(package, spec), **_limit(spec), **spec.trainer}
     try:
         return package.Trainer(
             accelerator=spec.accelerator,
@@ -82,6 +83,11 @@ def make_trainer(package: Any, spec: FitSpec, callbacks: Sequence[Any], folder: 
         raise UsageError(
             f"Lightning refuses train.trainer = {dict(spec.trainer)}: {error}", "see Lightning's Trainer options"
         ) from error
+
+
+def _limit(spec: FitSpec) -> dict[str, Any]:
+    """Lightning's own timer ends a fit with its weights; over a resumed fit it counts on."""
+    return {} if spec.max_s is None else {"max_time": timedelta(seconds=spec.max_s)}
 
 
 def _environment(package: Any) -> Any:

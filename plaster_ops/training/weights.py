@@ -7,7 +7,7 @@ the names of `state_dict()` and a plain strict `load_state_dict` reads it everyw
 from pathlib import Path
 from typing import Any
 
-from plaster_ops.errors import TrainingFailed
+from plaster_ops.errors import TrainingFailed, WeightsDiffer
 from plaster_ops.training.resume import digest_of
 
 
@@ -16,8 +16,18 @@ def save_weights(model: Any, path: Path) -> str:
 
     Raises `TrainingFailed` where an entry is no tensor, or holds NaN or infinity.
     """
-    import torch
     from safetensors.torch import save_file
+
+    plain = plain_state(model)
+    temporary = path.with_name(f"{path.name}.tmp")
+    save_file(plain, str(temporary))
+    temporary.replace(path)
+    return digest_of(path)
+
+
+def plain_state(model: Any) -> dict[str, Any]:
+    """The model's `state_dict` as tensors of their own on the CPU. Raises `TrainingFailed` as `save_weights` does."""
+    import torch
 
     state = model.state_dict()
     strangers = [name for name, value in state.items() if not isinstance(value, torch.Tensor)]
@@ -31,15 +41,14 @@ def save_weights(model: Any, path: Path) -> str:
         raise TrainingFailed(
             f"the trained weights are not finite: {_some(spoilt)}", "lower the learning rate, or clip gradients"
         )
-    plain = {name: value.detach().to("cpu").clone().contiguous() for name, value in state.items()}
-    temporary = path.with_name(f"{path.name}.tmp")
-    save_file(plain, str(temporary))
-    temporary.replace(path)
-    return digest_of(path)
+    return {name: value.detach().to("cpu").clone().contiguous() for name, value in state.items()}
 
 
 def load_weights(model: Any, path: Path) -> None:
-    """Fills the model from `path`. Raises `TrainingFailed` naming tensors that are missing, new or of another shape."""
+    """Fills the model from `path`. Raises `WeightsDiffer` naming tensors that are missing, new or of another shape.
+
+    `TrainingFailed` where the file cannot be read.
+    """
     from safetensors.torch import load_file
 
     try:
@@ -58,8 +67,9 @@ def load_weights(model: Any, path: Path) -> None:
         if found.get(name, shape) != shape
     ]
     if faults:
-        raise TrainingFailed(
-            f"the model has changed, the champion's weights do not fit: {_some(faults)}", "retrain with --scratch"
+        raise WeightsDiffer(
+            f"the model has changed, the champion's weights do not fit: {_some(faults)}",
+            'retrain with --scratch, or set start = "auto"',
         )
     model.load_state_dict(stored, strict=True)
 

@@ -16,6 +16,9 @@ from plaster_ops.training.fitlog import FitLog, thin_out
 from plaster_ops.training.messages import WEIGHTS, FitResult, FitSpec
 from plaster_ops.training.package import make_trainer, package_of, require_data_module
 from plaster_ops.training.resume import Checkpoint, read_checkpoint
+from plaster_ops.training.snapshots import Snapshots
+from plaster_ops.training.stopping import PatienceCheck, patience_of, why_stopped
+from plaster_ops.training.tuning import FrozenStay, trained_share, tune_only
 from plaster_ops.training.weights import load_weights, save_weights
 
 
@@ -34,15 +37,14 @@ def run_fit(pipeline: Pipeline, spec: FitSpec, *, folder: Path, emit: EventSink)
     checkpoint = _checkpoint(spec)
     if checkpoint is None and spec.start == "warm" and spec.warm_weights is not None:
         load_weights(model, Path(spec.warm_weights))
+    if spec.start == "warm" and spec.tune:
+        tune_only(model, spec.tune)
     package.seed_everything(spec.seed, workers=True, verbose=False)
     data = pipeline.data(Window.from_json(spec.window))
     require_data_module(data, package)
     Path(spec.checkpoint_folder).mkdir(parents=True, exist_ok=True)
     log = FitLog(SystemClock(), before=checkpoint.log if checkpoint else None)
-    callbacks = [
-        bind(BatchWatch, package.Callback, log, emit),
-        bind(EpochEnd, package.callbacks.Checkpoint, log, emit, spec),
-    ]
+    callbacks = _callbacks(package, spec, log, emit)
     trainer = make_trainer(package, spec, callbacks, folder)
     trainer.fit(model, datamodule=data, ckpt_path=str(checkpoint.path) if checkpoint else None, weights_only=False)
     if trainer.global_step == 0:
@@ -52,11 +54,25 @@ def run_fit(pipeline: Pipeline, spec: FitSpec, *, folder: Path, emit: EventSink)
         )
     if not trainer.is_global_zero:
         return _rank(trainer, log)
-    return _result(model, trainer, log, spec, checkpoint, folder, package.__name__)
+    return _result(model, trainer, log, spec, checkpoint, folder, package)
+
+
+def _callbacks(package: Any, spec: FitSpec, log: FitLog, emit: EventSink) -> list[Any]:
+    """Ours, those that run last at the end. Checkpoints hold what comes before them, patience too."""
+    checkpoint = package.callbacks.Checkpoint
+    found = [bind(BatchWatch, package.Callback, log, emit)]
+    if spec.start == "warm" and spec.tune:
+        found.append(bind(FrozenStay, package.Callback))
+    if spec.patience is not None:
+        found += [bind(PatienceCheck, package.Callback, spec.target_metric), patience_of(package, spec)]
+    found.append(bind(EpochEnd, checkpoint, log, emit, spec))
+    if spec.snapshots and spec.snapshot_folder:
+        found.append(bind(Snapshots, checkpoint, log, spec))
+    return found
 
 
 def _result(
-    model: Any, trainer: Any, log: FitLog, spec: FitSpec, checkpoint: Checkpoint | None, folder: Path, package: str
+    model: Any, trainer: Any, log: FitLog, spec: FitSpec, checkpoint: Checkpoint | None, folder: Path, package: Any
 ) -> dict[str, Any]:
     path = folder / WEIGHTS
     digest = save_weights(model, path)
@@ -86,11 +102,20 @@ def _result(
         resumed_from_epoch=checkpoint.epoch if checkpoint else None,
         world_size=trainer.world_size,
         accelerator=str(spec.accelerator),
-        lightning=package,
+        lightning=package.__name__,
+        weights_s=log.weights_s,
+        stopped=why_stopped(package, trainer, log),
+        trained_ratio=trained_share(model),
+        **_snapshots(trainer),
         metrics=numbers(trainer.callback_metrics),
         curves=tuple(thin_out(log.curves)),
     )
     return {**result.to_json(), **_rank(trainer, log)}
+
+
+def _snapshots(trainer: Any) -> dict[str, Any]:
+    kept = next((one for one in trainer.callbacks if isinstance(one, Snapshots)), None)
+    return {} if kept is None else {"snapshots_s": kept.seconds, "snapshots_reason": kept.reason}
 
 
 def _rank(trainer: Any, log: FitLog) -> dict[str, Any]:

@@ -20,7 +20,16 @@ from plaster_ops.training.messages import FitOutcome, FitResult, FitSpec
 from tests.conftest import SteppedClock
 
 BACKEND = "tests.flow.walk:Backend"
-SECONDS = {"prepare": 1.0, "export": 2.0, "build": 4.0, "trial": 2.5, "evaluate": 1.5, "examine": 2.0, "measure": 5.0}
+SECONDS = {
+    "prepare": 1.0,
+    "export": 2.0,
+    "build": 4.0,
+    "trial": 2.5,
+    "evaluate": 1.5,
+    "examine": 2.0,
+    "measure": 5.0,
+    "scores": 1.25,
+}
 FIT_S, LAUNCH_S, PARITY_S, AGAIN_S = 10.0, 3.0, 0.5, 0.25
 SHAPE = ("float32[1, 8, 8]",)
 INPUTS = [{"name": "images", "dtype": "float32", "shape": [1, 8, 8], "ranges": []}]
@@ -86,6 +95,15 @@ class Walk:
     """Candidates that end the trial they are in."""
     tell: Any = None
     before: dict[str, Any] = field(default_factory=dict)
+    starts: dict[str, float | BaseException] = field(default_factory=lambda: {"warm": 0.9, "scratch": 0.9})
+    """What each start scores, or what its fit raises."""
+    start_s: dict[str, float] = field(default_factory=dict)
+    """How long the fit of a start takes; FIT_S where it is not named."""
+    fits: list[FitSpec] = field(default_factory=list)
+    spread: float = 0.02
+    """Half the width of the interval of what two starts differ by."""
+    curve: tuple[float, ...] = ()
+    """Scores of the snapshots, one an epoch; without any none were kept."""
     """Called before a stage of that name works."""
 
     def run_stage(self, stage: str, spec: Mapping[str, Any], *, folder: Path, **more: Any) -> dict[str, Any]:
@@ -99,20 +117,29 @@ class Walk:
 
     def fit(self, spec: FitSpec, *, folder: Path, **more: Any) -> FitOutcome:
         self._enter("fit", spec.to_json())
+        self.fits.append(spec)
+        ending = self.starts[spec.start]
+        if isinstance(ending, BaseException):
+            self.clock.step(LAUNCH_S)
+            raise ending
+        fit_s = self.start_s.get(spec.start, FIT_S)
+        if self.curve and spec.snapshot_folder:
+            Path(spec.snapshot_folder).mkdir(parents=True, exist_ok=True)
+            (Path(spec.snapshot_folder) / "epoch-000001.safetensors").write_bytes(b"weights of an epoch")
         folder.mkdir(parents=True, exist_ok=True)
         weights = folder / "weights.safetensors"
-        weights.write_bytes(b"weights of this fit")
+        weights.write_bytes(f"weights of a {spec.start} fit".encode())
         self.clock.step(LAUNCH_S)
         more["on_event"]({"event": "fit_started", "rank": 0})
-        self.clock.step(FIT_S)
+        self.clock.step(fit_s)
         more["on_event"]({"event": "fit_ended", "rank": 0})
         result = FitResult(
             weights_file=str(weights),
             weights_digest="w" * 64,
-            weights_bytes=19,
+            weights_bytes=weights.stat().st_size,
             epochs=3,
             steps=30,
-            fit_s=FIT_S,
+            fit_s=fit_s,
             samples_seen=240,
             train_samples_per_s=24.0,
             last_loss=0.1,
@@ -126,9 +153,9 @@ class Walk:
             world_size=1,
             accelerator="cpu",
             lightning="pytorch_lightning",
-            rank_times_s=(FIT_S,),
+            rank_times_s=(fit_s,),
         )
-        return FitOutcome(result=result, wall_s=FIT_S + LAUNCH_S, launch_s=LAUNCH_S, attempts=1, restarts=0)
+        return FitOutcome(result=result, wall_s=fit_s + LAUNCH_S, launch_s=LAUNCH_S, attempts=1, restarts=0)
 
     def _enter(self, stage: str, spec: Mapping[str, Any]) -> None:
         self.calls[stage] += 1
@@ -269,6 +296,34 @@ class Walk:
             "paired": dict.fromkeys(labels[1:], paired),
             "changed": dict.fromkeys(labels[1:]),
         }
+
+    def _scores(self, spec: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+        del folder
+        if spec["snapshots"]:
+            last = spec["weights"][0]
+            made = [
+                {
+                    **last,
+                    "epoch": epoch,
+                    "step": 10 * epoch,
+                    "samples": 80 * epoch,
+                    "fit_s": 3.0 * epoch,
+                    "value": score,
+                }
+                for epoch, score in enumerate(self.curve, start=1)
+            ]
+            points = [row | {"label": f"epoch {row['epoch']}", "ci95": None, "reason": ""} for row in made]
+            return {"better": "higher", "n": 500, "points": points, "scores": {}, "paired": {}}
+        first, second = (float(self.starts[row["label"]]) for row in spec["weights"])  # type: ignore[arg-type]
+        labels = [row["label"] for row in spec["weights"]]
+        delta = first - second
+        bounds = [delta - self.spread, delta + self.spread]
+        scores = {
+            label: {"value": value, "ci95": [value - 0.02, value + 0.02], "reason": ""}
+            for label, value in zip(labels, (first, second), strict=True)
+        }
+        paired = {labels[1]: {"key": "k", "delta": delta, "ci95": bounds, "ci90": bounds, "p_value": 0.5, "n": 500}}
+        return {"better": "higher", "n": 500, "points": [], "scores": scores, "paired": paired}
 
     def _measure(self, spec: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         labels = [row["label"] for row in spec["engines"]]

@@ -38,7 +38,7 @@ EVAL_S = _declare("eval_s", "s", LOWER, _SPANS, "trials and scores; a part of op
 DEPLOY_S = _declare("deploy_s", "s", LOWER, _SPANS, "the gates' decision to the promotion")
 CYCLE_S = _declare("cycle_s", "s", LOWER, "learning.timeline.v2", "the whole command; the phases sum to it")
 
-_TARGET = "learning.target.v1"
+_TARGET = "learning.target.v2"
 TIME_TO_TARGET_S = _declare(
     "time_to_target_s", "s", LOWER, _TARGET, "first step of the fit to weights of the target score"
 )
@@ -116,6 +116,22 @@ DDP_RANK_SKEW_RATIO = _declare(
     "ddp_rank_skew_ratio", "ratio", LOWER, _RANKS, "slowest / fastest rank's time for its data and forward passes"
 )
 MFU_RATIO = _declare("mfu_ratio", "ratio", HIGHER, _RANKS, "FLOPs of the model in training / peak of the devices")
+
+RACE_S = _declare("race_s", "s", LOWER, "learning.race.v1", "the second fit of a race of starts, and scoring both")
+NEEDLESS_COUNT = _declare(
+    "needless_count", "count", LOWER, "learning.need.v1", "1 if the champion could have stayed, 0 if not"
+)
+
+_CURVE = "learning.curve.v1"
+DELTA_AT_EQUAL_SAMPLES_SCORE = _declare(
+    "delta_at_equal_samples_score", "score", INFO, _CURVE, "score now - the baseline's, from as many samples learned"
+)
+SAMPLES_TO_COMMON_RATIO = _declare(
+    "samples_to_common_ratio", "ratio", LOWER, _CURVE, "samples up to the best score that both fits had, now / then"
+)
+SECONDS_TO_COMMON_RATIO = _declare(
+    "seconds_to_common_ratio", "ratio", LOWER, _CURVE, "seconds of training up to it, now / then"
+)
 
 LEARNING: tuple[Metric, ...] = tuple(metric for metric in declared.values() if metric.letter is Letter.LEARNING)
 """Every metric of this letter: each is on every card, measured or with the reason why not."""

@@ -50,6 +50,11 @@ class Reference:
         """Flat outputs in memory of their own, for inputs as the loaders give them or flat."""
         return tuple(leaf.clone() for leaf in pytree.tree_leaves(run_eager(self._model, self._structured(inputs))))
 
+    def whole(self, inputs: Any) -> Any:
+        """Outputs in memory of their own, nested as `forward` nests them."""
+        found = run_eager(self._model, self._structured(inputs))
+        return pytree.tree_map(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, found)
+
     def _structured(self, inputs: Any) -> Any:
         if isinstance(self._example, Mapping) and isinstance(inputs, tuple):
             return dict(zip(self._example, inputs, strict=True))
@@ -98,7 +103,7 @@ def evaluation_pieces(
     for which, loader in loaders.items():
         if loader is not None:
             batches = labelled_batches(loader, example, pipeline)
-            yield which, (piece for inputs, targets in batches for piece in _pieces(inputs, targets, max_batch))
+            yield which, (piece for inputs, targets in batches for piece in pieces_of(inputs, targets, max_batch))
 
 
 def structured(loaded: Loaded, flat: Sequence[Tensor]) -> Any:
@@ -130,7 +135,8 @@ def _finite(value: float | None) -> float | None:
     return value if value is not None and value - value == 0 else None
 
 
-def _pieces(inputs: Any, targets: Any, max_batch: int) -> Iterator[Piece]:
+def pieces_of(inputs: Any, targets: Any, max_batch: int) -> Iterator[Piece]:
+    """One labelled batch, cut to at most that many samples."""
     rows = int(flat_inputs(inputs)[0].shape[0])
     for start in range(0, rows, max_batch):
         part = slice(start, min(rows, start + max_batch))
