@@ -49,6 +49,12 @@ class Train(Section):
     idle_timeout_s: Annotated[float, Field(gt=0)] = 600.0
     """No batch from any rank for so long: the gang is stopped."""
     max_restarts: Annotated[int, Field(ge=0)] = 2
+    max_resumes: Annotated[int, Field(ge=0)] = 3
+    """How often a retrain that was killed is continued by itself when the next one is started."""
+    checkpoint_every_s: Annotated[float, Field(gt=0)] = 300.0
+    """A checkpoint inside an epoch after so long without any."""
+    grace_s: Annotated[float, Field(ge=0)] = 30.0
+    """After SIGTERM or Ctrl-C: time for the ranks to write a checkpoint."""
     seed: int = 0
     threads: Annotated[int, Field(ge=1)] | None = None
     """CPU threads per rank; None: the cores shared out among the ranks."""

@@ -181,6 +181,7 @@ class _Fits:
             target_metric=settings.target_metric,
             target_higher_is_better=prepared["better"] != "lower",
             trainer=settings.trainer,
+            checkpoint_every_s=settings.checkpoint_every_s,
             max_s=max_s,
             tune=settings.tune if warm else (),
             patience=settings.patience,
@@ -225,7 +226,7 @@ def _fit(ctx: Context, spec: FitSpec, stage: str) -> dict[str, Any]:
     outcome = fit(
         spec,
         folder=ctx.folder / _place("fit", stage),
-        limits=Limits(timeout_s=timeout_s, idle_s=settings.idle_timeout_s),
+        limits=Limits(timeout_s=timeout_s, idle_s=settings.idle_timeout_s, grace_s=0.0, farewell_s=settings.grace_s),
         on_event=tell,
         max_restarts=settings.max_restarts,
     )

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from plaster_ops.errors import ChildFailed, MemoryLimit, PlasterError, TimedOut
+from plaster_ops.errors import ChildFailed, Interrupted, MemoryLimit, PlasterError, TimedOut
 from plaster_ops.ports import EventSink
 from plaster_ops.processes import handover
+from plaster_ops.processes.farewell import say_farewell
 from plaster_ops.processes.member import Member, start_member
 from plaster_ops.processes.signals import raise_if_stopped
 
@@ -27,12 +28,14 @@ _LOOK_S = 0.1
 class Limits:
     """How long a stage may take: in all, without any event from any child, and between SIGTERM and SIGKILL.
 
+    `farewell_s`: when the parent is interrupted, time before that for the children to end in order; see `farewell`.
     `memory_bytes`: resident memory of all children with everything they started, looked at ten times a second.
     """
 
     timeout_s: float | None
     idle_s: float | None
     grace_s: float = 3.0
+    farewell_s: float = 0.0
     memory_bytes: int | None = None
 
 
@@ -97,6 +100,9 @@ def _run(
                 start_member(stage, place.spec, rank=place.rank, folder=place.folder, project=project, env=place.env)
             )
         failed = _Watch(stage, members, limits, on_event).first_failure()
+    except Interrupted:
+        say_farewell(members, limits.farewell_s, on_event)
+        raise
     finally:
         _stop(members, limits.grace_s)
     if failed is not None:

@@ -7,9 +7,7 @@ It is no `ModelCheckpoint`, because one that the model brings would silently tak
 """
 
 import math
-import signal
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,7 +16,6 @@ from plaster_ops.ports import EventSink
 from plaster_ops.training.batches import LossWatch, batch_size_of, loss_of
 from plaster_ops.training.fitlog import FitLog, Throttle
 from plaster_ops.training.messages import FitSpec
-from plaster_ops.training.resume import complete, unfinished_path
 from plaster_ops.training.shares import share_of
 
 _PROGRESS_EVERY_S = 0.1
@@ -45,14 +42,11 @@ class BatchWatch:
         self._loss = LossWatch(deferred=False)
         self._progress = Throttle(_PROGRESS_EVERY_S)
         self._alive = Throttle(_ALIVE_EVERY_S)
-
-    def on_sanity_check_start(self, trainer: Any, pl_module: Any) -> None:
-        """The first hook after Lightning has taken SIGTERM."""
-        _give_sigterm_back()
+        self._batches = 0
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """All ranks are up: the clock starts."""
-        _give_sigterm_back()
+        self._batches = 0
         self._loss = LossWatch(deferred=pl_module.device.type != "cpu")
         _wait_for_gpu(pl_module)
         self._log.start()
@@ -72,7 +66,8 @@ class BatchWatch:
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Counts the batch and looks at its loss."""
         self._log.count(batch_size_of(batch))
-        settles = not self._log.is_settled and _finite(trainer) and batch_idx + 1 >= _settling_batches(trainer)
+        self._batches += 1
+        settles = not self._log.is_settled and _finite(trainer) and self._batches >= _settling_batches(trainer)
         if settles or trainer.is_last_batch:
             _wait_for_gpu(pl_module)
         if settles:
@@ -130,7 +125,7 @@ class BatchWatch:
 
 
 class EpochEnd:
-    """Sums samples over ranks, keeps the curves, stops at the target, and writes the checkpoint to resume from."""
+    """Sums samples over ranks, keeps the curves, and stops at the target."""
 
     def __init__(self, log: FitLog, emit: EventSink, spec: FitSpec) -> None:
         super().__init__()
@@ -146,7 +141,6 @@ class EpochEnd:
             loss = {} if self._log.last_loss is None or "loss" in values else {"fit/loss": self._log.last_loss}
             self._log.draw(trainer.global_step, {**loss, **values})
         self._look_at_target(trainer, values)
-        self._checkpoint(trainer)
         if trainer.is_global_zero:
             self._emit({"event": "epoch", "epoch": trainer.current_epoch, "metrics": values})
 
@@ -165,15 +159,6 @@ class EpochEnd:
             self._log.reach(reached=reached, epochs=trainer.current_epoch + 1)
         trainer.should_stop = trainer.should_stop or reached
 
-    def _checkpoint(self, trainer: Any) -> None:
-        folder = Path(self._spec.checkpoint_folder)
-        trainer.save_checkpoint(unfinished_path(folder))
-        if trainer.is_global_zero:
-            done = trainer.current_epoch + 1
-            log = self._log.to_json()
-            path = complete(folder, epoch=done, step=trainer.global_step, fit_id=self._spec.fit_id(), log=log)
-            self._emit({"event": "checkpoint", "epoch": done, "file": path.name})
-
 
 def numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
     """The logged metrics that are one finite number."""
@@ -187,11 +172,6 @@ def _settling_batches(trainer: Any) -> int:
 
 def _finite(trainer: Any) -> bool:
     return math.isfinite(trainer.num_training_batches)
-
-
-def _give_sigterm_back() -> None:
-    """SIGTERM ends this process again. Lightning's handler speaks to the other ranks, who may be gone, and hangs."""
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _wait_for_gpu(module: Any) -> None:

@@ -32,6 +32,8 @@ class FitLog:
         self._ended_s: float | None = None
         self._unsummed = _Unsummed()
         self._own: int | None = None
+        self.counted = 0
+        """Samples of this rank in the present epoch that are in the sums."""
         self.samples: int | None = before.get("samples", 0)
         self.learned: int | None = before.get("learned", None if before else 0)
         self.learned_reason: str = str(before.get("learned_reason", ""))
@@ -56,8 +58,13 @@ class FitLog:
         `reason`: why that cannot be told; `learned` is then unknown from here on.
         """
         self._own = own
+        self.counted = 0
         self.learned_reason = self.learned_reason or reason
         self.set_free()
+
+    def go_on(self, counted: int) -> None:
+        """The present epoch was begun by an earlier process, which summed up so many samples of this rank."""
+        self.counted = counted
 
     def end(self) -> None:
         """Training ends now."""
@@ -123,7 +130,7 @@ class FitLog:
         One list of whole numbers, so that ranks can add theirs up place by place.
         """
         mine = self._unsummed
-        own = mine.samples if self._own is None else min(mine.samples, self._own)
+        own = mine.samples if self._own is None else max(0, min(mine.samples, self._own - self.counted))
         return [mine.samples, int(mine.is_unknown), mine.steady, own, int(mine.is_unknown or bool(self.learned_reason))]
 
     def sum_up(self, over_ranks: Sequence[int]) -> None:
@@ -136,6 +143,7 @@ class FitLog:
         self.samples = None if unknown or self.samples is None else self.samples + processed
         self.steady_samples = None if unknown or self.steady_samples is None else self.steady_samples + steady
         self.learned = None if unshared or self.learned is None else self.learned + learned
+        self.counted += self._unsummed.samples
         self._unsummed = _Unsummed()
 
     def draw(self, step: int, values: Mapping[str, float]) -> None:

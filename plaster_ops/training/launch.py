@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from plaster_ops.errors import ChildFailed, TimedOut, TrainingFailed, UsageError
+from plaster_ops.errors import ChildFailed, ExitCode, TimedOut, TrainingFailed, UsageError
 from plaster_ops.ports import EventSink
 from plaster_ops.processes.gang import Limits, run_gang
 from plaster_ops.training.devices import Devices, choose_devices
@@ -72,7 +72,7 @@ class _Attempts:
 
     def newest(self) -> Checkpoint | None:
         """The newest complete checkpoint of this fit."""
-        return newest_complete(Path(self._spec.checkpoint_folder), self._spec.fit_id())
+        return newest_complete(Path(self._spec.checkpoint_folder), self._spec.fit_id(), self._devices.count)
 
     def run(self, limits: Limits) -> list[dict[str, Any]]:
         """One attempt, from the newest checkpoint."""
@@ -103,8 +103,9 @@ class _Attempts:
     def judge(self, error: ChildFailed, max_restarts: int) -> None:
         """Returns where another attempt is worth it; else raises `TrainingFailed`."""
         newest = self.newest()
-        progressed = newest is not None and (self._start is None or newest.epoch > self._start.epoch)
-        if error.kind == "exception" and not progressed:
+        progressed = newest is not None and newest.is_further_than(self._start)
+        asked_to_stop = error.exit_code == ExitCode.TERMINATED
+        if error.kind == "exception" and not progressed and not asked_to_stop:
             raise TrainingFailed(error.message, error.next_step) from error
         if self.made > max_restarts:
             raise TrainingFailed(f"{error.message}; given up after {self.made} attempts", error.next_step) from error

@@ -14,6 +14,7 @@ _PLACE_NOT_WORK = (
     "accelerator",
     "threads",
     "checkpoint_folder",
+    "checkpoint_every_s",
     "resume_from",
     "snapshots",
     "snapshot_folder",
@@ -31,7 +32,8 @@ class FitSpec:
     `devices` counts ranks on this machine: "auto" is every visible GPU, or one process on a CPU. `accelerator` "auto"
     is "gpu" where there is one. `threads` are per rank, None shares the cores out. `trainer` goes to Lightning's
     `Trainer` as it is. `target_metric` names a logged metric; training stops when it reaches `target_score`.
-    `checkpoint_folder` belongs to this fit alone: a complete checkpoint in it is where the fit goes on.
+    `checkpoint_folder` belongs to this fit alone: a complete checkpoint in it is where the fit goes on. One is written
+    at the end of every epoch, and inside one after `checkpoint_every_s` seconds without any.
     `resume_from` is set by `launch`. `max_s`: training ends after so many seconds, weights and all; None: never.
     `tune`: patterns of the parameters that train in a warm start; none: all. `patience`: validations without
     `target_metric` better by more than `min_delta` after which training ends. `snapshots`: weights kept for the
@@ -54,6 +56,7 @@ class FitSpec:
     target_metric: str = "val_score"
     target_higher_is_better: bool = True
     trainer: Mapping[str, Any] = field(default_factory=dict)
+    checkpoint_every_s: float = 300.0
     resume_from: str | None = None
     max_s: float | None = None
     tune: tuple[str, ...] = ()

@@ -12,6 +12,7 @@ from plaster_ops.domain.window import Window
 from plaster_ops.errors import TrainingFailed
 from plaster_ops.ports import EventSink, Pipeline, SystemClock
 from plaster_ops.training.callbacks import BatchWatch, EpochEnd, bind, numbers
+from plaster_ops.training.farewell import StopRequest
 from plaster_ops.training.fitlog import FitLog, thin_out
 from plaster_ops.training.messages import WEIGHTS, FitResult, FitSpec
 from plaster_ops.training.package import make_trainer, package_of, require_data_module
@@ -60,7 +61,8 @@ def run_fit(pipeline: Pipeline, spec: FitSpec, *, folder: Path, emit: EventSink)
 def _callbacks(package: Any, spec: FitSpec, log: FitLog, emit: EventSink) -> list[Any]:
     """Ours, those that run last at the end. Checkpoints hold what comes before them, patience too."""
     checkpoint = package.callbacks.Checkpoint
-    found = [bind(BatchWatch, package.Callback, log, emit)]
+    keeper = bind(Keeper, package.Callback, log, emit, spec, StopRequest())
+    found = [keeper, bind(BatchWatch, package.Callback, log, emit)]
     if spec.start == "warm" and spec.tune:
         found.append(bind(FrozenStay, package.Callback))
     if spec.patience is not None:

@@ -1,0 +1,86 @@
+"""A fit that was cut off anywhere and resumed ends in the very weights of the fit that was not."""
+
+import importlib
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from plaster_ops.training.resume import newest_complete
+from plaster_ops.training.worker import run_fit
+from tests.training.conftest import PROJECT, SpecMaker
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning's advice about loaders and loggers
+PL, LI = "pytorch_lightning", "lightning.pytorch"
+NEVER, ALWAYS = 1e9, 1e-9
+
+
+class Cut(Exception):
+    """The fit ends here, as if it had been killed."""
+
+
+@pytest.fixture
+def noisy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    monkeypatch.setattr(sys, "path", [str(PROJECT), *sys.path])
+    monkeypatch.setenv("PL_GLOBAL_SEED", "0")
+    monkeypatch.setenv("PL_SEED_WORKERS", "0")
+    yield importlib.import_module("noisy").Noisy
+
+
+def run(pipeline: Any, spec: Any, folder: Path, cut_at: tuple[int, int] | None = None) -> dict[str, Any]:
+    """The fit's result; with `cut_at` (epochs, batches) it raises `Cut` once that checkpoint is there."""
+
+    def tell(event: Any) -> None:
+        if event["event"] == "checkpoint" and (event["epoch"], event["batch"]) == cut_at:
+            raise Cut
+
+    folder.mkdir()
+    return run_fit(pipeline, spec, folder=folder, emit=tell)
+
+
+def resumed(pipeline: Any, spec: Any, tmp_path: Path, cut_at: tuple[int, int]) -> dict[str, Any]:
+    """The result of that fit after it was cut off there and resumed."""
+    shutil.rmtree(spec.checkpoint_folder, ignore_errors=True)
+    place = tmp_path / "-".join(map(str, cut_at))
+    with pytest.raises(Cut):
+        run(pipeline, replace(spec, checkpoint_every_s=ALWAYS if cut_at[1] else NEVER), place, cut_at)
+    newest = newest_complete(Path(spec.checkpoint_folder), spec.fit_id())
+    assert newest is not None
+    assert (newest.epoch, newest.batch) == cut_at
+    torch.manual_seed(123)
+    return run(pipeline, replace(spec, resume_from=str(newest.path)), place.with_suffix(".again"))
+
+
+CASES: dict[str, tuple[str, dict[str, Any]]] = {
+    "shuffled": ("", {}),
+    "workers": ("workers", {}),
+    "workers that are kept": ("workers kept", {}),
+    "a sampler of the user's": ("sampler", {}),
+    "a generator of the loader's own": ("generator", {}),
+    "gathered gradients": ("", {"accumulate_grad_batches": 3}),
+    "validation inside epochs": ("", {"val_check_interval": 4}),
+    "a plan that looks at the validation": ("plateau", {}),
+    "a plan that looks at the epoch's loss": ("plateau train", {}),
+    "early stopping": ("stop", {}),
+    "weights averaged": ("swa", {}),
+    "a moving average of weights": ("ema", {}),
+    "a limit on steps": ("", {"max_steps": 45}),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_weights_after_a_resume_are_those_of_the_undisturbed_fit(
+    noisy: Any, make_spec: SpecMaker, tmp_path: Path, case: str
+) -> None:
+    how, trainer = CASES[case]
+    spec = make_spec(max_epochs=4, trainer=trainer, checkpoint_every_s=NEVER)
+    whole = run(noisy(how=how), spec, tmp_path / "whole")
+    for cut_at in ((2, 0), (0, 6), (2, 6)):
+        again = resumed(noisy(how=how), spec, tmp_path, cut_at)
+        same = ("weights_digest", "metrics", "steps", "epochs", "samples_seen", "samples_learned")
+        assert {key: again[key] for key in same} == {key: whole[key] for key in same}, cut_at
