@@ -251,7 +251,9 @@ def strike(project: Project, kind: str, parent: subprocess.Popen[bytes]) -> bool
     if not all(ranks.values()):
         return False
     targets = {"parent": [parent.pid], "rank 0": ranks[0][:1], "rank 1": ranks[1][:1]}
-    chosen = sum(targets.values(), []) if kind.endswith("all") else targets[kind.partition(" ")[2]]
+    chosen = (
+        [pid for pids in targets.values() for pid in pids] if kind.endswith("all") else targets[kind.partition(" ")[2]]
+    )
     for pid in chosen:
         os.kill(pid, number)
     return True

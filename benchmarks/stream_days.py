@@ -1,8 +1,8 @@
 """Sixty days of a real stream, landing file by file, each followed by `plaster-ops retrain`: warm beside scratch.
 
 `python benchmarks/stream_days.py electricity.csv.gz [--days 60] [--first 330] [--starts warm scratch]` makes one
-scratch project a start with `pipelines/electricity.py`, lets the 91 days before `--first` land, then one day at a time, and
-retrains after each with the real command (`--no-measure`, the eager engine: training and data are what is looked at).
+scratch project a start with `pipelines/electricity.py`, lets the 91 days before `--first` land, then one day at a time,
+and retrains after each with the real command (`--no-measure`, eager engine: training and data are what is looked at).
 Then it reads every window back from the source and holds it against the files: rows trained on twice in a window, rows
 missed, held-out rows that any model had been trained on, counts of the records. Prints Markdown.
 """
@@ -15,8 +15,10 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -169,9 +171,7 @@ def cadence_lines(series: Series) -> dict[str, int]:
 def report(all_series: Sequence[Series], days: int) -> None:
     """Everything, in Markdown."""
     verdicts = ("baseline", "promoted", "held", "skipped")
-    print(
-        "| start | retrains | verdicts | does not reconcile | training s | of scratch | mean next-day score | left out |"
-    )
+    print("| start | retrains | verdicts | does not reconcile | training s | of scratch | next-day score | left out |")
     print("|-|-|-|-|-|-|-|-|")
     scratch = next((each.fit_s() for each in all_series if each.start == "scratch"), None)
     for series in all_series:
@@ -211,16 +211,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = (asked.keep or Path(scratch)).resolve()
         all_series = [make(folder, start, rows, asked.first, asked.target) for start in asked.starts]
-        for place in range(asked.days):
-            for series in all_series:
-                if place:
-                    land(rows, asked.first + place - 1, series.project / "arriving")
-                told = series.command("retrain", "--no-measure")
-                series.told.append(told)
-                (series.project / "told.json").write_text(json.dumps(series.told), encoding="utf-8")
-                print(
-                    place, series.start, told["verdict"], round(told["phases"]["fit_s"], 2), file=sys.stderr, flush=True
-                )
+        with ThreadPoolExecutor(len(all_series)) as side_by_side:
+            for place in range(asked.days):
+                list(side_by_side.map(partial(one_day, rows=rows, first=asked.first, place=place), all_series))
         for series in all_series:
             series.cadence = series.command("cadence", "-n", str(asked.days))
         report(all_series, asked.days)

@@ -94,7 +94,7 @@ def retrain(ctx: Context, row: RunRow, request: Request, baselines: Baselines) -
     if prepared["skip"]:
         return _skip(ctx, prepared)
     trained = train(ctx, prepared, baselines.champion)
-    prepared = trained.prepared
+    prepared = dict(trained.prepared)
     built = optimise(
         ctx,
         weights=trained.weights,

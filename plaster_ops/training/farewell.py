@@ -1,4 +1,4 @@
-"""In a rank: SIGTERM asks for a checkpoint and an orderly end, once there is something to lose. Standard library only."""
+"""In a rank: SIGTERM asks for a checkpoint and an orderly end, once there is something to lose."""
 
 import os
 import signal

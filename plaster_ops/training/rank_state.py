@@ -83,7 +83,7 @@ def _metrics(module: Any) -> dict[str, Any]:
     return {
         name: (metric._update_count, {key: _plain(getattr(metric, key)) for key in metric._defaults})
         for name, metric in module.named_modules()
-        if hasattr(metric, "_defaults") and getattr(metric, "_update_count", 0)
+        if hasattr(metric, "_defaults") and bool(getattr(metric, "_update_count", False))
     }
 
 

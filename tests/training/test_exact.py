@@ -3,7 +3,6 @@
 import importlib
 import shutil
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,11 +24,11 @@ class Cut(Exception):
 
 
 @pytest.fixture
-def noisy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def noisy(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(sys, "path", [str(PROJECT), *sys.path])
     monkeypatch.setenv("PL_GLOBAL_SEED", "0")
     monkeypatch.setenv("PL_SEED_WORKERS", "0")
-    yield importlib.import_module("noisy").Noisy
+    return importlib.import_module("noisy").Noisy
 
 
 def run(pipeline: Any, spec: Any, folder: Path, cut_at: tuple[int, int] | None = None) -> dict[str, Any]:
