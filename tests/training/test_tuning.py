@@ -83,7 +83,7 @@ def test_a_resumed_fit_is_tuned_likewise(parts: Any, make_spec: SpecMaker, champ
     train(parts.TwoParts(), spec, tmp_path / "rank0")
     newest = newest_complete(Path(spec.checkpoint_folder), spec.fit_id())
     assert newest is not None
-    earlier = newest.path.with_name("epoch-000002.ckpt")
+    earlier = newest.path.with_name("epoch-000002-00000000.ckpt")
     result = train(parts.TwoParts(), replace(spec, resume_from=str(earlier)), tmp_path / "again")
     assert result["resumed_from_epoch"] == 2
     assert changed(champion, result["weights_file"]) == {"head.weight", "head.bias"}
