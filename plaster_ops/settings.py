@@ -16,6 +16,7 @@ from plaster_ops.settings_sections import (
     Alert,
     Budgets,
     Cadence,
+    DataSettings,
     EngineSettings,
     GateSettings,
     Measure,
@@ -149,6 +150,7 @@ def _keys_at(path: tuple[int | str, ...]) -> list[str]:
     for part in path:
         model = {
             "pipelines": None,
+            "data": DataSettings,
             "train": Train,
             "trigger": TriggerSettings,
             "cadence": Cadence,

@@ -142,6 +142,13 @@ class TriggerSettings(Section):
     on_drift: Annotated[tuple[str, ...], _LIST] = ()
 
 
+class DataSettings(Section):
+    """What is done with arriving data before it is trained on."""
+
+    check_samples: Annotated[int, Field(ge=0)] = 2048
+    """Training samples looked at for NaN and labels before training; 0: none are."""
+
+
 class Cadence(Section):
     """When a retrain is due; read by the scheduler."""
 
@@ -178,6 +185,7 @@ class PipelineSettings(Section):
 
     ref: str
     start: Start = "warm"
+    data: DataSettings = DataSettings()
     trigger: TriggerSettings = TriggerSettings()
     cadence: Cadence = Cadence()
     train: Train = Train()
