@@ -2,7 +2,7 @@
 in. Bounded in rows and in features, whatever the set is. Knows nothing of earlier runs.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,9 +24,9 @@ class EvenRows:
         self._stride, self._seen, self._kept = 1, 0, 0
         self._parts: list[NDArray[Any]] = []
 
-    def add(self, rows: NDArray[Any]) -> None:
-        """Rows [b, ...], all of one width."""
-        part = rows[-self._seen % self._stride :: self._stride]
+    def add(self, rows: Any, plain: Callable[[Any], NDArray[Any]] = np.asarray) -> None:
+        """Rows [b, ...], all of one width; only those that are kept go through `plain`."""
+        part = plain(rows[-self._seen % self._stride :: self._stride])
         self._seen += len(rows)
         self._parts.append(part)
         self._kept += len(part)
@@ -52,23 +52,24 @@ class _Leaf:
 
     def add(self, tensor: Tensor) -> None:
         self.type = str(tensor.dtype).removeprefix("torch.")
-        flat = _plain(tensor)
-        self.values += flat.size
-        if flat.dtype.kind == "f":
-            self.nans += int(np.isnan(flat).sum())
-            self.infinite += int(np.isinf(flat).sum())
+        tensor = tensor.detach().cpu()
+        flat = tensor.reshape(tensor.shape[0], -1 if tensor.numel() else 0)
+        self.values += flat.numel()
+        if (flat.is_floating_point() or flat.is_complex()) and not _is_finite(flat):
+            self.nans += int(torch.isnan(flat).sum())
+            self.infinite += int(torch.isinf(flat).sum())
         self._is_scalar &= tensor.dim() <= 1
         self._add_columns(flat, narrow=tensor.dim() <= 2 and flat.shape[1] <= WIDEST)
-        if not self._is_scalar:
-            self._summaries.add(_summaries(flat))
+        if self._columns is None or not self._is_scalar:
+            self._summaries.add(flat, _summaries)
             self._lengths.add(np.full(len(flat), flat.shape[1]))
 
-    def _add_columns(self, flat: NDArray[Any], *, narrow: bool) -> None:
+    def _add_columns(self, flat: Tensor, *, narrow: bool) -> None:
         if self._columns is None:
             return
         if narrow and self._width in (-1, flat.shape[1]):
             self._width = flat.shape[1]
-            self._columns.add(flat)
+            self._columns.add(flat, _plain)
         else:
             self._columns = None
 
@@ -144,19 +145,23 @@ def named_targets(targets: Any) -> dict[str, Tensor]:
     return {name: leaf.detach().cpu() for name, leaf in found.items() if isinstance(leaf, Tensor) and leaf.dim()}
 
 
-def _plain(tensor: Tensor) -> NDArray[Any]:
-    """[b, values of a sample], float64 or int64."""
-    tensor = tensor.detach().cpu()
-    if tensor.is_complex():
-        tensor = tensor.abs()
-    rows = tensor.reshape(tensor.shape[0], -1) if tensor.numel() else tensor.new_zeros((tensor.shape[0], 0))
-    plain: NDArray[Any] = rows.to(torch.float64 if tensor.is_floating_point() else torch.int64).numpy()
+def _is_finite(flat: Tensor) -> bool:
+    """Whether a sum, which is cheap, shows that no value is NaN or infinite; False also where it cannot tell."""
+    wide = torch.complex128 if flat.is_complex() else torch.float64
+    return bool(torch.isfinite(flat.sum(dtype=wide)))
+
+
+def _plain(flat: Tensor) -> NDArray[Any]:
+    """float64 or int64, of the same shape."""
+    flat = flat.abs() if flat.is_complex() else flat
+    plain: NDArray[Any] = flat.to(torch.float64 if flat.is_floating_point() else torch.int64).numpy()
     return plain
 
 
-def _summaries(flat: NDArray[Any]) -> NDArray[Any]:
+def _summaries(flat: Tensor) -> NDArray[Any]:
     """Per sample mean, standard deviation, smallest and largest value; NaN where the sample has one or no values."""
     if not flat.shape[1]:
         return np.full((len(flat), len(_SUMMARY)), np.nan)
+    values = _plain(flat)
     with np.errstate(invalid="ignore", over="ignore"):
-        return np.stack([flat.mean(1), flat.std(1), flat.min(1), flat.max(1)], axis=1)
+        return np.stack([values.mean(1), values.std(1), values.min(1), values.max(1)], axis=1)

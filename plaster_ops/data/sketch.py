@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -85,7 +85,8 @@ _SECTIONS = ("features", "labels")
 
 
 def _slim(sketch: Sketch) -> dict[str, Any]:
-    return {key: value for key, value in asdict(sketch).items() if value not in ((), {}, None)}
+    plain = {each.name: getattr(sketch, each.name) for each in fields(sketch)}
+    return {key: value for key, value in plain.items() if value is not None and value != () and value != {}}
 
 
 def _sketch(plain: Mapping[str, Any]) -> Sketch:
