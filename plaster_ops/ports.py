@@ -39,7 +39,9 @@ class Pipeline(Protocol):
 class Source(Protocol):
     """Where data arrives. Positions are watermarks; ranges are `(after, upto]`, `after=None` from the beginning.
 
-    Optional member: `times(after, upto)` -> pairs (seconds since the epoch when samples came into being, how many).
+    Optional members: `times(after, upto)` -> pairs (seconds since the epoch when samples came into being, how many);
+    `remarks(after)` -> sentences on what people should know of the data at or below that position;
+    `train_rows(window)` and `held_out_rows(window)` -> the rows of a window as a `pyarrow.Table`.
     """
 
     def newest(self) -> Watermark | None: ...

@@ -46,6 +46,9 @@ def run(spec: Mapping[str, Any], folder: Path, emit: EventSink) -> dict[str, Any
     if arrival.skip:
         return result
     result |= told_times(source, arrival)
+    remarks = getattr(source, "remarks", None)
+    for remark in remarks(spec.get("learned")) if remarks else ():
+        emit({"event": "note", "text": remark})
     emit({"event": "note", "text": "reading the evaluation sets"})
     return result | _survey(pipeline, arrival, folder, spec, emit)
 
