@@ -41,6 +41,8 @@ class Source(Protocol):
 
     Optional members: `times(after, upto)` -> pairs (seconds since the epoch when samples came into being, how many);
     `report(window)` -> what became of its files, as `data.arrival` of docs/json.md; `name`.
+    `remarks(after)` -> sentences on what people should know of the data at or below that position;
+    `train_rows(window)` and `held_out_rows(window)` -> the rows of a window as a `pyarrow.Table`.
     """
 
     def newest(self) -> Watermark | None: ...

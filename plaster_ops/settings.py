@@ -150,9 +150,9 @@ def _keys_at(path: tuple[int | str, ...]) -> list[str]:
     for part in path:
         model = {
             "pipelines": None,
+            "data": DataSettings,
             "train": Train,
             "trigger": TriggerSettings,
-            "data": DataSettings,
             "cadence": Cadence,
             "budgets": Budgets,
             "alerts": Alert,

@@ -175,6 +175,8 @@ class DataSettings(Section):
     """Old data that is trained on again: all, a duration (90d), or `last 50000` rows."""
     replay_ratio: Annotated[float, Field(ge=0)] | None = None
     """A warm start trains on so many times the new rows of the old ones, drawn at random; None: on all of them."""
+    check_samples: Annotated[int, Field(ge=0)] = 2048
+    """Training samples looked at for NaN and labels before training; 0: none are."""
 
     @field_validator("window")
     @classmethod

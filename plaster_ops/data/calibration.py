@@ -9,14 +9,13 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset, Subset
 
 from plaster_ops.data.batches import flat_inputs, split_batch
 from plaster_ops.data.samples import SampleKeeper
+from plaster_ops.data.spread import batches_at, evenly, known_size
 from plaster_ops.errors import PlasterError
 
 _SPARE = 0.5
-_BATCH = 32
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,22 +85,13 @@ def _training_batches(data: Any, wanted: int) -> Iterator[Any]:
     out; of a stream its first ones."""
     data.setup("fit")
     loader = data.train_dataloader()
-    try:
-        streams = isinstance(loader.dataset, IterableDataset)
-        count = 0 if streams else len(loader.dataset)
-        if not streams:
-            first = _spread(count, wanted)
-            spare = sorted(set(_spread(count, wanted + round(wanted * _SPARE))) - set(first))
-            loader = DataLoader(Subset(loader.dataset, first + spare), batch_size=_BATCH, collate_fn=loader.collate_fn)
-    except (AttributeError, TypeError):
-        pass
-    yield from loader
-
-
-def _spread(count: int, wanted: int) -> list[int]:
-    """Positions from the first to the last of `count`, counted in whole numbers."""
-    wanted = min(count, wanted)
-    return [position * (count - 1) // max(1, wanted - 1) for position in range(wanted)]
+    count = known_size(loader)
+    if not count:
+        yield from loader
+        return
+    first = evenly(count, wanted)
+    spare = sorted(set(evenly(count, wanted + round(wanted * _SPARE))) - set(first))
+    yield from batches_at(loader, first + spare)
 
 
 def _row_digests(inputs: Sequence[Tensor]) -> Iterator[bytes]:

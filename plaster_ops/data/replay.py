@@ -1,14 +1,15 @@
 """A recorded set that arrives again, piece by piece, so that retraining on new data can be tried anywhere.
 
-A position is the number of rows that have arrived. How many have is kept in a small file of the project
-(`mlruns/replay/<name>.json`), so that arrival is an event of its own and not a side effect of retraining.
+A position is the number of rows that have arrived. Pieces arrive by `advance`, or by themselves as time passes. What
+arrived, or when the clock began, is kept in a small file of the project (`mlruns/replay/<name>.json`), so that arrival
+is an event of its own and not a side effect of retraining.
 """
 
 import json
 import os
 import time
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,9 @@ class ReplaySource:
     `pieces` are the row counts after each arrival, rising. The first `initial` pieces are there from the beginning.
     The newest `holdout` rows are held out for the rolling evaluation set. `project` defaults to PLASTER_PROJECT, then
     to the working directory.
+
+    With `every_s` a piece arrives each so many seconds since `started` (seconds since the epoch), else since the first
+    look; `speed` 60 lets an hour pass in a minute. What `advance` lets arrive comes before its time.
     """
 
     name: str
@@ -31,6 +35,10 @@ class ReplaySource:
     holdout: int
     initial: int = 1
     project: Path | None = None
+    every_s: float | None = None
+    started: float | None = None
+    speed: float = 1.0
+    now: Callable[[], float] = time.time
 
     def __post_init__(self) -> None:
         if (
@@ -41,6 +49,10 @@ class ReplaySource:
             raise DataError(
                 f"replay {self.name!r}: pieces {list(self.pieces)} with initial={self.initial} is no order of arrival",
                 "give rising row counts and 1 <= initial <= their number",
+            )
+        if not self.speed > 0 or (self.every_s is not None and not self.every_s > 0):
+            raise DataError(
+                f"replay {self.name!r}: every_s = {self.every_s}, speed = {self.speed}", "give numbers above 0"
             )
 
     def newest(self) -> Watermark | None:
@@ -77,14 +89,17 @@ class ReplaySource:
         index = bisect_right(self.pieces, before) - 1
         now = self.pieces[min(index + pieces, len(self.pieces) - 1)]
         if now != before:
-            file = self._file()
-            file.parent.mkdir(parents=True, exist_ok=True)
-            draft = file.with_suffix(f".{os.getpid()}.tmp")
-            at = time.time()
+            at = self.now()
             arrivals = [*(self._arrivals() or [(before, at)]), (now, at)]
-            draft.write_text(json.dumps({"arrived": now, "at": at, "arrivals": arrivals}), encoding="utf-8")
-            draft.replace(file)
+            self._keep({"arrived": now, "at": at, "arrivals": arrivals})
         return before, now
+
+    def _keep(self, changed: dict[str, Any]) -> None:
+        file = self._file()
+        file.parent.mkdir(parents=True, exist_ok=True)
+        draft = file.with_suffix(f".{os.getpid()}.tmp")
+        draft.write_text(json.dumps({**self._kept(), **changed}), encoding="utf-8")
+        draft.replace(file)
 
     def _file(self) -> Path:
         project = self.project or Path(os.environ.get("PLASTER_PROJECT") or Path.cwd())
@@ -92,10 +107,41 @@ class ReplaySource:
 
     def _arrivals(self) -> list[tuple[int, float]]:
         """Rows there and when, oldest first; the first entry is where the keeping began."""
-        kept = self._kept().get("arrivals") or []
-        return [(int(rows), float(at)) for rows, at in kept]
+        kept = [(int(rows), float(at)) for rows, at in self._kept().get("arrivals") or []]
+        if self.every_s is None:
+            return kept
+        found: list[tuple[int, float]] = []
+        for rows, at in sorted([*kept, *self._by_clock(self.every_s)], key=lambda arrival: (arrival[1], arrival[0])):
+            if not found or rows > found[-1][0]:
+                found.append((rows, at))
+        return found
+
+    def _by_clock(self, every_s: float) -> list[tuple[int, float]]:
+        """The same, as far as time alone has brought them."""
+        began = self._began()
+        each_s = every_s / self.speed
+        passed = max(0, int((self.now() - began) / each_s + 1e-9))
+        there = self.pieces[self.initial - 1 : self.initial + passed]
+        return [(rows, began + number * each_s) for number, rows in enumerate(there)]
+
+    def _began(self) -> float:
+        """When the clock began: as given, else as kept; else now, which is kept."""
+        if self.started is not None:
+            return self.started
+        kept = self._kept()
+        if "started" not in kept:
+            began = self.now()
+            first = {"arrived": self.pieces[self.initial - 1], "at": began}
+            self._keep({**first, **kept, "started": began})
+            return began
+        return float(kept["started"])
 
     def _state(self) -> tuple[int, float | None]:
+        """Rows there, and when the newest came; None where they were there from the beginning."""
+        if self.every_s is not None:
+            arrivals = self._arrivals()
+            rows, at = arrivals[-1]
+            return max(rows, self._kept().get("arrived", 0)), at if len(arrivals) > 1 else None
         state = self._kept()
         return (state["arrived"], state["at"]) if state else (self.pieces[self.initial - 1], None)
 

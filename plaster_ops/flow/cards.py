@@ -24,6 +24,7 @@ from plaster_ops.plaster import (
     accuracy,
     energy,
     energy_band,
+    inputs,
     latency,
     learning,
     machine,
@@ -62,6 +63,7 @@ def build_card(
         write_timed(sheet, measured, "now")
     write_model(sheet, built, evidence, user_code(ctx, built), training(ctx, trained))
     sheet.add(accuracy.read, built.evaluation, "now", baseline=baseline)
+    sheet.add(inputs.input_rows, (prepared.get("drift") or {}).get("figures"))
     write_guesses(sheet, ctx)
     spans = ctx.ledger.spans if ctx.ledger else ()
     sheet.add(phase_energy.read, spans, trained.result.to_json(), stage=trained.stage if trained.race else None)

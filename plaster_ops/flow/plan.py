@@ -8,6 +8,7 @@ from plaster_ops.flow.baseline import Baseline, choose_baseline
 from plaster_ops.flow.decide import decide_engine
 from plaster_ops.flow.retrain import Request
 from plaster_ops.flow.scratch import scratch_context
+from plaster_ops.flow.sketches import inspection_spec
 from plaster_ops.flow.start import SCRATCH, WARM, StartPlan
 from plaster_ops.flow.train import check_train, plan_of, warm_weights
 from plaster_ops.flow.wiring import open_ports
@@ -27,8 +28,9 @@ def describe_plan(settings: Settings, name: str | None, request: Request) -> str
         check_train(pipeline.train)
         champion = choose_baseline(ports.journal, found, "champion")
         shown = choose_baseline(ports.journal, found, request.compare or "last")
-        prepared = ctx.child("prepare", ctx.data_spec(arrived=True), timeout_s=pipeline.train.timeout_s)
         start = plan_of(ctx, champion, warm_weights(ctx, champion))
+        spec = {**ctx.data_spec(arrived=True), "inspect": inspection_spec(ctx)}
+        prepared = ctx.child("prepare", spec, timeout_s=pipeline.train.timeout_s)
         last = choose_baseline(ports.journal, found, "last")
         decided = decide_engine(ctx, last, force_ladder=request.ladder)
     window = prepared["window"]
@@ -41,6 +43,7 @@ def describe_plan(settings: Settings, name: str | None, request: Request) -> str
         f"           window {window['learned']} -> {window['cut']}, held out up to {window['end']}",
         f"           new {prepared['new_samples']}, train on {prepared['train_samples']}, "
         f"evaluate on {prepared['eval_samples']}, golden {prepared['golden_samples']}",
+        *(f"           {note}" for note in (prepared.get("drift") or {}).get("notes", ())),
         f"start      {_start(start, champion)}",
         f"ranks      {pipeline.train.devices} x {pipeline.train.nodes} node",
         f"engine     {_told(decided)}",

@@ -22,6 +22,7 @@ from plaster_ops.flow.curve import FORMAT as CURVE_FORMAT
 from plaster_ops.flow.optimise import Built
 from plaster_ops.flow.promote import Decision
 from plaster_ops.flow.sheet import Sheet
+from plaster_ops.flow.sketches import SKETCH
 from plaster_ops.flow.train import Trained
 from plaster_ops.plaster import machine
 from plaster_ops.plaster.answer_record import ANSWERS
@@ -135,6 +136,7 @@ def data_section(prepared: Mapping[str, Any]) -> dict[str, Any]:
         "lookback": window.get("lookback", "all"),
         "replay_ratio": window.get("replay_ratio"),
         "arrival": prepared.get("arrival"),
+        "drift": drift_section(prepared.get("drift")),
     }
 
 
@@ -150,6 +152,11 @@ def _scored_curve(trained: Trained) -> list[dict[str, Any]]:
         for point in trained.curve.get("points") or ()
         if point["score"] is not None
     ]
+
+
+def drift_section(drift: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """The section `data.drift` of `--json`; None where the data was not looked at."""
+    return {key: value for key, value in drift.items() if key not in ("figures", "sketch")} if drift else None
 
 
 def _engine_section(told: Measured) -> dict[str, Any]:
@@ -294,6 +301,9 @@ def _write_artifacts(ctx: Context, told: Measured) -> None:
         (folder / name).write_text(text, encoding="utf-8")
     if answers.is_file():
         shutil.copyfile(answers, folder / ANSWERS)
+    sketch = Path((told.prepared.get("drift") or {}).get("sketch") or "")
+    if sketch.is_file():
+        shutil.copyfile(sketch, folder / SKETCH)
     for process, raw in enumerate(told.raw):
         for kept in ("raw.npz", "result.json"):
             if (raw / kept).is_file():

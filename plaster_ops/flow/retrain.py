@@ -24,6 +24,7 @@ from plaster_ops.flow.noise import calibrated
 from plaster_ops.flow.optimise import Built, optimise, rebuild
 from plaster_ops.flow.promote import decide, narrowed_exit_code, overtaken, promotion_of
 from plaster_ops.flow.sidebyside import SideBySide, compare_on, measure, reopen, terms_of
+from plaster_ops.flow.sketches import inspection_spec
 from plaster_ops.flow.train import Trained, train
 from plaster_ops.plaster.profiles import find_profile
 from plaster_ops.settings_sections import PipelineSettings
@@ -206,6 +207,7 @@ def choose_baselines(ctx: Context, request: Request) -> Baselines:
 def prepare(ctx: Context) -> dict[str, Any]:
     """The data stage, with the watermarks of the journal."""
     spec = ctx.data_spec(arrived=True, calibration_samples=calibration_samples(ctx))
+    spec["inspect"] = inspection_spec(ctx)
     return ctx.child("prepare", spec, timeout_s=ctx.pipeline.train.timeout_s)
 
 

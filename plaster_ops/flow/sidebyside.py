@@ -10,7 +10,7 @@ from plaster_ops.domain.compare import Evidence, compare_cards
 from plaster_ops.domain.fingerprint import Fingerprint
 from plaster_ops.domain.judgement import Comparison
 from plaster_ops.domain.metric import Metric
-from plaster_ops.domain.metrics import E2E_P50_MS, ESTIMATED_ENERGY, HEADLINES, PHASE_ENERGY
+from plaster_ops.domain.metrics import E2E_P50_MS, ESTIMATED_ENERGY, HEADLINES, INPUTS, PHASE_ENERGY
 from plaster_ops.domain.sample import PairedDifference, PairedRatios
 from plaster_ops.flow.baseline import Baseline
 from plaster_ops.flow.candidates import Opponent
@@ -105,7 +105,7 @@ def write_timed(sheet: Sheet, measured: SideBySide, label: str) -> None:
 
 def is_remeasured(metric: Metric) -> bool:
     """Whether measuring an earlier engine again gives that metric anew."""
-    return metric.key.startswith(REMEASURED) and metric not in (*PHASE_ENERGY, *ESTIMATED_ENERGY)
+    return metric.key.startswith(REMEASURED) and metric not in (*PHASE_ENERGY, *ESTIMATED_ENERGY, *INPUTS)
 
 
 def card_then(recorded: Card, label: str, measured: Measured | None, evaluation: Mapping[str, Any]) -> Card:

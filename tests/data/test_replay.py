@@ -7,6 +7,7 @@ import pytest
 from plaster_ops.data.replay import ReplaySource
 from plaster_ops.errors import DataError
 from plaster_ops.ports import Source
+from tests.conftest import SteppedClock
 
 
 def source(folder: Path, **changed: object) -> ReplaySource:
@@ -98,3 +99,63 @@ def test_a_state_that_kept_no_arrivals_begins_to_keep_them(tmp_path: Path) -> No
     assert there.times(None, 20) == []
     there.advance()
     assert [count for _, count in there.times(None, 35)] == [15]
+
+
+def ticking(folder: Path, clock: SteppedClock, **changed: object) -> ReplaySource:
+    return source(folder, pieces=[10, 20, 35, 50], every_s=3600.0, now=clock.now_utc, **changed)
+
+
+def test_by_the_clock_a_piece_arrives_each_period_since_somebody_first_looked(
+    tmp_path: Path, clock: SteppedClock
+) -> None:
+    began = clock.epoch
+    assert ticking(tmp_path, clock).newest() == 10
+    assert ticking(tmp_path, clock).arrived_at(10) is None
+    clock.step(3599)
+    assert ticking(tmp_path, clock).newest() == 10
+    clock.step(3601)
+    there = ticking(tmp_path, clock)
+    assert there.newest() == 35
+    assert there.arrived_at(35) == began + 7200
+    assert there.times(None, 35) == [(began + 3600, 10), (began + 7200, 15)]
+    clock.step(10 * 3600)
+    assert ticking(tmp_path, clock).newest() == 50
+
+
+def test_a_day_passes_in_a_minute_where_a_trial_asks_for_it(tmp_path: Path, clock: SteppedClock) -> None:
+    quick = {"speed": 1440.0, "started": clock.epoch}
+    assert ticking(tmp_path, clock, **quick).newest() == 10
+    clock.step(2.5)
+    assert ticking(tmp_path, clock, **quick).newest() == 20
+    clock.step(2.5)
+    assert ticking(tmp_path, clock, **quick).newest() == 35
+    assert list(tmp_path.iterdir()) == [], "a beginning that is given needs no file"
+
+
+def test_by_hand_a_piece_comes_before_its_time_and_not_twice(tmp_path: Path, clock: SteppedClock) -> None:
+    began = clock.epoch
+    assert ticking(tmp_path, clock).newest() == 10
+    clock.step(60)
+    assert ticking(tmp_path, clock).advance() == (10, 20)
+    clock.step(3600)
+    assert ticking(tmp_path, clock).newest() == 20
+    clock.step(3600)
+    there = ticking(tmp_path, clock)
+    assert (there.newest(), there.arrived_at(35)) == (35, began + 7200)
+    assert there.times(None, 35) == [(began + 60, 10), (began + 7200, 15)]
+
+
+def test_a_replay_by_hand_goes_on_by_the_clock_from_where_it_was(tmp_path: Path, clock: SteppedClock) -> None:
+    file = tmp_path / "mlruns" / "replay" / "set.json"
+    file.parent.mkdir(parents=True)
+    file.write_text('{"arrived": 20, "at": 5.0}')
+    assert ticking(tmp_path, clock).newest() == 20
+    clock.step(2 * 3600)
+    assert ticking(tmp_path, clock).newest() == 35
+    assert source(tmp_path).newest() == 20, "without a clock it is what was let in by hand"
+
+
+@pytest.mark.parametrize("changed", [{"every_s": 0.0}, {"every_s": 60.0, "speed": -1.0}])
+def test_a_clock_that_cannot_run_is_refused(tmp_path: Path, changed: dict[str, object]) -> None:
+    with pytest.raises(DataError, match="every_s"):
+        source(tmp_path, **changed)

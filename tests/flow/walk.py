@@ -192,7 +192,15 @@ class Walk:
         (folder / "samples.safetensors").write_bytes(b"samples")
         digests = {f"{name}_digest": name[0] * 64 for name in ("train", "eval", "golden")}
         counts = {"train_samples": cut, "eval_samples": self.arrived - cut, "golden_samples": 5, "samples_kept": 2}
+        found |= {"drift": self._drift(spec["inspect"], folder)} if spec.get("inspect") else {}
         return found | digests | counts | {"better": "higher", "samples": str(folder / "samples.safetensors")}
+
+    def _drift(self, asked: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+        """Three of twelve features have drifted since any earlier run."""
+        (folder / "data_sketch.json").write_text(f"sketch {self.arrived}")
+        share = {"value": 0.25, "n": 12, "reason": "against #1"} if asked["earlier"] else {"reason": "the first"}
+        told = {"of": "inputs", "against": {each["which"]: each["index"] for each in asked["earlier"]}, "notes": []}
+        return told | {"sketch": str(folder / "data_sketch.json"), "figures": {"accuracy/input_drift_ratio": share}}
 
     def _export(self, spec: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         assert Path(spec["weights"]).is_file()

@@ -12,6 +12,7 @@ from plaster_ops.domain.metrics.accuracy import *
 from plaster_ops.domain.metrics.declare import declared
 from plaster_ops.domain.metrics.energy import *
 from plaster_ops.domain.metrics.env import *
+from plaster_ops.domain.metrics.inputs import *
 from plaster_ops.domain.metrics.latency import *
 from plaster_ops.domain.metrics.learning import *
 from plaster_ops.domain.metrics.programmability import *

@@ -20,6 +20,7 @@ from plaster_ops.data.samples import SampleKeeper
 from plaster_ops.data.windows import Arrival, open_window
 from plaster_ops.errors import DataError, PipelineError
 from plaster_ops.flow.loading import load_pipeline
+from plaster_ops.flow.stages.inspection import Inspection
 from plaster_ops.plaster import ages
 from plaster_ops.plaster.accuracy import direction
 from plaster_ops.ports import EventSink
@@ -28,12 +29,13 @@ _MOST_TOLD = 20
 
 
 def run(spec: Mapping[str, Any], folder: Path, emit: EventSink) -> dict[str, Any]:
-    """spec: reference, project, seen, learned, needed, calibration_samples, lookback, replay_ratio. Result: window,
-    arrival, counts, digests, samples, calibration, times, skip.
+    """spec: reference, project, seen, learned, needed, calibration_samples, lookback, replay_ratio, inspect. Result:
+    window, arrival, counts, digests, samples, calibration, times, drift, skip.
 
     `calibration_samples`: inputs to put aside for quantisation; 0 or missing: none are. `arrival`: what the source
     tells of its files, None where it tells nothing. `warm_train_samples`, `warm_train_digest`: as without `warm_`, for
-    a start that replays only some of the old rows; None where `replay_ratio` is not given.
+    a start that replays only some of the old rows; None where `replay_ratio` is not given. `inspect`: what to look at
+    in the data itself (`sketches.inspection_spec`); missing: nothing, and `drift` is None.
     """
     pipeline = load_pipeline(spec["reference"], Path(spec["project"]))
     source = getattr(pipeline, "source", None)
@@ -57,8 +59,11 @@ def run(spec: Mapping[str, Any], folder: Path, emit: EventSink) -> dict[str, Any
     if arrival.skip:
         return result
     result |= told_times(source, arrival)
+    remarks = getattr(source, "remarks", None)
+    for remark in remarks(spec.get("learned")) if remarks else ():
+        emit({"event": "note", "text": remark})
     emit({"event": "note", "text": "reading the evaluation sets"})
-    result |= _survey(pipeline, arrival, folder, int(spec.get("calibration_samples") or 0))
+    result |= _survey(pipeline, arrival, folder, spec, emit)
     return result | _warm_counts(pipeline, arrival, spec.get("replay_ratio"))
 
 
@@ -77,20 +82,24 @@ def _warm_counts(pipeline: Any, arrival: Arrival, replay_ratio: float | None) ->
     if replay_ratio is None or arrival.window.learned is None:
         return {"warm_train_samples": None, "warm_train_digest": None}
     window = replace(arrival.window, replay_ratio=float(replay_ratio))
-    count = _count_training(pipeline.data(window))
+    count, _ = _training(pipeline.data(window))
     digest = training_digest(replace(arrival, window=window), count)
     return {"warm_train_samples": count, "warm_train_digest": digest}
 
 
-def _survey(pipeline: Any, arrival: Arrival, folder: Path, calibration_samples: int) -> dict[str, Any]:
+def _survey(pipeline: Any, arrival: Arrival, folder: Path, spec: Mapping[str, Any], emit: EventSink) -> dict[str, Any]:
+    calibration_samples, asked = int(spec.get("calibration_samples") or 0), spec.get("inspect")
     example = pipeline.sample_batch(2)
     _check_example(example)
     data = pipeline.data(arrival.window)
+    inspection = Inspection(asked, example, pipeline) if asked else None
     evaluated = RowSet() if calibration_samples else None
     keeper, rolling = SampleKeeper(), SetDigest()
     for inputs, targets in labelled_batches(rolling_loader(data), example, pipeline):
         keeper.add(flat_inputs(inputs))
         rolling.add(inputs, targets)
+        if inspection is not None:
+            inspection.add(inputs, targets)
         if evaluated is not None:
             evaluated.add(flat_inputs(inputs))
     if rolling.samples == 0:
@@ -98,18 +107,11 @@ def _survey(pipeline: Any, arrival: Arrival, folder: Path, calibration_samples: 
             "the rolling evaluation set has 0 rows",
             "hold out the newest labelled data in test_dataloader (or val_dataloader)",
         )
-    golden = SetDigest()
-    loader = golden_loader(pipeline)
-    if loader is not None:
-        for inputs, targets in labelled_batches(loader, example, pipeline):
-            golden.add(inputs, targets)
-            if evaluated is not None:
-                evaluated.add(flat_inputs(inputs))
-        if golden.samples == 0:
-            raise DataError("the golden set has 0 rows", "let golden() return at least one labelled sample")
+    golden = _read_golden(pipeline, example, evaluated)
     file = folder / "samples.safetensors"
     kept = keeper.save(file)
-    train_samples = _count_training(data)
+    train_samples, training = _training(data)
+    drift = inspection.conclude(training, arrival.window, folder, emit) if inspection else None
     calibration = None
     if evaluated is not None:
         calibration = keep_calibration(
@@ -117,17 +119,33 @@ def _survey(pipeline: Any, arrival: Arrival, folder: Path, calibration_samples: 
         )
     return {
         "calibration": calibration.to_json() if calibration else None,
+        "drift": drift,
         "better": direction(pipeline).value,
         "train_digest": training_digest(arrival, train_samples),
         "train_samples": train_samples,
         "new_samples": arrival.new_samples if arrival.new_samples is not None else train_samples,
         "eval_samples": rolling.samples,
         "eval_digest": rolling.hexdigest(),
-        "golden_samples": golden.samples if loader is not None else None,
-        "golden_digest": golden.hexdigest() if loader is not None else None,
+        "golden_samples": golden.samples if golden else None,
+        "golden_digest": golden.hexdigest() if golden else None,
         "samples": str(file),
         "samples_kept": kept,
     }
+
+
+def _read_golden(pipeline: Any, example: Any, evaluated: RowSet | None) -> SetDigest | None:
+    """The golden set, read through; None where the pipeline has none."""
+    loader = golden_loader(pipeline)
+    if loader is None:
+        return None
+    golden = SetDigest()
+    for inputs, targets in labelled_batches(loader, example, pipeline):
+        golden.add(inputs, targets)
+        if evaluated is not None:
+            evaluated.add(flat_inputs(inputs))
+    if golden.samples == 0:
+        raise DataError("the golden set has 0 rows", "let golden() return at least one labelled sample")
+    return golden
 
 
 def _check_example(example: Any) -> None:
@@ -139,17 +157,17 @@ def _check_example(example: Any) -> None:
         )
 
 
-def _count_training(data: Any) -> int | None:
-    """Samples of the training loader's dataset; None where it does not know its length."""
+def _training(data: Any) -> tuple[int | None, Any]:
+    """Samples of the training loader's dataset, None where it does not know its length; and the loader."""
     data.setup("fit")
     loader = data.train_dataloader()
     try:
         count = len(loader.dataset)
     except (AttributeError, TypeError):
-        return None
+        return None, loader
     if count == 0:
         raise DataError("the training window has 0 rows", "check data(window) and the source's cut")
-    return count
+    return count, loader
 
 
 def told_times(source: Any, arrival: Arrival) -> dict[str, Any]:
