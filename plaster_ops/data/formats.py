@@ -191,10 +191,10 @@ def image_row(path: str) -> pa.Table:
 
 
 def image_digest(folder: Folder, path: str) -> str:
-    """SHA-256 of an image's bytes."""
+    """SHA-256 of an image's bytes and its label: one picture under two labels is two rows."""
     try:
         with folder.open(path) as file:
-            return hashlib.sha256(file.read()).hexdigest()
+            return hashlib.sha256(PurePosixPath(path).parent.name.encode() + b"/" + file.read()).hexdigest()
     except FileNotFoundError:
         raise Broken("it is gone") from None
 

@@ -61,6 +61,8 @@ class Intake:
     patience_s: float
     schema: dict[str, pa.DataType] | None
     rules: str
+    cut_position: int
+    """Of the last window that was cut."""
     noted: Noted = field(default_factory=Noted)
     displaced: dict[str, tuple[Sequence[Entry], str]] = field(default_factory=dict)
     """Path to its living entries that are not there any more, and why."""
@@ -78,7 +80,10 @@ class Intake:
                 schema = {**old, **declared}
                 ledger.set_meta("schema", schema_to_text(schema))
             ledger.set_meta("declared", text)
-        return cls(ledger=ledger, reader=reader, schema=schema, rules=reader.rules.digest(), **given)
+        position = int(ledger.meta("cut_position", -1))
+        return cls(
+            ledger=ledger, reader=reader, schema=schema, rules=reader.rules.digest(), cut_position=position, **given
+        )
 
     def take_in(self) -> None:
         """Every file that is due, known ones first, then what is new, in the order in which they landed."""
@@ -108,7 +113,8 @@ class Intake:
     def _look_again(self, file: Found) -> bool:
         """Whether the file was dealt with: it goes on from what it was. Else its rows are displaced."""
         entries = self._entries(file.path)
-        if not entries:
+        if not self._may_return(entries):
+            self._displace(file.path, REWRITTEN)
             return False
         brought = self._bring(file)
         if brought is not None and brought.rows and self._goes_on(entries, file.path, brought):
@@ -123,6 +129,12 @@ class Intake:
     def _entries(self, path: str) -> list[Entry]:
         """The newest entry of each range of rows of the file's newest generation."""
         return list({entry.first_row: entry for entry in self.ledger.entries(path)}.values())
+
+    def _may_return(self, entries: Sequence[Entry]) -> bool:
+        """Whether rows may have their old positions again. Not where a window was cut while they were away: what was
+        trained then would count as having learned them. They arrive anew instead."""
+        away = [entry.withdrawn_at for entry in entries if entry.withdrawn_at is not None]
+        return bool(entries) and all(at > self.cut_position for at in away)
 
     def _goes_on(self, entries: Sequence[Entry], path: str, brought: Brought) -> bool:
         return all(self._holds(entry, path, brought.table) for entry in entries)
@@ -216,7 +228,7 @@ class Intake:
     def _is_double(self, file: Found, brought: Brought) -> bool:
         """Whether another file that is there holds exactly these rows; recorded where it does."""
         for row in self.ledger.files_with(brought.digest):
-            is_there = row.path in self.found and row.path not in self.displaced
+            is_there = row.path in self.found and row.stamp == self.found[row.path].stamp
             if row.path != file.path and row.state is FileState.ACCEPTED and is_there:
                 finding = Finding(file=file.path, reason=f"its rows are those of {row.path}")
                 self._put(
@@ -238,7 +250,7 @@ class Intake:
                 del self.displaced[path]
                 return entries
         for row in self.ledger.files_with(brought.digest):
-            if row.state is FileState.GONE and (gone := self._entries(row.path)):
+            if row.state is FileState.GONE and self._may_return(gone := self._entries(row.path)):
                 return gone
         return None
 

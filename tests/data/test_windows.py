@@ -43,3 +43,25 @@ def test_a_pipeline_without_a_source_is_always_due() -> None:
     assert found.skip == ""
     assert found.window == Window(learned=None, seen=None, cut=None, end=None)
     assert found.new_samples is None
+
+
+def test_a_skip_names_the_files_that_did_not_count() -> None:
+    class Told(CountedSource):
+        def report(self, window: Window) -> dict[str, object]:
+            assert window.end == 10
+            aside = [{"state": "quarantined", "file": f"{n}.csv"} for n in range(6)]
+            return {
+                "files": {"quarantined": 7, "waiting": 1},
+                "set_aside": [*aside, {"state": "waiting", "file": "late.csv"}],
+            }
+
+    found = open_window(Told(10), seen=10, learned=6, needed=1)
+    assert found.skip == (
+        "nothing new arrived since 10; files not taken: "
+        "7 quarantined (0.csv, 1.csv, 2.csv, 3.csv, 4.csv and 2 more), 1 waiting (late.csv)"
+    )
+    assert found.report is not None
+
+
+def test_the_window_carries_the_look_back() -> None:
+    assert open_window(CountedSource(10), seen=None, learned=None, needed=1, lookback="9d").window.lookback == "9d"

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
+from plaster_ops.data.folder import FolderSource
 from plaster_ops.data.samples import load_groups
 from plaster_ops.domain.window import Window
 from plaster_ops.errors import DataError, PipelineError
@@ -191,3 +192,57 @@ def test_a_set_without_rows_is_named_with_the_next_step(tmp_path: Path, name: st
 def test_a_sample_of_the_wrong_size_is_named(tmp_path: Path) -> None:
     with pytest.raises(PipelineError, match=r"sample_batch\(2\) returned 1 samples"):
         run(tmp_path, "OneRowSample")
+
+
+class Arriving(Brought):
+    """Rows of a folder, as a pipeline reads them."""
+
+    golden = None  # type: ignore[assignment]
+
+    def __init__(self) -> None:
+        self.source = FolderSource("in", name="rows", time="at", holdout=2, settle_s=0.0)
+
+    def data(self, window: Window) -> Any:
+        tables = (self.source.train_rows(window), self.source.held_out_rows(window))
+        found = [TensorDataset(*(torch.tensor(t["x"].to_pylist()) for _ in range(2))) for t in tables]
+        return _Loaders(*found)
+
+
+class _Loaders:
+    def __init__(self, train: TensorDataset, test: TensorDataset) -> None:
+        self._train, self._test = train, test
+
+    def setup(self, stage: str) -> None:
+        assert stage in ("fit", "test")
+
+    def train_dataloader(self) -> Any:
+        return DataLoader(self._train, batch_size=4)
+
+    def test_dataloader(self) -> Any:
+        return DataLoader(self._test, batch_size=4)
+
+
+def test_a_folder_is_taken_in_counted_and_its_bad_files_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PLASTER_PROJECT", str(tmp_path))
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.csv").write_text("at,x\n" + "".join(f"{row},0.5\n" for row in range(10)))
+    told: list[Any] = []
+    project = str(Path(__file__).parents[2])
+    spec = {"reference": f"{__name__}:Arriving", "project": project, "seen": None, "learned": None, "needed": 1}
+    first = prepare.run(spec, tmp_path, told.append)
+    assert (first["train_samples"], first["eval_samples"], first["new_samples"]) == (8, 2, 10)
+    assert first["warm_train_samples"] is None
+
+    (tmp_path / "in" / "b.csv").write_text("at,x\n10,0.5\n11,abc\n")
+    again = spec | {"seen": first["window"]["end"], "learned": first["window"]["cut"]}
+    skipped = prepare.run(again, tmp_path, told.append)
+    assert skipped["skip"].endswith("files not taken: 1 quarantined (b.csv)")
+    assert "quarantined: b.csv, row 2, column x: 'abc' is no double" in [event.get("text") for event in told]
+    assert skipped["arrival"]["files"]["quarantined"] == 1
+
+    (tmp_path / "in" / "c.csv").write_text("at,x\n12,0.5\n13,0.5\n14,0.5\n")
+    warm = prepare.run(again | {"replay_ratio": 1.0}, tmp_path, told.append)
+    assert (warm["train_samples"], warm["warm_train_samples"]) == (11, 6), "3 new ones, and as many of the 8 old"
+    assert warm["warm_train_digest"] != warm["train_digest"]
