@@ -39,6 +39,24 @@ def changed(settings: Settings, **pipeline: Any) -> Settings:
     return settings.model_copy(update={"pipelines": {"digits": PipelineSettings.model_validate(plain)}})
 
 
+def test_only_a_warm_start_replays_a_draw_and_the_record_says_what_was_trained_on(
+    retrain: Retrain, walk: Walk, settings: Settings
+) -> None:
+    replaying = changed(settings, data={"window": "all", "replay_ratio": 1.0})
+    first = retrain(project=replaying)
+    assert "replay_ratio" not in walk.specs["fit"]["window"]
+    assert first["data"]["replay_ratio"] is None
+    walk.arrived = 14
+    warm = retrain(project=replaying)
+    assert walk.specs["prepare"]["replay_ratio"] == 1.0
+    assert walk.specs["fit"]["window"]["replay_ratio"] == 1.0
+    assert (warm["data"]["train_samples"], warm["data"]["replay_ratio"]) == (7, 1.0)
+    walk.arrived = 18
+    scratch = retrain(project=replaying, scratch=True)
+    assert walk.specs["prepare"]["replay_ratio"] is None
+    assert (scratch["data"]["train_samples"], scratch["data"]["replay_ratio"]) == (16, None)
+
+
 # ---- the good ways to end ------------------------------------------------------------------------------------------
 def test_the_first_retrain_is_the_baseline_and_the_champion(retrain: Retrain, settings: Settings, store: Store) -> None:
     told = retrain()

@@ -193,6 +193,8 @@ class Walk:
         digests = {f"{name}_digest": name[0] * 64 for name in ("train", "eval", "golden")}
         counts = {"train_samples": cut, "eval_samples": self.arrived - cut, "golden_samples": 5, "samples_kept": 2}
         found |= {"drift": self._drift(spec["inspect"], folder)} if spec.get("inspect") else {}
+        if spec.get("replay_ratio") is not None and learned is not None:
+            counts |= {"warm_train_samples": 7, "warm_train_digest": "w" * 64}
         return found | digests | counts | {"better": "higher", "samples": str(folder / "samples.safetensors")}
 
     def _drift(self, asked: Mapping[str, Any], folder: Path) -> dict[str, Any]:

@@ -112,6 +112,7 @@ def test_plaster_toml_goes_before_pyproject(tmp_path: Path) -> None:
         ('[pipelines.a]\nref = "m:p"\ntrain = { max_epoch = 3 }', "pipelines.a.train.max_epoch", "max_epochs"),
         ('[pipelines.a]\nref = "m:p"\nengine = { backend = [] }', "pipelines.a.engine.backend", "backends"),
         ('[pipelines.a]\nref = "m:p"\nmeasure = { slo = 7 }', "pipelines.a.measure.slo", "slo_ms"),
+        ('[pipelines.a]\nref = "m:p"\ndata = { windows = "7d" }', "data.windows", "window"),
         ('[pipelines.a]\nref = "m:p"\ntrigger = { new_samples = 7 }', "trigger.new_samples", "min_new_samples"),
         (
             '[pipelines.a]\nref = "m:p"\ngates = { latency = { max_rise = 0.1 } }',
@@ -305,3 +306,8 @@ def test_settings_cannot_be_changed_after_they_are_read() -> None:
 def test_settings_survive_the_journal() -> None:
     pipeline = PipelineSettings.model_validate({"ref": "m:p", "train": {"trainer": {"precision": "bf16-mixed"}}})
     assert PipelineSettings.model_validate_json(pipeline.model_dump_json()) == pipeline
+
+
+@pytest.mark.parametrize("wrong", ['window = "last week"', 'window = "90"', "replay_ratio = -1.0"])
+def test_a_look_back_that_means_nothing_is_refused(tmp_path: Path, wrong: str) -> None:
+    assert "data." in refused(tmp_path, f'[pipelines.a]\nref = "m:p"\ndata = {{ {wrong} }}').message
