@@ -56,7 +56,7 @@ class CallableSource:
         """Fetches what is there, and returns the frontier of what is usable; None without rows."""
         folder = self._project() / "mlruns" / "sources" / self.name / "landed"
         folder.mkdir(parents=True, exist_ok=True)
-        with Ledger.opened(folder.parent.with_suffix(".db"), create=True) as ledger, ledger.writing():
+        with Ledger.opened(folder.parent.parent / f"{self.name}.db", create=True) as ledger, ledger.writing():
             self._land(ledger, folder)
         return self._folder().newest()
 

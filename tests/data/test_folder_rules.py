@@ -371,7 +371,7 @@ def test_few_missing_values_are_left_as_nulls(tmp_path: Path) -> None:
 
 
 def test_labels_may_come_later_and_rows_without_one_are_counted_and_never_given_out(tmp_path: Path) -> None:
-    put(tmp_path, "a.csv", HEADER + "0,0.5,0\n1,0.5,\n86400,0.5,1\n172800,0.5,\n")
+    put(tmp_path, "a.csv", HEADER + "0,0.5,0\n1,0.5,\n86400,0.5,1\n172800,0.5,1\n")
     there = source(tmp_path, label_delay="1d")
     end = there.newest()
     assert end == "4@86400"
