@@ -12,6 +12,7 @@ from plaster_ops.flow.train import check_train
 from plaster_ops.flow.wiring import open_ports
 from plaster_ops.plaster.profiles import find_profile
 from plaster_ops.settings import Settings
+from plaster_ops.training.launchers.registry import name_for
 
 
 def describe_plan(settings: Settings, name: str | None, request: Request) -> str:
@@ -23,7 +24,7 @@ def describe_plan(settings: Settings, name: str | None, request: Request) -> str
         open_ports(settings) as ports,
         scratch_context(ports, found, pipeline, purpose="plan", tell=lambda _event: None) as ctx,
     ):
-        check_train(pipeline.train)
+        check_train(pipeline.train, request.part.nodes)
         champion = choose_baseline(ports.journal, found, "champion")
         shown = choose_baseline(ports.journal, found, request.compare or "last")
         prepared = ctx.child("prepare", ctx.data_spec(arrived=True), timeout_s=pipeline.train.timeout_s)
@@ -41,7 +42,8 @@ def describe_plan(settings: Settings, name: str | None, request: Request) -> str
         f"evaluate on {prepared['eval_samples']}, golden {prepared['golden_samples']}",
         f"start      {'scratch' if champion is None else pipeline.start}"
         + (f" from #{champion.record.index}" if champion and pipeline.start != "scratch" else ""),
-        f"ranks      {pipeline.train.devices} x {pipeline.train.nodes} node",
+        f"ranks      {pipeline.train.devices} x {request.part.nodes} node, "
+        f"launcher {name_for(pipeline.train.launcher, request.part.nodes)}",
         f"engine     {_told(decided)}",
         "           "
         + "; ".join(

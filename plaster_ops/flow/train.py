@@ -1,18 +1,20 @@
 """The training step of a retrain: warm from the champion or from scratch, by a gang of ranks."""
 
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from plaster_ops.domain.timeline import Phase
-from plaster_ops.errors import UsageError
 from plaster_ops.flow.baseline import Baseline
 from plaster_ops.flow.context import Context
 from plaster_ops.processes.gang import Limits
 from plaster_ops.settings_sections import Train
 from plaster_ops.training.launch import fit, place_of
+from plaster_ops.training.launchers.registry import find_launcher, name_for
 from plaster_ops.training.messages import FitResult, FitSpec
+from plaster_ops.training.network import recorded
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,6 +25,10 @@ class Trained:
     start: str
     restarts: int
     warm_from: int | None
+    launcher: str = "local"
+    nodes: int = 1
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Variables of NCCL, gloo and torch that were set for it."""
 
     @property
     def weights(self) -> str:
@@ -34,7 +40,7 @@ def train(ctx: Context, prepared: Mapping[str, Any], champion: Baseline | None) 
     """Trains on the prepared window. Raises `TrainingFailed`, `TimedOut`, `Interrupted`."""
     warm = _warm_start(ctx, champion)
     settings = ctx.pipeline.train
-    check_train(settings)
+    check_train(settings, ctx.part.nodes)
     spec = FitSpec(
         reference=ctx.pipeline.ref,
         project=str(ctx.project),
@@ -44,7 +50,7 @@ def train(ctx: Context, prepared: Mapping[str, Any], champion: Baseline | None) 
         start="warm" if warm else "scratch",
         warm_weights=str(warm) if warm else None,
         devices=settings.devices,
-        nodes=settings.nodes,
+        nodes=ctx.part.nodes,
         threads=settings.threads,
         seed=settings.seed,
         target_score=settings.target_score,
@@ -57,17 +63,17 @@ def train(ctx: Context, prepared: Mapping[str, Any], champion: Baseline | None) 
         result=FitResult.from_json(done["result"]),
         start=spec.start,
         restarts=int(done["restarts"]),
+        launcher=str(done.get("launcher", "local")),
+        nodes=int(done.get("nodes", 1)),
+        environment=dict(done.get("environment", {})),
         warm_from=champion.record.index if warm and champion else None,
     )
 
 
-def check_train(settings: Train) -> None:
+def check_train(settings: Train, nodes: int = 1) -> None:
     """Raises `UsageError` for a launcher, nodes or devices that no fit can have here."""
-    if settings.launcher != "local":
-        raise UsageError(
-            f"train.launcher = {settings.launcher!r} is not in this release", "set it to local, or leave it out"
-        )
-    place_of(settings.nodes, settings.devices)
+    find_launcher(settings.launcher, nodes)
+    place_of(settings.devices)
 
 
 def _fit(ctx: Context, spec: FitSpec) -> dict[str, Any]:
@@ -87,12 +93,17 @@ def _fit(ctx: Context, spec: FitSpec) -> dict[str, Any]:
         limits=Limits(timeout_s=settings.timeout_s, idle_s=settings.idle_timeout_s),
         on_event=tell,
         max_restarts=settings.max_restarts,
+        launcher=settings.launcher,
+        nodes=ctx.nodes,
     )
     return {
         "result": outcome.result.to_json(),
         "gained_s": outcome.wall_s - outcome.launch_s,
         "restarts": outcome.restarts,
         "attempts": outcome.attempts,
+        "launcher": name_for(settings.launcher, spec.nodes),
+        "nodes": spec.nodes,
+        "environment": recorded(os.environ),
         "began": moments.get("fit_started"),
         "trained": moments.get("fit_ended"),
     }

@@ -2,7 +2,6 @@
 
 import os
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,7 @@ def follow(
     tell: EventSink,
     job: str = "",
 ) -> int:
-    """Follows node 0 until its run is over; returns the exit code of that run.
+    """Follows node 0 until its run is over; returns its exit code, 0 for one that only did not promote.
 
     Raises `TrainingFailed` where node 0 is not there, or gone, for `node_timeout_s`; `UsageError` where it works in
     another project folder or with another release; `Interrupted`. An attempt that fails here is told to node 0.
@@ -73,8 +72,9 @@ class _Follower:
             raise_if_stopped()
             said = self._pulse.look()
             if said.get("state") == "over" and self._is_ours(said):
-                self._note(f"node {self._node}: the run of node 0 is over, its exit code is {said.get('exit_code')}")
-                return int(said.get("exit_code") or 0)
+                code = int(said.get("exit_code") or 0)
+                self._note(f"node {self._node}: the run of node 0 is over" + (f", exit code {code}" if code else ""))
+                return code
             attempt = said.get("attempt") if self._pulse.is_alive else None
             if attempt and attempt["key"] not in self._done:
                 self._check(said)
