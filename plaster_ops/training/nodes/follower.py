@@ -76,7 +76,7 @@ class _Follower:
                 self._note(f"node {self._node}: the run of node 0 is over" + (f", exit code {code}" if code else ""))
                 return code
             attempt = said.get("attempt") if self._pulse.is_alive else None
-            if attempt and attempt["key"] not in self._done:
+            if attempt and attempt["key"] not in self._done and self._is_in(attempt):
                 self._check(said)
                 self._take_part(attempt)
             else:
@@ -96,6 +96,10 @@ class _Follower:
         """Whether a run that is over is the one that this node was started for, and not the last one's leftover."""
         same_job = bool(self._job) and said.get("job") == self._job
         return same_job or self._pulse.is_alive or self._board.written_ns(LEADER) > self._born_ns
+
+    def _is_in(self, attempt: dict[str, Any]) -> bool:
+        """Whether node 0 counts on this start of this node, and not on one that it took the place of."""
+        return bool(attempt["sessions"].get(str(self._node)) == self._voice.session)
 
     def _check(self, said: dict[str, Any]) -> None:
         if said.get("version") != __version__:

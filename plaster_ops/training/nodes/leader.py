@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -62,12 +62,12 @@ class Leader:
             ready = self._ready(attempt, port, began_s)
             sessions = {node: pulse.said.get("session") for node, pulse in self._others.items()}
             ready = replace(ready, limits=replace(ready.limits, give_up=lambda: self._trouble(ready.key, sessions)))
-            self._voice.say(attempt=_told(ready))
+            self._voice.say(attempt=_told(ready, sessions))
             try:
                 mine = launcher.run(ready)
                 return mine + self._their_results(ready, sessions)
             except ChildFailed as error:
-                raise self._most_telling(ready, error) from error
+                raise self._most_telling(ready, error, sessions) from error
             finally:
                 self._voice.say(attempt=None)
 
@@ -107,20 +107,26 @@ class Leader:
             "start the same command there with its own --node-rank, or raise train.node_timeout_s",
         )
 
-    def _trouble(self, key: str, sessions: dict[int, Any]) -> str | None:
+    def _trouble(self, key: str, sessions: Mapping[int, Any]) -> str | None:
         """Why an attempt is lost, whatever its ranks on this node know of it; None where it is not."""
         for node, pulse in self._others.items():
-            said = pulse.look()
-            who = f"node {node} ({said.get('host')})"
-            if said.get("session") != sessions[node]:
-                return f"{who} was started again"
-            if not pulse.is_alive:
-                return f"{who} was lost: nothing heard of it for {LOST_S:g} s"
-            if said.get("failed") == key and _has_failed_for_long(said):
-                return f"{who}: {said.get('reason')}"
+            lost = self._lost(node, sessions[node])
+            if lost is not None:
+                return lost
+            if pulse.said.get("failed") == key and _has_failed_for_long(pulse.said):
+                return f"node {node} ({pulse.said.get('host')}): {pulse.said.get('reason')}"
         return None
 
-    def _their_results(self, attempt: Attempt, sessions: dict[int, Any]) -> list[dict[str, Any]]:
+    def _lost(self, node: int, session: Any) -> str | None:
+        """How a node was lost since it was in that session; None where it is there."""
+        pulse = self._others[node]
+        said = pulse.look()
+        who = f"node {node} ({said.get('host')})"
+        if said.get("session") != session:
+            return f"{who} was lost, and started again"
+        return None if pulse.is_alive else f"{who} was lost: nothing heard of it for {LOST_S:g} s"
+
+    def _their_results(self, attempt: Attempt, sessions: Mapping[int, Any]) -> list[dict[str, Any]]:
         found: dict[int, dict[str, Any]] = {}
         theirs = [rank for rank in range(attempt.world_size) if rank not in attempt.ranks]
 
@@ -144,20 +150,32 @@ class Leader:
             )
         return [found[rank] for rank in theirs]
 
-    def _most_telling(self, attempt: Attempt, error: ChildFailed) -> PlasterError:
-        """What a rank of another node died of, where it died before ours lost their connection."""
-
-        def silent() -> bool:
-            return not any(pulse.look().get("failed") == attempt.key for pulse in self._others.values())
-
-        _wait_while(silent, _LAST_WORDS_S)
+    def _most_telling(self, attempt: Attempt, error: ChildFailed, sessions: Mapping[int, Any]) -> PlasterError:
+        """That a node is gone, or what a rank of it died of, where ours only lost their connection."""
+        self._hear_last_words(attempt.key)
+        lost = next(filter(None, (self._lost(node, sessions[node]) for node in self._others)), None)
+        if lost is not None:
+            return ChildFailed(STAGE, lost, error.log_tail, kind="exit")
         failed = [pulse.said for pulse in self._others.values() if pulse.said.get("failed") == attempt.key]
-        if killed := [said for said in failed if said.get("kind") == "signal"]:
-            return error if error.kind == "signal" else _rebuilt(killed[0])
-        if error.kind == "signal":
-            return error
-        first = _first_error(attempt)
-        return first or error
+        killed = [said for said in failed if said.get("kind") == "signal"]
+        if killed and error.kind != "signal":
+            return ChildFailed(STAGE, str(killed[0].get("reason")), "", kind="signal")
+        return error if error.kind == "signal" else _first_error(attempt) or error
+
+    def _hear_last_words(self, key: str) -> None:
+        """Waits until every node has said that it failed too, or is alive some seconds later, or is lost."""
+        began_s = time.monotonic()
+
+        def unclear() -> bool:
+            waited_s = time.monotonic() - began_s
+            for pulse in self._others.values():
+                said_it = pulse.look().get("failed") == key
+                lives = waited_s > _LAST_WORDS_S and pulse.silent_s < waited_s
+                if pulse.is_alive and not (said_it or lives):
+                    return True
+            return False
+
+        _wait_while(unclear, LOST_S)
 
 
 def _is_ready(pulse: Pulse) -> bool:
@@ -167,10 +185,6 @@ def _is_ready(pulse: Pulse) -> bool:
 def _has_failed_for_long(said: dict[str, Any]) -> bool:
     """Whether ranks here have had the time to notice by themselves, and to say of what they died."""
     return float(said.get("failed_for_s", 0.0)) > _LAST_WORDS_S
-
-
-def _rebuilt(said: dict[str, Any]) -> ChildFailed:
-    return ChildFailed(STAGE, str(said.get("reason")), "", kind="signal")
 
 
 def _first_error(attempt: Attempt) -> PlasterError | None:
@@ -188,8 +202,9 @@ def _first_error(attempt: Attempt) -> PlasterError | None:
     return error
 
 
-def _told(attempt: Attempt) -> dict[str, Any]:
+def _told(attempt: Attempt, sessions: Mapping[int, Any]) -> dict[str, Any]:
     return {
+        "sessions": {str(node): session for node, session in sessions.items()},
         "key": attempt.key,
         "spec": attempt.spec.to_json(),
         "folder": str(attempt.folder),
