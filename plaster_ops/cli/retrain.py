@@ -1,6 +1,8 @@
 """`plaster-ops retrain`: the one command that cron, the scheduler and people run."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -112,9 +114,10 @@ def command(
     from plaster_ops.settings import load_settings
 
     start, settings = process_start(), load_settings(project)
-    part = _part(settings, name, nodes, node_rank, rendezvous)
-    if part.idle or part.node > 0:
-        raise typer.Exit(_follow(settings, name, launcher, part, quiet=quiet))
+    with _told_as_json(settings, name, trigger, as_json=as_json):
+        part = _part(settings, name, nodes, node_rank, rendezvous)
+        if part.idle or part.node > 0:
+            raise typer.Exit(_follow(settings, name, launcher, part, quiet=quiet))
     request = Request(
         compare=compare,
         scratch=scratch,
@@ -136,15 +139,25 @@ def command(
 
         typer.echo(describe_plan(settings, name, request))
         return
+    with (
+        _told_as_json(settings, name, trigger, as_json=as_json),
+        stop_on_signals(),
+        progress_to_stderr(quiet=quiet) as tell,
+    ):
+        payload = run_retrain(settings, name, request, start=start, tell=tell, resume=resume)
+    print_payload(payload, as_json=as_json, as_markdown=as_markdown, quiet=quiet)
+    raise typer.Exit(int(payload["exit_code"]))
+
+
+@contextmanager
+def _told_as_json(settings: Any, name: str | None, trigger: str, *, as_json: bool) -> Iterator[None]:
+    """With --json an error is an object on stdout too."""
     try:
-        with stop_on_signals(), progress_to_stderr(quiet=quiet) as tell:
-            payload = run_retrain(settings, name, request, start=start, tell=tell, resume=resume)
+        yield
     except PlasterError as error:
         if as_json:
             print_payload(_failure(error, settings, name, trigger), as_json=True, as_markdown=False, quiet=False)
         raise
-    print_payload(payload, as_json=as_json, as_markdown=as_markdown, quiet=quiet)
-    raise typer.Exit(int(payload["exit_code"]))
 
 
 def _part(settings: Any, name: str | None, nodes: int | None, node_rank: int | None, rendezvous: str | None) -> Any:

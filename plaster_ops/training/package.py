@@ -63,6 +63,7 @@ def make_trainer(package: Any, spec: FitSpec, callbacks: Sequence[Any], folder: 
     `spec.trainer` is passed through. Raises `UsageError` for an option that is ours, unknown or refused.
     """
     _require_allowed(package, spec.trainer)
+    _require_gpus_for_sync(spec)
     options = {"num_sanity_val_steps": 0, "strategy": _strategy(package, spec), **spec.trainer}
     try:
         return package.Trainer(
@@ -95,6 +96,16 @@ def _strategy(package: Any, spec: FitSpec) -> Any:
         return "auto"
     backend = "nccl" if spec.accelerator == "gpu" else "gloo"
     return package.strategies.DDPStrategy(process_group_backend=backend, find_unused_parameters=False)
+
+
+def _require_gpus_for_sync(spec: FitSpec) -> None:
+    """torch's SyncBatchNorm refuses tensors of a CPU, at the first step of a model that has such a layer."""
+    several = isinstance(spec.devices, int) and spec.devices * spec.nodes > 1
+    if spec.trainer.get("sync_batchnorm") and several and spec.accelerator == "cpu":
+        raise UsageError(
+            "train.trainer.sync_batchnorm = true needs GPUs, and the ranks run on the CPU",
+            "leave it out here: each rank then normalises by its own part of the batch",
+        )
 
 
 def _require_allowed(package: Any, options: Mapping[str, Any]) -> None:
