@@ -106,11 +106,8 @@ def command(
     quiet: Quiet = False,
 ) -> None:
     """Retrain a model on the data that arrived, rebuild its engine, measure it against an earlier one, and decide."""
-    from plaster_ops.cli.progress import progress_to_stderr
     from plaster_ops.cli.start import process_start
     from plaster_ops.flow.retrain import Request
-    from plaster_ops.flow.session import run_retrain
-    from plaster_ops.processes.signals import stop_on_signals
     from plaster_ops.settings import load_settings
 
     start, settings = process_start(), load_settings(project)
@@ -139,14 +136,20 @@ def command(
 
         typer.echo(describe_plan(settings, name, request))
         return
-    with (
-        _told_as_json(settings, name, trigger, as_json=as_json),
-        stop_on_signals(),
-        progress_to_stderr(quiet=quiet) as tell,
-    ):
-        payload = run_retrain(settings, name, request, start=start, tell=tell, resume=resume)
+    with _told_as_json(settings, name, trigger, as_json=as_json):
+        payload = _run(settings, name, request, start=start, resume=resume, quiet=quiet)
     print_payload(payload, as_json=as_json, as_markdown=as_markdown, quiet=quiet)
     raise typer.Exit(int(payload["exit_code"]))
+
+
+def _run(settings: Any, name: str | None, request: Any, *, start: Any, resume: str | None, quiet: bool) -> Any:
+    """The retrain, with its progress on stderr; the first signal stops it in order."""
+    from plaster_ops.cli.progress import progress_to_stderr
+    from plaster_ops.flow.session import run_retrain
+    from plaster_ops.processes.signals import stop_on_signals
+
+    with stop_on_signals(), progress_to_stderr(quiet=quiet) as tell:
+        return run_retrain(settings, name, request, start=start, tell=tell, resume=resume)
 
 
 @contextmanager

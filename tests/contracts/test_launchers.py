@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ import plaster_ops
 from plaster_ops.errors import Interrupted, TimedOut, TrainingFailed
 from plaster_ops.processes.gang import Limits
 from plaster_ops.training.launch import fit
-from plaster_ops.training.launchers.registry import BUILT_IN
+from plaster_ops.training.launchers.registry import BUILT_IN, find_launcher
+from plaster_ops.training.nodes.follower import follow
+from plaster_ops.training.nodes.leader import Place, lead
 from tests.training.conftest import SpecMaker
 from tests.training.conftest import make_spec as make_spec
 
@@ -171,3 +174,22 @@ def test_killing_the_parent_hard_leaves_nothing(
         parent.kill()
         parent.wait()
         assert all(is_gone(pid, within_s=2.0) for pid in started)
+
+
+def test_two_nodes_that_lose_a_rank_end_with_the_weights_of_the_gang(tmp_path: Path, make_spec: SpecMaker) -> None:
+    """Both on this machine, each with an agent of its own; the rank that is killed is the other node's."""
+    spec = make_spec(reference="tiny:pl_killed", nodes=2)
+    board, project = tmp_path / "board", Path(spec.project)
+    notes: list[Any] = []
+    place = Place(address="127.0.0.1")
+    with ThreadPoolExecutor(1) as beside:
+        launcher = find_launcher("torchrun", 2)
+        other = beside.submit(follow, board, launcher, node=1, project=project, node_timeout_s=120, tell=notes.append)
+        with lead(board, project=project, nodes=2, place=place, node_timeout_s=120) as nodes:
+            outcome = fit(spec, folder=tmp_path / "fit", limits=PATIENT, on_event=notes.append, nodes=nodes)
+        assert other.result(60) == 0
+    assert (outcome.restarts, outcome.result.resumed_from_epoch, outcome.result.world_size) == (1, 2, 2)
+    (restart,) = [event for event in notes if event["event"] == "restart"]
+    assert restart["reason"] == "fit: rank 1 was killed by SIGKILL"
+    assert outcome.result.weights_digest == undisturbed(tmp_path, make_spec, 2)
+    assert working_in(project) == []
