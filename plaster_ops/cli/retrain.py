@@ -114,7 +114,7 @@ def command(
     with _told_as_json(settings, name, trigger, as_json=as_json):
         part = _part(settings, name, nodes, node_rank, rendezvous)
         if part.idle or part.node > 0:
-            raise typer.Exit(_follow(settings, name, launcher, part, quiet=quiet))
+            raise typer.Exit(_follow(settings, name, launcher, part, dry_run=dry_run, quiet=quiet))
     request = Request(
         compare=compare,
         scratch=scratch,
@@ -175,13 +175,13 @@ def _part(settings: Any, name: str | None, nodes: int | None, node_rank: int | N
     return part
 
 
-def _follow(settings: Any, name: str | None, launcher: str | None, part: Any, *, quiet: bool) -> int:
+def _follow(settings: Any, name: str | None, launcher: str | None, part: Any, *, dry_run: bool, quiet: bool) -> int:
     """A node that only takes part in fits; its own exit code is 0 whatever became of the run."""
     from plaster_ops.cli.progress import progress_to_stderr
     from plaster_ops.flow.nodes import run_follower
     from plaster_ops.processes.signals import stop_on_signals
 
-    if not part.idle:
+    if not (part.idle or dry_run):
         with stop_on_signals(), progress_to_stderr(quiet=quiet) as tell:
             run_follower(settings, name, launcher, part, tell)
     return 0

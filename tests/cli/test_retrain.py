@@ -175,3 +175,15 @@ def test_the_clock_starts_with_the_process_not_with_the_command(command: Command
     assert start.monotonic_s < time.monotonic()
     assert start.epoch_s < time.time()
     assert time.time() - start.epoch_s == pytest.approx(time.monotonic() - start.monotonic_s, abs=1.0)
+
+
+def test_another_node_and_another_task_have_nothing_to_plan(command: Command, retrain: Retrain) -> None:
+    assert command("retrain", "--nodes", "2", "--node-rank", "1", "--dry-run").code == 0
+    assert retrain.called == []
+
+
+def test_a_node_that_does_not_exist_is_wrong_use(command: Command, retrain: Retrain) -> None:
+    ended = command("retrain", "--nodes", "2", "--node-rank", "2", "--json")
+    assert ended.code == ExitCode.USAGE
+    assert json.loads(ended.out)["verdict"] == "failed"
+    assert retrain.called == []

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from plaster_ops.errors import Interrupted, TrainingFailed, UsageError
+from plaster_ops.errors import Interrupted, UsageError
 from plaster_ops.processes.gang import Limits
 from plaster_ops.training.launch import fit
 from plaster_ops.training.messages import FitOutcome
@@ -76,14 +76,6 @@ def test_a_fit_whose_parent_was_stopped_is_continued_from_where_it_was(tmp_path:
     assert resumed.result.samples_seen == 5 * 101
     assert resumed.launch_s > 0
     assert sorted(path.name for path in (tmp_path / "fit").glob("attempt-*")) == ["attempt-1", "attempt-2"]
-
-
-def test_a_bug_in_the_users_step_is_reported_and_not_tried_again(tmp_path: Path, make_spec: SpecMaker) -> None:
-    events: list[Any] = []
-    with pytest.raises(TrainingFailed, match="ZeroDivisionError: in the user's own step") as caught:
-        fit(make_spec(reference="tiny:pl_bug"), folder=tmp_path / "fit", limits=PATIENT, on_event=events.append)
-    assert "log.txt" in caught.value.next_step
-    assert len(_named(events, "attempt")) == 1
 
 
 def test_two_nodes_need_a_launcher_that_spans_them(tmp_path: Path, make_spec: SpecMaker) -> None:

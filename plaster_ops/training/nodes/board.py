@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
+from plaster_ops.errors import NotRecorded
 from plaster_ops.processes import handover
 
 BEAT_S = 1.0
@@ -60,9 +61,12 @@ class Voice:
         self._thread = threading.Thread(target=self._keep_alive, name="plaster-board", daemon=True)
 
     def __enter__(self) -> Self:
-        """Speaks for the first time. Raises `OSError` where the folder cannot be written."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._write()
+        """Speaks for the first time. Raises `NotRecorded` where the folder cannot be written."""
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._write()
+        except OSError as error:
+            raise NotRecorded(f"{self._path} cannot be written: {error.strerror}", "make mlruns/ writable") from None
         self._thread.start()
         return self
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from plaster_ops.errors import ChildFailed, ExitCode, TimedOut, TrainingFailed, UsageError
+from plaster_ops.errors import ChildFailed, ExitCode, NotRecorded, TimedOut, TrainingFailed, UsageError
 from plaster_ops.processes import handover
 from plaster_ops.processes.gang import Limits
 from plaster_ops.training.devices import Devices
@@ -194,3 +194,10 @@ def test_what_was_written_before_the_first_look_proves_no_life(tmp_path: Path) -
     with Voice(board, 1, {"state": "waiting"}):
         assert pulse.look()["state"] == "waiting"
         assert pulse.is_alive
+
+
+def test_a_board_that_cannot_be_written_is_told_with_12(tmp_path: Path) -> None:
+    (tmp_path / "board").write_text("a file", encoding="utf-8")
+    with pytest.raises(NotRecorded, match="cannot be written") as caught:
+        following(tmp_path, Launcher(), [])
+    assert caught.value.exit_code == ExitCode.NOT_RECORDED
