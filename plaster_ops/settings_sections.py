@@ -29,8 +29,14 @@ class Train(Section):
 
     devices: int | Literal["auto"] = "auto"
     """Ranks on this machine; auto: every visible GPU, or one rank on the CPU."""
-    nodes: Annotated[int, Field(ge=1)] = 1
-    launcher: Literal["local", "torchrun"] = "local"
+    nodes: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    """Machines; auto: as many as an outer launcher says (Slurm, Kubernetes, torchrun), else this one."""
+    launcher: str = "auto"
+    """What starts the ranks: local, torchrun, or module:attribute; auto: local on one node, torchrun on several."""
+    rendezvous: str | None = None
+    """HOST:PORT of node 0, where the ranks of all nodes meet; None: its name, and any free port."""
+    node_timeout_s: Annotated[float, Field(gt=0)] = 600.0
+    """How long a fit waits for a node that is late or lost."""
     max_epochs: Annotated[int, Field(ge=1)] = 20
     warm_epochs: Annotated[int, Field(ge=1)] | None = None
     """Most epochs of a warm start; None: `max_epochs`."""

@@ -1,5 +1,8 @@
 """`plaster-ops retrain`: the one command that cron, the scheduler and people run."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -22,6 +25,10 @@ plaster-ops retrain --ladder
 
 plaster-ops retrain --resume
 
+plaster-ops retrain --nodes 2 --node-rank 0 --rendezvous node0:29400    (on node 0; --node-rank 1 on the other)
+
+srun --nodes 2 --ntasks-per-node 1 plaster-ops retrain    (nodes, their numbers and node 0's name come from Slurm)
+
 Exit codes: 0 done or nothing new; 2 wrong use; 3 held by a gate; 4 and 5 only with --fail-on; 6 a required gate
 was not measured; 10 training failed; 11 no engine; 12 nothing could be recorded; 75 busy; 124 timed out;
 130/143 interrupted."""
@@ -35,7 +42,24 @@ _Resume = Annotated[
 ]
 _Scratch = Annotated[bool, typer.Option("--scratch", help="Start from new weights, not from the champion's.")]
 _Devices = Annotated[int | None, typer.Option("--devices", min=1, help="DDP ranks on this machine.")]
-_Nodes = Annotated[int | None, typer.Option("--nodes", min=1, help="Machines; above 1 needs a launcher.")]
+_Nodes = Annotated[
+    int | None,
+    typer.Option("--nodes", min=1, help="Machines that share the project folder; the same command is started on each."),
+]
+_NodeRank = Annotated[
+    int | None,
+    typer.Option(
+        "--node-rank", min=0, help="Which of them this is. Node 0 runs the retrain, the others take part in its fit."
+    ),
+]
+_Launcher = Annotated[
+    str | None,
+    typer.Option("--launcher", help="What starts the ranks: auto, local, torchrun, or module:attribute."),
+]
+_Rendezvous = Annotated[
+    str | None,
+    typer.Option("--rendezvous", help="Where node 0 listens. Default: its name, any free port.", metavar="HOST[:PORT]"),
+]
 _NoMeasure = Annotated[bool, typer.Option("--no-measure", help="Train and build, but do not time anything.")]
 _NoPromote = Annotated[bool, typer.Option("--no-promote", help="Hold the new engine whatever the gates say.")]
 _Ladder = Annotated[
@@ -63,6 +87,9 @@ def command(
     scratch: _Scratch = False,
     devices: _Devices = None,
     nodes: _Nodes = None,
+    node_rank: _NodeRank = None,
+    launcher: _Launcher = None,
+    rendezvous: _Rendezvous = None,
     profile: ProfileOption = None,
     server: Server = False,
     no_measure: _NoMeasure = False,
@@ -79,19 +106,21 @@ def command(
     quiet: Quiet = False,
 ) -> None:
     """Retrain a model on the data that arrived, rebuild its engine, measure it against an earlier one, and decide."""
-    from plaster_ops.cli.progress import progress_to_stderr
     from plaster_ops.cli.start import process_start
     from plaster_ops.flow.retrain import Request
-    from plaster_ops.flow.session import run_retrain
-    from plaster_ops.processes.signals import stop_on_signals
     from plaster_ops.settings import load_settings
 
     start, settings = process_start(), load_settings(project)
+    with _told_as_json(settings, name, trigger, as_json=as_json):
+        part = _part(settings, name, nodes, node_rank, rendezvous)
+        if part.idle or part.node > 0:
+            raise typer.Exit(_follow(settings, name, launcher, part, dry_run=dry_run, quiet=quiet))
     request = Request(
         compare=compare,
         scratch=scratch,
         devices=devices,
-        nodes=nodes,
+        part=part,
+        launcher=launcher,
         profile=known_profile(profile),
         measure=not no_measure,
         promote=not no_promote,
@@ -107,15 +136,55 @@ def command(
 
         typer.echo(describe_plan(settings, name, request))
         return
+    with _told_as_json(settings, name, trigger, as_json=as_json):
+        payload = _run(settings, name, request, start=start, resume=resume, quiet=quiet)
+    print_payload(payload, as_json=as_json, as_markdown=as_markdown, quiet=quiet)
+    raise typer.Exit(int(payload["exit_code"]))
+
+
+def _run(settings: Any, name: str | None, request: Any, *, start: Any, resume: str | None, quiet: bool) -> Any:
+    """The retrain, with its progress on stderr; the first signal stops it in order."""
+    from plaster_ops.cli.progress import progress_to_stderr
+    from plaster_ops.flow.session import run_retrain
+    from plaster_ops.processes.signals import stop_on_signals
+
+    with stop_on_signals(), progress_to_stderr(quiet=quiet) as tell:
+        return run_retrain(settings, name, request, start=start, tell=tell, resume=resume)
+
+
+@contextmanager
+def _told_as_json(settings: Any, name: str | None, trigger: str, *, as_json: bool) -> Iterator[None]:
+    """With --json an error is an object on stdout too."""
     try:
-        with stop_on_signals(), progress_to_stderr(quiet=quiet) as tell:
-            payload = run_retrain(settings, name, request, start=start, tell=tell, resume=resume)
+        yield
     except PlasterError as error:
         if as_json:
             print_payload(_failure(error, settings, name, trigger), as_json=True, as_markdown=False, quiet=False)
         raise
-    print_payload(payload, as_json=as_json, as_markdown=as_markdown, quiet=quiet)
-    raise typer.Exit(int(payload["exit_code"]))
+
+
+def _part(settings: Any, name: str | None, nodes: int | None, node_rank: int | None, rendezvous: str | None) -> Any:
+    """Which node this is, by the command line, the settings and the environment; the last is told on stderr."""
+    from plaster_ops.training.nodes.part import Asked, find_part
+
+    train = settings.pipeline(name)[1].train
+    asked = Asked(nodes=nodes, node_rank=node_rank, rendezvous=rendezvous)
+    part = find_part(asked, nodes=train.nodes, rendezvous=train.rendezvous, environment=os.environ)
+    if part.told:
+        typer.echo(part.told, err=True)
+    return part
+
+
+def _follow(settings: Any, name: str | None, launcher: str | None, part: Any, *, dry_run: bool, quiet: bool) -> int:
+    """A node that only takes part in fits; its own exit code is 0 whatever became of the run."""
+    from plaster_ops.cli.progress import progress_to_stderr
+    from plaster_ops.flow.nodes import run_follower
+    from plaster_ops.processes.signals import stop_on_signals
+
+    if not (part.idle or dry_run):
+        with stop_on_signals(), progress_to_stderr(quiet=quiet) as tell:
+            run_follower(settings, name, launcher, part, tell)
+    return 0
 
 
 def _failure(error: PlasterError, settings: Any, name: str | None, trigger: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from plaster_ops.processes.gang import Limits, run_stage
 from plaster_ops.settings import Settings
 from plaster_ops.settings_sections import PipelineSettings
 from plaster_ops.tracking.journal import Journal
+from plaster_ops.training.nodes.leader import Nodes
+from plaster_ops.training.nodes.part import Part
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,6 +38,10 @@ class Context:
     index: int = 0
     ledger: Ledger | None = None
     """What the run spends; None where nothing is recorded."""
+    part: Part = field(default_factory=Part)
+    """Which node of how many this is."""
+    nodes: Nodes | None = None
+    """The other nodes of its fit, where there are any."""
 
     @property
     def project(self) -> Path:

@@ -14,6 +14,7 @@ from plaster_ops.flow.train import check_train, plan_of, warm_weights
 from plaster_ops.flow.wiring import open_ports
 from plaster_ops.plaster.profiles import find_profile
 from plaster_ops.settings import Settings
+from plaster_ops.training.launchers.registry import name_for
 
 
 def describe_plan(settings: Settings, name: str | None, request: Request) -> str:
@@ -25,7 +26,7 @@ def describe_plan(settings: Settings, name: str | None, request: Request) -> str
         open_ports(settings) as ports,
         scratch_context(ports, found, pipeline, purpose="plan", tell=lambda _event: None) as ctx,
     ):
-        check_train(pipeline.train)
+        check_train(pipeline.train, request.part.nodes)
         champion = choose_baseline(ports.journal, found, "champion")
         shown = choose_baseline(ports.journal, found, request.compare or "last")
         start = plan_of(ctx, champion, warm_weights(ctx, champion))
@@ -45,7 +46,8 @@ def describe_plan(settings: Settings, name: str | None, request: Request) -> str
         f"evaluate on {prepared['eval_samples']}, golden {prepared['golden_samples']}",
         *(f"           {note}" for note in (prepared.get("drift") or {}).get("notes", ())),
         f"start      {_start(start, champion)}",
-        f"ranks      {pipeline.train.devices} x {pipeline.train.nodes} node",
+        f"ranks      {pipeline.train.devices} x {request.part.nodes} node, "
+        f"launcher {name_for(pipeline.train.launcher, request.part.nodes)}",
         f"engine     {_told(decided)}",
         "           "
         + "; ".join(

@@ -1,7 +1,7 @@
 """One retrain, top to bottom: what arrived, train, optimise, measure, compare, decide, record."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from plaster_ops.flow.train import Trained, train
 from plaster_ops.plaster.profiles import find_profile
 from plaster_ops.settings_sections import PipelineSettings
 from plaster_ops.tracking.journal_rows import RunRow
+from plaster_ops.training.nodes.part import Part
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,7 +39,9 @@ class Request:
     compare: str | None = None
     scratch: bool = False
     devices: int | None = None
-    nodes: int | None = None
+    part: Part = field(default_factory=Part)
+    """Which node of how many this is."""
+    launcher: str | None = None
     profile: str | None = None
     measure: bool = True
     promote: bool = True
@@ -52,7 +55,7 @@ class Request:
     def applied_to(self, pipeline: PipelineSettings) -> PipelineSettings:
         """The settings with what was asked for in place of what they say."""
         changes: dict[str, Any] = {"start": "scratch"} if self.scratch else {}
-        train = {k: v for k, v in (("devices", self.devices), ("nodes", self.nodes)) if v is not None}
+        train = {k: v for k, v in (("devices", self.devices), ("launcher", self.launcher)) if v is not None}
         if train:
             changes["train"] = pipeline.train.model_copy(update=train)
         asked = {"profile": self.profile, "estimate_energy": self.estimate_energy, "server": self.server}

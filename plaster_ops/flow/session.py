@@ -17,6 +17,7 @@ from plaster_ops.flow import record as records
 from plaster_ops.flow.baseline import check_name, choose_baseline
 from plaster_ops.flow.context import Context, slug
 from plaster_ops.flow.lock import pipeline_lock
+from plaster_ops.flow.nodes import leading
 from plaster_ops.flow.publish import publish
 from plaster_ops.flow.retrain import Baselines, Outcome, Request, choose_baselines, retrain
 from plaster_ops.flow.spending import open_ledger
@@ -55,10 +56,12 @@ def run_retrain(
     with (
         open_ports(settings) as ports,
         pipeline_lock(settings.memory / "locks", found, slug(found)),
+        leading(settings, found, pipeline.train, request.part) as nodes,
     ):
         ports.journal.close_stale(found)
         row, ctx = _open(ports, found, pipeline, request, start, tell, resume)
         try:
+            ctx = replace(ctx, part=request.part, nodes=nodes)
             return _finish(ctx, ports, _attempt(ctx, ports, row, request, resumed=resume is not None), request)
         except Interrupted as error:
             _record_interruption(ctx, row, error)
@@ -116,7 +119,7 @@ def _open(
     check_name(journal, name, request.compare or "last")
     who: dict[str, Any] = {"pid": os.getpid(), "host": this_host(), "pid_started": started_at_s(os.getpid())}
     if resume is None:
-        check_train(pipeline.train)
+        check_train(pipeline.train, request.part.nodes)
         earlier = journal.unfinished(name)
         if earlier is not None:
             reason = "a new retrain was started instead of resuming it"

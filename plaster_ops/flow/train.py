@@ -1,5 +1,6 @@
 """The training step of a retrain: warm from the champion or from scratch, by a gang of ranks; or both, in a race."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 from plaster_ops.domain.metrics import ROLLING_SCORE
 from plaster_ops.domain.timeline import Phase
-from plaster_ops.errors import ChildFailed, TimedOut, TrainingFailed, UsageError, WeightsDiffer
+from plaster_ops.errors import ChildFailed, TimedOut, TrainingFailed, WeightsDiffer
 from plaster_ops.flow.baseline import Baseline
 from plaster_ops.flow.candidates import FAILURES, one_line
 from plaster_ops.flow.context import Context
@@ -16,7 +17,9 @@ from plaster_ops.flow.start import SCRATCH, WARM, StartPlan, StartUsed, judge_ra
 from plaster_ops.processes.gang import Limits
 from plaster_ops.settings_sections import Train
 from plaster_ops.training.launch import fit, place_of
+from plaster_ops.training.launchers.registry import find_launcher, name_for
 from plaster_ops.training.messages import FitResult, FitSpec
+from plaster_ops.training.network import recorded
 
 FIT = "fit"
 """The journal's stage of the fit that the plan wants; that of a race's second fit is `fit warm` or `fit scratch`."""
@@ -45,6 +48,10 @@ class Trained:
     race: Mapping[str, Any] | None = None
     race_s: float | None = None
     curve: Mapping[str, Any] = field(default_factory=dict)
+    launcher: str = "local"
+    nodes: int = 1
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Variables of NCCL, gloo and torch that were set for it."""
 
     @property
     def weights(self) -> str:
@@ -65,7 +72,7 @@ class Trained:
 
 def train(ctx: Context, prepared: Mapping[str, Any], champion: Baseline | None) -> Trained:
     """Trains on the prepared window. Raises `TrainingFailed`, `TimedOut`, `Interrupted`."""
-    check_train(ctx.pipeline.train)
+    check_train(ctx.pipeline.train, ctx.part.nodes)
     weights = warm_weights(ctx, champion)
     plan = plan_of(ctx, champion, weights)
     fits = _Fits(ctx, prepared, weights)
@@ -113,13 +120,10 @@ def _replaying(ctx: Context, prepared: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**prepared, **counted, "window": {**prepared["window"], "replay_ratio": ratio}}
 
 
-def check_train(settings: Train) -> None:
+def check_train(settings: Train, nodes: int = 1) -> None:
     """Raises `UsageError` for a launcher, nodes or devices that no fit can have here."""
-    if settings.launcher != "local":
-        raise UsageError(
-            f"train.launcher = {settings.launcher!r} is not in this release", "set it to local, or leave it out"
-        )
-    place_of(settings.nodes, settings.devices)
+    find_launcher(settings.launcher, nodes)
+    place_of(settings.devices)
 
 
 def snapshot_folder(ctx: Context, stage: str) -> Path:
@@ -174,7 +178,7 @@ class _Fits:
             start=start,
             warm_weights=str(self._weights) if warm and self._weights else None,
             devices=settings.devices,
-            nodes=settings.nodes,
+            nodes=ctx.part.nodes,
             threads=settings.threads,
             seed=settings.seed,
             target_score=settings.target_score,
@@ -208,6 +212,9 @@ def _trained(
         prepared=dict(prepared),
         why=why,
         stage=stage,
+        launcher=str(done.get("launcher", "local")),
+        nodes=int(done.get("nodes", 1)),
+        environment=dict(done.get("environment", {})),
     )
 
 
@@ -229,6 +236,8 @@ def _fit(ctx: Context, spec: FitSpec, stage: str) -> dict[str, Any]:
         limits=Limits(timeout_s=timeout_s, idle_s=settings.idle_timeout_s, grace_s=0.0, farewell_s=settings.grace_s),
         on_event=tell,
         max_restarts=settings.max_restarts,
+        launcher=settings.launcher,
+        nodes=ctx.nodes,
     )
     return {
         "result": outcome.result.to_json(),
@@ -236,6 +245,9 @@ def _fit(ctx: Context, spec: FitSpec, stage: str) -> dict[str, Any]:
         "wall_s": outcome.wall_s,
         "restarts": outcome.restarts,
         "attempts": outcome.attempts,
+        "launcher": name_for(settings.launcher, spec.nodes),
+        "nodes": spec.nodes,
+        "environment": recorded(os.environ),
         "began": moments.get("fit_started"),
         "trained": moments.get("fit_ended"),
     }

@@ -8,10 +8,10 @@ import contextlib
 import selectors
 import signal
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from plaster_ops.errors import ChildFailed, Interrupted, MemoryLimit, PlasterError, TimedOut
 from plaster_ops.ports import EventSink
@@ -22,6 +22,7 @@ from plaster_ops.processes.signals import raise_if_stopped
 
 _POLL_S = 0.05
 _LOOK_S = 0.1
+_ASK_S = 1.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,6 +31,8 @@ class Limits:
 
     `farewell_s`: when the parent is interrupted, time before that for the children to end in order; see `farewell`.
     `memory_bytes`: resident memory of all children with everything they started, looked at ten times a second.
+    `give_up` is asked about once a second; where it gives a reason the children are stopped and `ChildFailed` of kind
+    "exit" is raised with it.
     """
 
     timeout_s: float | None
@@ -37,6 +40,7 @@ class Limits:
     grace_s: float = 3.0
     farewell_s: float = 0.0
     memory_bytes: int | None = None
+    give_up: Callable[[], str | None] | None = None
 
 
 def run_stage(
@@ -106,7 +110,7 @@ def _run(
     finally:
         _stop(members, limits.grace_s)
     if failed is not None:
-        raise _explain(stage, members, failed)
+        raise explain(stage, members, failed)
     return [_result(stage, member) for member in members]
 
 
@@ -161,6 +165,8 @@ class _Watch:
         waits = [_POLL_S] if any(member.death_fd is None for member in running) else []
         if self._limits.memory_bytes is not None:
             waits.append(_LOOK_S)
+        if self._limits.give_up is not None:
+            waits.append(_ASK_S)
         if self._limits.timeout_s is not None:
             waits.append(self._started_s + self._limits.timeout_s - now_s)
         if self._limits.idle_s is not None:
@@ -194,6 +200,9 @@ class _Watch:
                 f"{self._stage}: the no-progress watchdog heard nothing for {idle_s:g} s, stopped",
                 f"read {logs}; it shows what was done last",
             )
+        reason = self._limits.give_up() if self._limits.give_up is not None else None
+        if reason is not None:
+            raise ChildFailed(self._stage, reason, "", kind="exit")
 
 
 def _forget(selector: selectors.BaseSelector, *fds: int | None) -> None:
@@ -217,7 +226,26 @@ def _stop(members: Sequence[Member], grace_s: float) -> None:
             member.reap()
 
 
-def _explain(stage: str, members: Sequence[Member], failed: Member) -> PlasterError:
+class Ended(Protocol):
+    """A child that is over: its rank in a gang, its folder, and its exit code or minus the signal's number."""
+
+    @property
+    def rank(self) -> int | None:
+        """None outside a gang."""
+
+    @property
+    def folder(self) -> Path:
+        """Where its error stands."""
+
+    @property
+    def ending(self) -> int | None:
+        """None where it was not waited for."""
+
+    def describe_ending(self) -> str:
+        """The same in words."""
+
+
+def explain(stage: str, members: Sequence[Ended], failed: Ended) -> PlasterError:
     """The most telling of the errors: one that a child raised on purpose, else how the first one ended.
 
     When a rank stops on purpose its neighbours lose their connection, and may be dead before it is.
@@ -231,7 +259,7 @@ def _explain(stage: str, members: Sequence[Member], failed: Member) -> PlasterEr
     return error
 
 
-def _told(stage: str, member: Member) -> PlasterError | None:
+def _told(stage: str, member: Ended) -> PlasterError | None:
     described = handover.read_json(member.folder / handover.ERROR)
     if described is None:
         return None
@@ -240,7 +268,7 @@ def _told(stage: str, member: Member) -> PlasterError | None:
     return handover.rebuild_error(described, stage=stage, log_tail=handover.log_tail(member.folder))
 
 
-def _unexplained(stage: str, failed: Member) -> ChildFailed:
+def _unexplained(stage: str, failed: Ended) -> ChildFailed:
     kind = "signal" if (failed.ending or 0) < 0 else "exit"
     return ChildFailed(stage, failed.describe_ending(), handover.log_tail(failed.folder), kind=kind)
 

@@ -102,11 +102,15 @@ class Member:
 
     def describe_ending(self) -> str:
         """How the child ended, in words: "was killed by SIGKILL", "ended with code 3"."""
-        code = self.ending if self.ending is not None else 0
-        who = "" if self.rank is None else f"rank {self.rank} "
-        if code < 0:
-            return f"{who}was killed by {_signal_name(-code)}"
-        return f"{who}ended with code {code}" + (" but left no result" if code == 0 else "")
+        return describe_ending(self.rank, self.ending if self.ending is not None else 0)
+
+
+def describe_ending(rank: int | None, code: int) -> str:
+    """How a child ended, in words: "rank 1 was killed by SIGKILL", "ended with code 3"."""
+    who = "" if rank is None else f"rank {rank} "
+    if code < 0:
+        return f"{who}was killed by {_signal_name(-code)}"
+    return f"{who}ended with code {code}" + (" but left no result" if code == 0 else "")
 
 
 def start_member(

@@ -48,31 +48,40 @@ class LossWatch:
     def __init__(self, *, deferred: bool) -> None:
         self._deferred = deferred
         self._first_bad: torch.Tensor | None = None
-        self._last: tuple[int, torch.Tensor] | None = None
+        self._last: tuple[int, torch.Tensor | float] | None = None
 
     def see(self, loss: torch.Tensor | None, *, epoch: int, step: int) -> None:
         """Takes the loss of one batch into account."""
         if loss is None:
             return
+        if not self._deferred:
+            self._last = (epoch, _number(loss))
+            if not math.isfinite(self._last[1]):
+                raise _not_finite(float(self._last[1]), epoch, step)
+            return
         value = loss.double().mean()
         self._last = (epoch, value)
         now = torch.stack([value, torch.full_like(value, step)])
-        if self._first_bad is None or not self._deferred:
+        if self._first_bad is None:
             self._first_bad = now
         else:
             self._first_bad = torch.where(torch.isfinite(self._first_bad[0]), now, self._first_bad)
-        if not self._deferred:
-            self.check()
 
     def check(self) -> float | None:
         """The last loss, None before any. Raises `TrainingFailed` where one since the start was not finite."""
-        if self._last is None or self._first_bad is None:
+        if self._last is None:
             return None
         epoch, last = self._last
-        value, step = self._first_bad.tolist()
-        if not math.isfinite(value):
-            raise _not_finite(value, epoch, int(step))
+        if self._first_bad is not None:
+            value, step = self._first_bad.tolist()
+            if not math.isfinite(value):
+                raise _not_finite(value, epoch, int(step))
         return float(last)
+
+
+def _number(loss: torch.Tensor) -> float:
+    """The loss, or the mean of several, in double precision."""
+    return float(loss.item() if loss.numel() == 1 else loss.double().mean())
 
 
 def _not_finite(value: float, epoch: int, step: int) -> TrainingFailed:

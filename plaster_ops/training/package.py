@@ -65,6 +65,7 @@ def make_trainer(package: Any, spec: FitSpec, callbacks: Sequence[Any], folder: 
     """
     _require_allowed(package, spec.trainer)
     options = {"num_sanity_val_steps": 0, "strategy": _strategy(package, spec), **_limit(spec), **spec.trainer}
+    _require_gpus_for_sync(spec)
     try:
         return package.Trainer(
             accelerator=spec.accelerator,
@@ -101,6 +102,16 @@ def _strategy(package: Any, spec: FitSpec) -> Any:
         return "auto"
     backend = "nccl" if spec.accelerator == "gpu" else "gloo"
     return package.strategies.DDPStrategy(process_group_backend=backend, find_unused_parameters=False)
+
+
+def _require_gpus_for_sync(spec: FitSpec) -> None:
+    """torch's SyncBatchNorm refuses tensors of a CPU, at the first step of a model that has such a layer."""
+    several = isinstance(spec.devices, int) and spec.devices * spec.nodes > 1
+    if spec.trainer.get("sync_batchnorm") and several and spec.accelerator == "cpu":
+        raise UsageError(
+            "train.trainer.sync_batchnorm = true needs GPUs, and the ranks run on the CPU",
+            "leave it out here: each rank then normalises by its own part of the batch",
+        )
 
 
 def _require_allowed(package: Any, options: Mapping[str, Any]) -> None:

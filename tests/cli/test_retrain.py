@@ -10,6 +10,7 @@ import pytest
 from plaster_ops.errors import Busy, ExitCode, Interrupted, TrainingFailed
 from plaster_ops.flow import plan, session
 from plaster_ops.flow.retrain import Request
+from plaster_ops.training.nodes.part import Part
 from tests.cli.conftest import Command, plain
 from tests.report.payloads import payload
 
@@ -52,6 +53,7 @@ def test_without_options_the_default_pipeline_is_compared_with_the_last_run(comm
 def test_every_option_reaches_the_request(command: Command, retrain: Retrain) -> None:
     command(
         *("retrain", "power", "--compare", "best", "--scratch", "--devices", "2", "--nodes", "1"),
+        *("--launcher", "torchrun"),
         *("--profile", "smoke", "--no-measure", "--no-promote", "--fail-on", "worse, not-comparable"),
         *("--trigger", "cron", "--slot", "2026-11-23T02:00:00+00:00", "--resume", "7"),
     )
@@ -61,7 +63,8 @@ def test_every_option_reaches_the_request(command: Command, retrain: Retrain) ->
         compare="best",
         scratch=True,
         devices=2,
-        nodes=1,
+        part=Part(),
+        launcher="torchrun",
         profile="smoke",
         measure=False,
         promote=False,
@@ -172,3 +175,15 @@ def test_the_clock_starts_with_the_process_not_with_the_command(command: Command
     assert start.monotonic_s < time.monotonic()
     assert start.epoch_s < time.time()
     assert time.time() - start.epoch_s == pytest.approx(time.monotonic() - start.monotonic_s, abs=1.0)
+
+
+def test_another_node_and_another_task_have_nothing_to_plan(command: Command, retrain: Retrain) -> None:
+    assert command("retrain", "--nodes", "2", "--node-rank", "1", "--dry-run").code == 0
+    assert retrain.called == []
+
+
+def test_a_node_that_does_not_exist_is_wrong_use(command: Command, retrain: Retrain) -> None:
+    ended = command("retrain", "--nodes", "2", "--node-rank", "2", "--json")
+    assert ended.code == ExitCode.USAGE
+    assert json.loads(ended.out)["verdict"] == "failed"
+    assert retrain.called == []

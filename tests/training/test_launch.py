@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from plaster_ops.errors import Interrupted, TrainingFailed, UsageError
+from plaster_ops.errors import Interrupted, UsageError
 from plaster_ops.processes.gang import Limits
 from plaster_ops.training.launch import fit
 from plaster_ops.training.messages import FitOutcome
@@ -78,17 +78,23 @@ def test_a_fit_whose_parent_was_stopped_is_continued_from_where_it_was(tmp_path:
     assert sorted(path.name for path in (tmp_path / "fit").glob("attempt-*")) == ["attempt-1", "attempt-2"]
 
 
-def test_a_bug_in_the_users_step_is_reported_and_not_tried_again(tmp_path: Path, make_spec: SpecMaker) -> None:
-    events: list[Any] = []
-    with pytest.raises(TrainingFailed, match="ZeroDivisionError: in the user's own step") as caught:
-        fit(make_spec(reference="tiny:pl_bug"), folder=tmp_path / "fit", limits=PATIENT, on_event=events.append)
-    assert "log.txt" in caught.value.next_step
-    assert len(_named(events, "attempt")) == 1
-
-
-def test_more_than_one_node_is_refused(tmp_path: Path, make_spec: SpecMaker) -> None:
+def test_two_nodes_need_a_launcher_that_spans_them(tmp_path: Path, make_spec: SpecMaker) -> None:
     with pytest.raises(UsageError, match=r"train\.nodes = 2"):
-        fit(make_spec(nodes=2), folder=tmp_path, limits=PATIENT, on_event=lambda _event: None)
+        fit(make_spec(nodes=2), folder=tmp_path, limits=PATIENT, on_event=lambda _event: None, launcher="local")
+
+
+def test_options_of_the_trainer_reach_two_ranks(tmp_path: Path, make_spec: SpecMaker) -> None:
+    """`options.py` raises where one of them did not; four batches a rank, two a step."""
+    trainer = {
+        "precision": "bf16-mixed",
+        "gradient_clip_val": 0.05,
+        "accumulate_grad_batches": 2,
+        "deterministic": True,
+        "strategy": "ddp_find_unused_parameters_true",
+    }
+    spec = make_spec(reference="options:pipeline", devices=2, max_epochs=2, trainer=trainer)
+    result = fit(spec, folder=tmp_path / "fit", limits=PATIENT, on_event=lambda _event: None).result
+    assert (result.steps, result.step_samples) == (4, 64)
 
 
 def test_the_parent_of_a_fit_loads_no_torch() -> None:

@@ -187,3 +187,13 @@ def test_a_model_that_is_no_lightning_module_is_refused(tiny: Any, make_spec: Sp
     pipeline.model = lambda: torch.nn.Linear(4, 2)
     with pytest.raises(PipelineError, match="no LightningModule"):
         train(pipeline, make_spec(), tmp_path / "rank0")
+
+
+def test_batch_norms_that_are_synchronised_need_gpus_and_say_so_before_the_fit(
+    tiny: Any, make_spec: SpecMaker, tmp_path: Path
+) -> None:
+    spec = make_spec(devices=2, trainer={"sync_batchnorm": True})
+    with pytest.raises(UsageError, match="sync_batchnorm = true needs GPUs"):
+        train(tiny(PL), spec, tmp_path / "rank0")
+    alone = make_spec(max_epochs=1, trainer={"sync_batchnorm": True})
+    assert train(tiny(PL), alone, tmp_path / "alone")["epochs"] == 1

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 from plaster_ops.errors import UsageError
 from plaster_ops.flow.loading import load_adapters
 from plaster_ops.ports import EventSink
+from plaster_ops.processes.adopted import adopt
 from plaster_ops.processes.child import serve
 
 
@@ -28,7 +29,7 @@ def main(arguments: list[str]) -> NoReturn:
         result: Mapping[str, Any] = module.run(spec, folder, emit)
         return result
 
-    serve(stage, Path(folder), run)
+    serve(stage, adopt(Path(folder)), run)
 
 
 if __name__ == "__main__":

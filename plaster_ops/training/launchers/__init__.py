@@ -1,0 +1,1 @@
+"""How the ranks of one attempt are started: one file a launcher, the seam between them and the fit, and their names."""

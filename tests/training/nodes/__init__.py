@@ -1,0 +1,1 @@
+"""Mirrors `plaster_ops/training/nodes`."""
