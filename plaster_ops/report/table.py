@@ -17,6 +17,7 @@ from plaster_ops.domain.metrics import (
     find_metric,
 )
 from plaster_ops.report.engine_table import ladder_markdown, ladder_view
+from plaster_ops.report.learned_lines import curve_line, start_lines
 from plaster_ops.report.numbers import show_change, show_interval, show_limit, show_value
 
 MARKS = {"better": "+", "worse": "-", "same": "=", "inconclusive": "~", "not_comparable": "x"}
@@ -68,6 +69,8 @@ def _head(payload: Mapping[str, Any]) -> list[str]:
         start = f"   {engine['start']} start" if engine.get("start") else ""
         lines.append(f"  engine    {engine['backend']} {engine['precision']}   {engine['decision']}{start}")
         lines += [f"            {text}" for text in _why(engine)]
+    learned = [*start_lines(payload), *filter(None, [curve_line(payload)])]
+    lines += [f"  {'training' if i == 0 else '':<8}  {text}" for i, text in enumerate(learned)]
     base = payload.get("baseline")
     if base:
         how = "measured again, interleaved with the new engine" if base["how"] == "remeasured" else "stored numbers"
@@ -201,7 +204,8 @@ def markdown(payload: Mapping[str, Any]) -> str:
     ]
     cells = [head, ["-"] * len(head), *rows]
     body = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in cells)
-    reasons = "\n".join(f"- {reason}" for reason in payload["reasons"])
+    learned = [*start_lines(payload), *filter(None, [curve_line(payload)])]
+    reasons = "\n".join(f"- {reason}" for reason in [*payload["reasons"], *learned])
     tried = (payload.get("engine") or {}).get("tried") or ()
     ladder = f"\n{ladder_markdown(tried)}" if len(tried) > 1 else ""
     return f"{title}: **{payload['verdict']}**\n\n{body}\n{ladder}\n{reasons}\n"

@@ -7,7 +7,10 @@ from typing import Any
 
 import pytest
 
+from plaster_ops.domain.card import Reading
+from plaster_ops.domain.metrics import DDP_RANK_SKEW_RATIO
 from plaster_ops.errors import Interrupted, UsageError
+from plaster_ops.plaster.learning import fit_rows
 from plaster_ops.processes.gang import Limits
 from plaster_ops.training.launch import fit
 from plaster_ops.training.messages import FitOutcome
@@ -101,3 +104,15 @@ def test_the_parent_of_a_fit_loads_no_torch() -> None:
     code = "import sys, plaster_ops.training.launch; print(sorted({'torch', 'numpy', 'lightning'} & set(sys.modules)))"
     heavy = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert heavy.stdout.strip() == "[]"
+
+
+def test_the_skew_of_two_ranks_is_what_one_of_them_does_longer(tmp_path: Path, make_spec: SpecMaker) -> None:
+    """Rank 1 sleeps 0.03 s in each of its 12 steps, in a model whose batch norm is copied from rank 0."""
+    spec = make_spec(reference="parts:uneven_norm", devices=2, max_epochs=3)
+    result = fit(spec, folder=tmp_path / "fit", limits=PATIENT, on_event=lambda _event: None).result
+    first, second = result.rank_works_s
+    assert result.steps == 12
+    assert second - first > 0.8 * 12 * 0.03
+    (row,) = [row for row in fit_rows(result.to_json()) if row.metric is DDP_RANK_SKEW_RATIO]
+    assert isinstance(row, Reading)
+    assert row.value == second / first
