@@ -256,3 +256,15 @@ def test_nothing_counted_and_nothing_trained_have_reasons() -> None:
     assert {row.reason for row in read((), {}, nothing="none")} == {"none"}
     assert {row.reason for row in unmeasured("bench trains nothing")} == {"bench trains nothing"}
     assert {row.metric for row in read((), {})} == set(m.PHASE_ENERGY)
+
+
+def test_joules_a_sample_are_those_of_the_fit_that_won_a_race() -> None:
+    edges = [{"cpu": joules, "at_s": joules} for joules in (0.0, 100.0, 400.0)]
+    spans = [
+        span("fit", Phase.LAUNCH, edges[0], edges[1]),
+        span("fit scratch", Phase.LAUNCH, edges[1], edges[2]),
+    ]
+    fit = {"accelerator": "cpu", "samples_seen": 100, "reached_target": True}
+    rows = {row.metric: row for row in read(spans, fit, stage="fit scratch")}
+    found = [rows[metric] for metric in (m.TRAIN_CPU_ENERGY_J, m.TRAIN_ENERGY_PER_SAMPLE_J, m.ENERGY_TO_TARGET_J)]
+    assert [getattr(row, "value", None) for row in found] == [400.0, 3.0, 300.0]
