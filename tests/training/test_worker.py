@@ -91,7 +91,7 @@ def test_weights_that_do_not_fit_are_named_with_both_shapes(tiny: Any, make_spec
     spec = make_spec(start="warm", warm_weights=cold["weights_file"], checkpoint_folder=str(tmp_path / "other"))
     with pytest.raises(TrainingFailed, match=r"layer\.weight \(stored \[2, 4\], model \[3, 4\]\)") as caught:
         train(tiny(PL, width=3), spec, tmp_path / "warm")
-    assert caught.value.next_step == "retrain with --scratch"
+    assert caught.value.next_step == 'retrain with --scratch, or set start = "auto"'
 
 
 def test_a_fit_that_was_complete_but_for_its_weights_only_writes_them(
