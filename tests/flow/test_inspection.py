@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import DataLoader
 
 from plaster_ops.errors import UsageError
 from plaster_ops.flow.stages import inspection
@@ -222,3 +223,27 @@ def test_padded_targets_are_ignored() -> None:
 def test_the_modules_own_metric_is_preferred_and_told_logits_from_probabilities() -> None:
     name, shown, _, _ = chosen(torch.randn(6, 1) * 9, ONES, model=strangers.Logit())
     assert (name, shown) == ("BinaryF1Score", "outputs.sigmoid().squeeze(-1)")
+
+
+def test_lengths_that_vary_between_batches_become_dynamic_axes(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Padded(strangers.Rows):
+        def test_dataloader(self) -> Any:
+            labels = torch.arange(6) % 3
+            return DataLoader([(torch.ones(6, length, 4), labels) for length in (5, 9, 7)], batch_size=None)
+
+        def train_dataloader(self) -> Any:
+            return DataLoader([(torch.ones(6, 12, 4), torch.arange(6) % 3)], batch_size=None)
+
+    class Mean(strangers.Plain):
+        def __init__(self) -> None:
+            super().__init__(4, 3, strangers.Config(), 0.1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x.mean(1))
+
+    monkeypatch.setattr(strangers, "Padded", Padded, raising=False)
+    monkeypatch.setattr(strangers, "Mean", Mean, raising=False)
+    found = inspect("Mean", "Padded")
+    assert [check for check in found["checks"] if check["state"] == "bad"] == []
+    assert found["draft"]["dynamic_axes"] == {"0": {1: [5, 12]}}
+    assert row(found, "lengths")["state"] == "ok"

@@ -18,14 +18,16 @@ from plaster_ops.errors import PlasterError
 from plaster_ops.flow.stages.inspecting.code import Call, Sizes, evaluate, find, plan_call, share_arguments
 from plaster_ops.flow.stages.inspecting.findings import Findings, Stopped
 from plaster_ops.flow.stages.inspecting.held_out import digests, in_order, is_shuffled, loader_name
-from plaster_ops.flow.stages.inspecting.parts import Part, Reading, leaves, needs_split, read_batch
+from plaster_ops.flow.stages.inspecting.parts import Part, Reading, leaves, needs_split, read_alike, read_batch
 from plaster_ops.flow.stages.inspecting.scores import Score, choose_score, given_score
 from plaster_ops.flow.stages.inspecting.trouble import trouble, wants_network
 from plaster_ops.ports import EventSink
 from plaster_ops.training.package import package_of, require_data_module
 
 _LOOKED_AT = 20
-"""Batches of each loader that are looked at for lengths that vary, and for the values of targets."""
+"""Batches of each loader that are looked at for lengths that vary, and for the number of classes."""
+_ANSWERED = 8
+"""Held-out batches that the model answers, to find out what scores them."""
 
 
 def run(spec: Mapping[str, Any], folder: Path, emit: EventSink) -> dict[str, Any]:
@@ -60,7 +62,7 @@ def _look(spec: Mapping[str, Any], findings: Findings, draft: dict[str, Any]) ->
     readings = _read(model, call.target, rolling, findings)
     _choose(spec.get("score"), model, readings, findings, draft)
     draft |= _told_batch(rolling[0], readings[0], draft.pop("target"))
-    lengths = _lengths(readings + _readings_of(model, batches))
+    lengths = _lengths(_alike(readings[0], [*rolling, *batches], None))
     draft["dynamic_axes"] = lengths
     if lengths:
         findings.ok("lengths", f"axes that vary: {lengths}; widen their ranges to what will be served")
@@ -163,12 +165,12 @@ def _read(model: Any, kind: Any, rolling: Sequence[Any], findings: Findings) -> 
         )
     wrapped = "; it takes a container, the pipeline makes arguments of it" if reading.wrap else ""
     findings.ok("forward runs", f"gives {shown}{wrapped}")
-    return [reading, *_readings_of(model, rolling[1:])]
+    return [reading, *_alike(reading, rolling[1:_ANSWERED], model)]
 
 
-def _readings_of(model: Any, batches: Sequence[Any]) -> list[Reading]:
-    found = [read_batch(model, batch)[0] for batch in batches]
-    return [reading for reading in found if reading is not None]
+def _alike(reading: Reading, batches: Sequence[Any], model: Any) -> list[Reading]:
+    found = (read_alike(reading, batch, model) for batch in batches)
+    return [alike for alike in found if alike is not None]
 
 
 def _choose(

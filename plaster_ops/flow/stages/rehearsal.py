@@ -63,8 +63,8 @@ def _prepare(spec: Mapping[str, Any], folder: Path, pipeline: Any, findings: Fin
     detail = f"{told['train_samples'] or 'unknown'} to train on, {told['eval_samples']} held out"
     overlapping = (told["calibration"] or {}).get("overlapping", 0)
     if not same:
-        findings.warn("data is read", f"{detail}; held-out samples differ from reading to reading",
-                      "leave random augmentation out of the held-out data")  # fmt: skip
+        findings.warn("data is read", f"{detail}; held-out samples differ from process to process",
+                      "draw the split from a seed; no random augmentation of what is held out")  # fmt: skip
     elif overlapping:
         findings.warn("data is read", f"{detail}; {overlapping} of the training samples looked at are held out too",
                       "hold out samples that nothing is trained on: the score is flattered")  # fmt: skip

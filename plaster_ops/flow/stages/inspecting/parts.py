@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -60,11 +60,21 @@ def read_batch(model: nn.Module, batch: Any) -> tuple[Reading | None, str]:
         if not reading.targets:
             met.append("no tensor is left that could be a target")
             continue
-        return Reading(**{name: getattr(reading, name) for name in _FIELDS}, outputs=outputs), ""
+        return replace(reading, outputs=outputs), ""
     return None, "; ".join(dict.fromkeys(met)) or f"a batch is a {type(batch).__name__} without tensors"
 
 
-_FIELDS = ("inputs", "targets", "names", "wrap", "width")
+def read_alike(reading: Reading, batch: Any, model: nn.Module | None = None) -> Reading | None:
+    """Another batch read in the same way, answered where `model` is given; None where it has another form."""
+    try:
+        inputs, targets = (
+            tuple(Part(text=part.text, tensor=eval(part.text, {"batch": batch})) for part in parts)
+            for parts in (reading.inputs, reading.targets)
+        )
+        found = replace(reading, inputs=inputs, targets=targets, outputs=None)
+        return found if model is None else replace(found, outputs=_try(model, found))
+    except Exception:
+        return None
 
 
 def needs_split(batch: Any, reading: Reading, target: Part) -> bool:
