@@ -10,7 +10,20 @@ from typing import Annotated
 import typer
 
 from plaster_ops import __version__
-from plaster_ops.cli import bench, cadence, calibrate, compare, doctor, engines, history, recompute, retrain, sync, ui
+from plaster_ops.cli import (
+    bench,
+    cadence,
+    calibrate,
+    compare,
+    doctor,
+    engines,
+    history,
+    init,
+    recompute,
+    retrain,
+    sync,
+    ui,
+)
 from plaster_ops.errors import ExitCode, Interrupted, PlasterError
 
 app = typer.Typer(
@@ -42,6 +55,7 @@ def _main(
 
 
 app.command("retrain")(retrain.command)
+app.command("init")(init.command)
 app.command("compare")(compare.command)
 app.command("bench")(bench.command)
 app.command("calibrate")(calibrate.command)

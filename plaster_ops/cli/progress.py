@@ -21,6 +21,8 @@ _SAY = {
     "examine": "reading the data, scoring both",
     "measure": "measuring, interleaved",
     "log": "writing to MLflow",
+    "inspection": "looking at module and data",
+    "rehearsal": "trying the pipeline",
 }
 _SILENT = frozenset({"accepted", "decide", "ladder"})
 """Stages that only keep a number for `--resume`."""

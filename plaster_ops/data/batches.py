@@ -92,7 +92,7 @@ def rolling_loader(data: Any) -> Any:
     if hasattr(data, "prepare_data"):
         data.prepare_data()
     for stage, name in (("test", "test_dataloader"), ("validate", "val_dataloader")):
-        if not _overrides(data, name):
+        if not overrides(data, name):
             continue
         data.setup(stage)
         loader = getattr(data, name)()
@@ -105,7 +105,7 @@ def rolling_loader(data: Any) -> Any:
     )
 
 
-def _overrides(data: Any, name: str) -> bool:
+def overrides(data: Any, name: str) -> bool:
     """Whether a class of the user's (not Lightning's empty hook) defines the loader."""
     for owner in type(data).__mro__:
         if name in vars(owner):

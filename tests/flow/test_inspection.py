@@ -1,232 +1,249 @@
-"""What `prepare` finds out about the data itself, from one retrain to the next, and how it is told."""
+"""What `init` finds out about a stranger's module and data, form by form."""
 
-import json
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pytest
 import torch
-from torch.utils.data import DataLoader, TensorDataset
-from torchmetrics.classification import MulticlassAccuracy
+from torch import nn
+from torch.utils.data import DataLoader
 
-from plaster_ops.domain import metrics as m
-from plaster_ops.domain.card import Reading
-from plaster_ops.domain.window import Window
-from plaster_ops.errors import DataError
-from plaster_ops.flow.stages import prepare
-from plaster_ops.plaster.inputs import input_rows
+from plaster_ops.errors import UsageError
+from plaster_ops.flow.stages import inspection
+from plaster_ops.flow.stages.inspecting.code import evaluate, share_arguments
+from plaster_ops.flow.stages.inspecting.parts import Part, read_batch
+from plaster_ops.flow.stages.inspecting.scores import choose_score
+from tests.flow import strangers
 
-ROWS = 400
+HERE = "tests.flow.strangers"
 
 
-class Shop:
-    """A pipeline without a source: 4 inputs, 3 classes; class attributes say what is wrong with the data today."""
+def inspect(module: str, data: str = "Rows", *arguments: str, score: str | None = None) -> dict[str, Any]:
+    spec = {"module": f"{HERE}:{module}", "data": f"{HERE}:{data}", "arguments": list(arguments), "score": score}
+    return inspection.run(spec, Path(), lambda _event: None)
 
-    score = MulticlassAccuracy(3, average="micro")
-    source: Any = None
-    seed, shift, kinds, held = 0, 0.0, 3, ROWS
-    spoil_training = False
-    spoil_rolling = False
-    width = 4
 
-    def data(self, _: Window) -> Any:
-        return self
+def row(found: dict[str, Any], name: str) -> dict[str, Any]:
+    return next(check for check in found["checks"] if check["name"] == name)
 
-    def setup(self, _: str) -> None:
-        pass
 
-    def _set(self, seed: int, shift: float, kinds: int, rows: int) -> TensorDataset:
-        draw = torch.Generator().manual_seed(seed)
-        inputs = torch.randn(rows, self.width, generator=draw)
-        inputs[:, 2] += shift
-        return TensorDataset(inputs, torch.arange(rows) % kinds)
+def test_widths_come_from_the_data_a_config_from_its_defaults_and_the_score_from_the_module() -> None:
+    found = inspect("Plain")
+    assert found["complete"]
+    module = found["draft"]["module"]
+    assert module["arguments"] == {"input_dim": "4", "num_classes": "3", "config": f"{HERE}.Config()", "lr": "0.001"}
+    assert set(module["assumed"]) == {"input_dim", "num_classes", "config", "lr"}
+    assert row(found, "module builds")["state"] == "warn"
+    assert found["draft"]["score"]["name"] == "MulticlassAccuracy"
+    assert found["draft"]["score"]["arguments"] == "num_classes=3"
+    assert (found["draft"]["inputs"], found["draft"]["target"], found["draft"]["split"]) == (
+        ["batch[0]"],
+        "batch[1]",
+        False,
+    )
 
-    def train_dataloader(self) -> Any:
-        rows = self._set(self.seed + 100, 0.0, 3, ROWS)
-        if self.spoil_training:
-            rows.tensors[0][5, 1] = float("nan")
-        return DataLoader(rows, batch_size=32)
 
-    def test_dataloader(self) -> Any:
-        rows = self._set(self.seed, self.shift, self.kinds, self.held)
-        if self.spoil_rolling:
-            rows.tensors[0][:4, 0] = float("inf")
-        return DataLoader(rows, batch_size=64)
+def test_an_argument_that_nobody_can_guess_is_named_with_its_flag() -> None:
+    found = inspect("NeedsBackbone")
+    assert not found["complete"]
+    assert found["missing"]["module"] == {"backbone": "Module"}
+    assert "--arg backbone=..." in row(found, "module builds")["next_step"]
 
-    def model(self) -> Any:
-        raise AssertionError("no model is needed to look at the data")
 
-    def sample_batch(self, n: int) -> Any:
-        return torch.zeros(n, self.width)
+def test_an_object_is_given_as_an_expression() -> None:
+    found = inspect("NeedsBackbone", "Rows", "backbone=torch.nn.Linear(4, 3)")
+    assert found["complete"]
+    assert found["draft"]["module"]["arguments"] == {"backbone": "torch.nn.Linear(4, 3)"}
+    assert found["draft"]["module"]["imports"] == ["torch.nn"]
 
 
-class Again(Shop):
-    seed = 1
+def test_a_held_out_loader_that_shuffles_is_put_in_order() -> None:
+    found = inspect("Plain", "Rows", "shuffle_test=True")
+    assert (found["draft"]["shuffled"], found["draft"]["drawn"]) == (True, False)
+    assert row(found, "held-out data")["state"] == "warn"
 
 
-class Moved(Shop):
-    seed, shift = 1, 1.0
+def test_a_split_that_is_drawn_anew_is_noticed() -> None:
+    assert inspect("Plain", "Redrawn")["draft"]["drawn"]
+    assert not inspect("Plain", "Rows")["draft"]["drawn"]
 
 
-class Strange(Shop):
-    seed, kinds = 1, 5
+def test_a_download_without_network_says_so() -> None:
+    check = row(inspect("Plain", "Downloads"), "data sets up")
+    assert check["state"] == "bad"
+    assert "no network" in check["next_step"]
+    assert "strangers.py" in check["detail"]
 
 
-class Spoilt(Shop):
-    spoil_training = True
+def test_what_is_no_lightning_module_is_refused() -> None:
+    check = row(inspect("NotLightning"), "module builds")
+    assert check["state"] == "bad"
+    assert "no LightningModule" in check["detail"]
 
 
-class Infinite(Shop):
-    spoil_rolling = True
+def test_a_class_that_is_not_there_names_those_that_are() -> None:
+    check = row(inspect("Nobody"), "imports")
+    assert check["state"] == "bad"
+    assert "Plain" in check["next_step"]
 
 
-class Wider(Shop):
-    width = 5
+def test_a_score_of_the_users_own_is_taken() -> None:
+    given = "torchmetrics.classification.MulticlassF1Score(3)"
+    found = inspect("Plain", "Rows", score=given)
+    assert (found["draft"]["score"]["name"], found["draft"]["score"]["given"]) == (given, True)
+    assert row(inspect("Plain", "Rows", score="torchmetrics.MeanSquaredError()"), "score")["state"] == "bad"
 
 
-class Fewer(Shop):
-    held = 30
+@pytest.mark.parametrize(
+    ("text", "value", "imports"),
+    [
+        ("1e-3", 0.001, ()),
+        ("[1, 2]", [1, 2], ()),
+        ("Default", "Default", ()),
+        ("./data/x", "./data/x", ()),
+        ("torch.float16", torch.float16, ("torch",)),
+        ("None", None, ()),
+    ],
+)
+def test_a_value_is_a_literal_an_expression_or_its_own_text(text: str, value: object, imports: tuple[str, ...]) -> None:
+    found = evaluate(text)
+    assert (found.value, found.imports) == (value, imports)
 
 
-class Counted:
-    """A source that gives rows by column name."""
+def test_an_expression_that_cannot_be_evaluated_is_wrong_use() -> None:
+    with pytest.raises(UsageError, match="cannot be imported"):
+        evaluate("nowhere.to.be.Found()", "backbone")
+    with pytest.raises(UsageError, match="fails"):
+        evaluate("torch.nn.Linear()", "backbone")
 
-    order, time, label = "id", None, "sold"
-    name = "counted"
 
-    def newest(self) -> Any:
-        return 10
+def test_an_argument_goes_to_the_class_that_takes_it() -> None:
+    shares = share_arguments(["lr=1", "batch_size=8", "module.input_dim=4"], strangers.Plain, strangers.Rows)
+    assert shares == ({"lr": "1", "input_dim": "4"}, {"batch_size": "8"})
+    with pytest.raises(UsageError, match="neither class takes 'lrr'"):
+        share_arguments(["lrr=1"], strangers.Plain, strangers.Rows)
+    with pytest.raises(UsageError, match="NAME=VALUE"):
+        share_arguments(["lr"], strangers.Plain, strangers.Rows)
 
-    def count(self, *_: Any) -> int:
-        return 10
 
-    def cut(self, *_: Any) -> Any:
-        return 8
+def batch() -> dict[str, torch.Tensor]:
+    return {"x": torch.randn(6, 4), "weight": torch.ones(6, 1), "label": torch.arange(6) % 3, "id": torch.arange(6)}
 
-    def arrived_at(self, _: Any) -> Any:
-        return None
 
-    def held_out_rows(self, window: Window) -> Any:
-        assert window.end == 10
-        draw = torch.Generator().manual_seed(3)
-        load = torch.randn(100, generator=draw).tolist()
-        return pa.table({"id": range(100), "load": load, "kind": ["a", "b"] * 50, "sold": [0, 1] * 50})
+def test_a_forward_that_takes_the_whole_dict_is_wrapped_with_what_it_asks_for() -> None:
+    reading, _ = read_batch(strangers.WholeBatch(), batch())
+    assert reading is not None
+    assert (reading.wrap, reading.names) == ("dict", ("x", "weight"))
+    assert reading.targets[0].text == 'batch["label"]'
 
-    def remarks(self, after: Any) -> list[str]:
-        return [f"one row came late, after {after}"]
 
-
-class WithColumns(Shop):
-    source = Counted()
+def test_a_forward_of_keywords_gets_all_but_what_looks_like_a_target() -> None:
+    reading, _ = read_batch(strangers.Keywords(), batch())
+    assert reading is not None
+    assert (reading.wrap, reading.names) == ("", ("x", "weight", "id"))
 
 
-def run(folder: Path, name: str, events: list[Any] | None = None, *, checked: int = 2048, **asked: Any) -> Any:
-    folder.mkdir(exist_ok=True)
-    spec = {
-        "reference": f"{__name__}:{name}",
-        "project": str(Path(__file__).parents[2]),
-        "seen": None,
-        "learned": None,
-        "needed": 1,
-        "inspect": {"check_samples": checked, "earlier": asked.pop("earlier", [])},
-    }
-    sink = events if events is not None else []
-    return prepare.run(spec | asked, folder, sink.append)["drift"]
+def test_a_forward_that_takes_a_list_is_wrapped() -> None:
+    class Takes(nn.Linear):
+        def forward(self, parts: list[torch.Tensor]) -> torch.Tensor:
+            x, _ = parts
+            return super().forward(x)
 
+    reading, _ = read_batch(Takes(4, 3), (torch.randn(6, 4), torch.arange(6)))
+    assert reading is not None
+    assert (reading.wrap, reading.names, reading.width) == ("list", ("part0",), 2)
 
-def after(tmp_path: Path, first: str, second: str, events: list[Any] | None = None) -> Any:
-    """What the second night tells, the first one being the last retrain."""
-    before = run(tmp_path / "first", first)
-    earlier = [{"which": "last", "index": 7, "file": before["sketch"]}]
-    return run(tmp_path / "second", second, events, earlier=earlier)
 
+def test_optional_inputs_are_taken_where_the_batch_has_them_and_flags_are_not() -> None:
+    class Masked(nn.Linear):
+        def forward(self, x: torch.Tensor, mask: torch.Tensor | None = None, verbose: bool = False) -> torch.Tensor:
+            assert not isinstance(verbose, torch.Tensor)
+            return super().forward(x if mask is None else x * mask)
 
-def values(told: Any) -> dict[str, Any]:
-    rows = {row.metric.key: row for row in input_rows(told["figures"])}
-    assert list(rows) == [metric.key for metric in m.INPUTS]
-    return {key: row.value if isinstance(row, Reading) else None for key, row in rows.items()}
+    three, _ = read_batch(Masked(4, 3), (torch.randn(6, 4), torch.ones(6, 4), torch.arange(6)))
+    two, _ = read_batch(Masked(4, 3), (torch.randn(6, 4), torch.arange(6)))
+    assert three is not None
+    assert two is not None
+    assert [part.text for part in three.inputs] == ["batch[0]", "batch[1]"]
+    assert [part.text for part in two.inputs] == ["batch[0]"]
 
 
-def texts(events: list[Any]) -> list[str]:
-    return [event["text"] for event in events if event["event"] == "note"][1:]
+def test_a_batch_that_forward_does_not_take_says_what_it_met() -> None:
+    reading, met = read_batch(nn.Linear(5, 3), (torch.randn(6, 4), torch.arange(6)))
+    assert reading is None
+    assert "RuntimeError" in met
+    assert "holds no targets" in read_batch(nn.Linear(4, 3), torch.randn(6, 4))[1]
 
 
-def test_the_first_night_knows_its_training_data_only(tmp_path: Path) -> None:
-    told = run(tmp_path, "Shop")
-    found = values(told)
-    assert found[m.INPUT_DRIFT_RATIO.key] is found[m.LABEL_SHIFT_RATIO.key] is None
-    assert found[m.TRAIN_GAP_RATIO.key] == found[m.UNSEEN_LABELS_COUNT.key] == found[m.MISSING_VALUES_RATIO.key] == 0
-    assert told["notes"] == []
-    assert told["features"] == 4
-    assert (tmp_path / "data_sketch.json").is_file()
+def chosen(outputs: Any, *targets: torch.Tensor, model: nn.Module | None = None) -> tuple[str, str, str, str]:
+    parts = [Part(text=f"batch[{k}]", tensor=t) for k, t in enumerate(targets, start=1)]
+    score = choose_score(model or nn.Module(), [(outputs, parts)])
+    assert score is not None
+    return score.name, score.outputs, score.targets, score.target.text
 
 
-def test_a_night_like_the_last_tells_nothing(tmp_path: Path) -> None:
-    events: list[Any] = []
-    found = values(after(tmp_path, "Shop", "Again", events))
-    assert found[m.INPUT_DRIFT_RATIO.key] == found[m.LABEL_SHIFT_RATIO.key] == 0
-    assert texts(events) == []
+CLASSES, ONES = torch.arange(6) % 3, torch.tensor([0, 1, 1, 0, 1, 0])
 
 
-def test_an_input_that_moved_is_told_in_words_with_its_distance(tmp_path: Path) -> None:
-    events: list[Any] = []
-    told = after(tmp_path, "Shop", "Moved", events)
-    (sentence,) = texts(events)
-    assert sentence.startswith("inputs drifted since #7: 1 of 4 features, worst in0[2] D 0.")
-    assert values(told)[m.INPUT_DRIFT_RATIO.key] == 0.25
-    assert values(told)[m.INPUT_DISTANCE_MAX_RATIO.key] == told["against"]["last"]["distance"] > 0.3
-    assert values(told)[m.TRAIN_GAP_RATIO.key] == 0.25
-    assert told["against"]["last"]["samples_ratio"] == 1.0
+@pytest.mark.parametrize(
+    ("outputs", "target", "name", "shown", "told"),
+    [
+        (torch.randn(6, 3), CLASSES, "MulticlassAccuracy", "outputs", "targets"),
+        (torch.randn(6, 1) * 9, ONES, "BinaryAccuracy", "outputs.squeeze(-1).sigmoid()", "targets"),
+        (torch.rand(6, 1), ONES, "BinaryAccuracy", "outputs.squeeze(-1)", "targets"),
+        (torch.randn(6) * 9, ONES.float(), "BinaryAccuracy", "outputs.sigmoid()", "targets.long()"),
+        (torch.randn(6, 1), torch.randn(6), "R2Score", "outputs.squeeze(-1)", "targets"),
+        (torch.randn(6), torch.randn(6, 1), "R2Score", "outputs", "targets.squeeze(-1)"),
+        (torch.randn(6, 2), torch.randn(6, 2), "R2Score", "outputs", "targets"),
+        (torch.randn(6, 1, 4, 4), torch.randn(6, 1, 4, 4), "MeanSquaredError", "outputs", "targets"),
+        (torch.randn(6, 3, 4, 4), torch.ones(6, 4, 4).long(), "MulticlassJaccardIndex", "outputs", "targets"),
+        (torch.randn(6, 3), nn.functional.one_hot(CLASSES), "MulticlassAccuracy", "outputs", "targets.argmax(1)"),
+        (torch.rand(6, 3), torch.ones(6, 3).long(), "MultilabelAccuracy", "outputs", "targets"),
+    ],
+)
+def test_the_usual_score_follows_from_what_outputs_and_targets_look_like(
+    outputs: torch.Tensor, target: torch.Tensor, name: str, shown: str, told: str
+) -> None:
+    assert chosen(outputs, target) == (name, shown, told, "batch[1]")
 
 
-def test_labels_that_nothing_was_trained_on_or_the_score_has_not_are_told(tmp_path: Path) -> None:
-    events: list[Any] = []
-    told = after(tmp_path, "Shop", "Strange", events)
-    assert "labels of the rolling set in none of 400 training samples: 3, 4" in texts(events)
-    assert "labels outside the 3 classes of the score: 3, 4" in texts(events)
-    assert any(text.startswith("labels shifted since #7: label total variation 0.4") for text in texts(events))
-    assert values(told)[m.UNSEEN_LABELS_COUNT.key] == 2
-    assert values(told)[m.LABEL_SHIFT_RATIO.key] == pytest.approx(0.4, abs=0.01)
+def test_of_several_heads_the_one_that_fits_the_target_is_scored() -> None:
+    heads = (torch.randn(6, 3), torch.randn(6, 1))
+    assert chosen(heads, CLASSES) == ("MulticlassAccuracy", "outputs[0]", "targets", "batch[1]")
+    assert chosen(heads, torch.randn(6)) == ("R2Score", "outputs[1].squeeze(-1)", "targets", "batch[1]")
+    assert chosen({"kind": heads[0]}, CLASSES)[1] == 'outputs["kind"]'
 
 
-def test_nan_in_training_ends_the_retrain_unless_it_is_not_looked_for(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="in0 holds 1 NaN in 1 of 400 training samples, the first in sample 5, value 1"):
-        run(tmp_path, "Spoilt")
-    told = run(tmp_path, "Spoilt", checked=0)
-    assert told["training"]["reason"] == "data.check_samples is 0"
-    assert values(told)[m.TRAIN_GAP_RATIO.key] is values(told)[m.UNSEEN_LABELS_COUNT.key] is None
+def test_padded_targets_are_ignored() -> None:
+    score = choose_score(nn.Module(), [(torch.randn(6, 3), [Part(text="b", tensor=CLASSES - (CLASSES == 0) * 100)])])
+    assert score is not None
+    assert "ignore_index=-100" in score.arguments
 
 
-def test_missing_values_of_the_rolling_set_are_a_figure_and_a_sentence(tmp_path: Path) -> None:
-    events: list[Any] = []
-    told = run(tmp_path, "Infinite", events)
-    assert values(told)[m.MISSING_VALUES_RATIO.key] == 4 / 1600
-    assert texts(events) == ["in0 of the rolling set holds 0 NaN and 4 infinite values"]
+def test_the_modules_own_metric_is_preferred_and_told_logits_from_probabilities() -> None:
+    name, shown, _, _ = chosen(torch.randn(6, 1) * 9, ONES, model=strangers.Logit())
+    assert (name, shown) == ("BinaryF1Score", "outputs.sigmoid().squeeze(-1)")
 
 
-def test_another_width_and_fewer_samples_are_told(tmp_path: Path) -> None:
-    assert after(tmp_path, "Shop", "Wider")["notes"] == ["inputs are others than in #7: new in0[4]"]
-    assert after(tmp_path, "Shop", "Fewer")["notes"] == ["the rolling set has 30 samples, #7 had 400"]
+def test_lengths_that_vary_between_batches_become_dynamic_axes(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Padded(strangers.Rows):
+        def test_dataloader(self) -> Any:
+            labels = torch.arange(6) % 3
+            return DataLoader([(torch.ones(6, length, 4), labels) for length in (5, 9, 7)], batch_size=None)
 
+        def train_dataloader(self) -> Any:
+            return DataLoader([(torch.ones(6, 12, 4), torch.arange(6) % 3)], batch_size=None)
 
-def test_rows_of_a_source_are_told_by_the_names_of_their_columns(tmp_path: Path) -> None:
-    events: list[Any] = []
-    told = run(tmp_path, "WithColumns", events, learned=4)
-    assert (told["of"], told["features"]) == ("columns", 2)
-    kept = json.loads(Path(told["sketch"]).read_text())
-    assert list(kept["features"]) == ["load", "kind"], "order and label are no inputs"
-    assert "one row came late, after 4" in [event["text"] for event in events]
+    class Mean(strangers.Plain):
+        def __init__(self) -> None:
+            super().__init__(4, 3, strangers.Config(), 0.1)
 
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x.mean(1))
 
-@pytest.mark.parametrize("text", ["", "{}", '{"format": 1}', '{"format": 9}'])
-def test_a_sketch_that_cannot_be_read_is_a_reason_and_no_failure(tmp_path: Path, text: str) -> None:
-    (tmp_path / "old.json").write_text(text)
-    earlier = [{"which": "last", "index": 7, "file": str(tmp_path / "old.json")}]
-    told = run(tmp_path, "Shop", earlier=earlier)
-    assert told["against"]["last"]["reason"].startswith("its data_sketch.json")
-    assert values(told)[m.INPUT_DRIFT_RATIO.key] is None
-
-
-def test_without_a_look_every_row_says_so() -> None:
-    assert {row.reason for row in input_rows(None)} == {"the data was not looked at"}
+    monkeypatch.setattr(strangers, "Padded", Padded, raising=False)
+    monkeypatch.setattr(strangers, "Mean", Mean, raising=False)
+    found = inspect("Mean", "Padded")
+    assert [check for check in found["checks"] if check["state"] == "bad"] == []
+    assert found["draft"]["dynamic_axes"] == {"0": {1: [5, 12]}}
+    assert row(found, "lengths")["state"] == "ok"

@@ -20,7 +20,7 @@ from plaster_ops.data.samples import SampleKeeper
 from plaster_ops.data.windows import Arrival, open_window
 from plaster_ops.errors import DataError, PipelineError
 from plaster_ops.flow.loading import load_pipeline
-from plaster_ops.flow.stages.inspection import Inspection
+from plaster_ops.flow.stages.data_look import Inspection
 from plaster_ops.plaster import ages
 from plaster_ops.plaster.accuracy import direction
 from plaster_ops.ports import EventSink
