@@ -131,6 +131,7 @@ def check(series: Series) -> list[str]:
     seen: Any = None
     learned: Any = None
     trained: set[Any] = set()
+    promoted: set[Any] = set()
     first_learned: list[int] = []
     for number, told in enumerate(series.told, start=1):
         data = told["data"]
@@ -149,11 +150,12 @@ def check(series: Series) -> list[str]:
         seen = data["to"]
         if told["verdict"] in ("promoted", "baseline"):
             learned = data["cut"]
+            promoted |= set(times)
             first_learned.append(data["absorbed_samples"])
     if source.count(None, seen) != landed:
         faults.append(f"{landed} rows landed, {source.count(None, seen)} were seen")
-    if len(trained) != source.count(None, learned) or sum(first_learned) != source.count(None, learned):
-        faults.append(f"{sum(first_learned)} rows learned first, {len(trained)} trained on, up to {learned}")
+    if len(promoted) != source.count(None, learned) or sum(first_learned) != source.count(None, learned):
+        faults.append(f"{sum(first_learned)} rows learned first, {len(promoted)} by champions, up to {learned}")
     return faults
 
 
