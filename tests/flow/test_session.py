@@ -25,6 +25,7 @@ from plaster_ops.settings import Settings
 from plaster_ops.settings_sections import PipelineSettings
 from plaster_ops.tracking.journal import Journal
 from plaster_ops.tracking.journal_rows import RunState
+from plaster_ops.training.nodes.part import Part
 from tests.conftest import SteppedClock
 from tests.flow.conftest import Retrain
 from tests.flow.walk import FIT_S, LAUNCH_S, PARITY_S, SECONDS, Store, Walk
@@ -417,7 +418,8 @@ def test_a_pipeline_that_is_not_declared_is_resumed_by_its_reference(
     [
         ({"compare": "99"}, "has no run '99'"),
         ({"compare": "1"}, "is unfinished"),
-        ({"nodes": 2}, "only one node"),
+        ({"launcher": "kubernetes"}, "unknown launcher 'kubernetes'"),
+        ({"launcher": "local", "part": Part(nodes=2)}, "on one node, and train.nodes = 2"),
         ({"compare": "99", "resume": "last"}, "has no run '99'"),
     ],
 )

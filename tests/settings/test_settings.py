@@ -154,7 +154,6 @@ def test_a_gate_has_exactly_one_limit(tmp_path: Path, limits: str, count: int) -
         'train = { devices = "all" }',
         "train = { max_epochs = 0 }",
         "train = { timeout_s = 0 }",
-        'train = { launcher = "kubernetes" }',
         "engine = { retained_ratio = 1.5 }",
         'engine = { precisions = ["fp4"] }',
         'engine = { objective = "beauty" }',
