@@ -13,7 +13,7 @@ import pandas as pd
 from pipelines.electricity import COLUMNS, FOLDER
 
 _HALF_HOURS = 48
-_FIRST_DAY = datetime(2026, 1, 1, tzinfo=UTC)
+_FIRST_DAY = datetime(2020, 1, 1, tzinfo=UTC)
 _JOINED_ON = 120  # the day from which a second market sets the price, too
 
 

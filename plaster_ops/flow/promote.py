@@ -28,17 +28,25 @@ class Decision:
 
 
 def decide(
-    pipeline: PipelineSettings, against_champion: Sequence[Comparison] | None, *, allowed: bool = True
+    pipeline: PipelineSettings,
+    against_champion: Sequence[Comparison] | None,
+    *,
+    allowed: bool = True,
+    has_golden: bool = True,
 ) -> Decision:
     """The decision from the comparison with the champion; None where there is no champion yet.
 
-    `allowed` False (`--no-promote`) holds a run that the gates would have let through.
+    `has_golden` False: the pipeline has no golden set and the headline score is the rolling one, so that the golden
+    floor would be a second accuracy gate: it is left out where there is a first. `allowed` False (`--no-promote`) holds
+    a run that the gates would have let through.
     """
     if against_champion is None:
         reason = "first engine of this pipeline: it is the baseline that later retrains are compared with"
         decision = Decision(verdict=Verdict.BASELINE, reasons=(reason,), exit_code=ExitCode.DONE)
     else:
-        decision = _from_outcomes(pipeline, apply_gates(pipeline.declared_gates(), against_champion))
+        doubled = not has_golden and "accuracy" in pipeline.gates
+        gates = tuple(gate for gate in pipeline.declared_gates() if not (doubled and gate.name == "golden"))
+        decision = _from_outcomes(pipeline, apply_gates(gates, against_champion))
     if decision.promotes and not allowed:
         return replace(decision, verdict=Verdict.HELD, reasons=("held by --no-promote", *decision.reasons))
     return decision

@@ -149,7 +149,12 @@ def _judge(ctx: Context, request: Request, baselines: Baselines, found: _Found) 
     evidence = measured.evidence if measured else None
     terms = {b.label: _terms(ctx, b, measured, built, fingerprint) for b in baselines.distinct()}
     compared = {label: compare_on(card, asked, evidence, built.evaluation) for label, asked in terms.items()}
-    decision = decide(ctx.pipeline, compared[champion.label] if champion else None, allowed=request.promote)
+    decision = decide(
+        ctx.pipeline,
+        compared[champion.label] if champion else None,
+        allowed=request.promote,
+        has_golden=found.prepared["golden_samples"] is not None,
+    )
     card = with_gate(card, sheet, decision, champion)
     return records.Measured(
         prepared=found.prepared,

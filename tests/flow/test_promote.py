@@ -56,6 +56,15 @@ def test_an_engine_that_no_gate_stops_is_promoted_and_waived_gates_are_told() ->
     assert len(decision.gates) == 4
 
 
+def test_without_a_golden_set_the_accuracy_gate_alone_judges_the_rolling_score() -> None:
+    lower = (row(ROLLING_SCORE, Judgement.SAME, -0.06), row(ENGINE_SCORE, Judgement.WORSE, -0.06))
+    wide = {"accuracy": {"max_drop": 0.1}}
+    assert decide(pipeline(gates=wide), lower).verdict == Verdict.HELD
+    assert decide(pipeline(gates=wide), lower, has_golden=False).verdict == Verdict.PROMOTED
+    no_accuracy = {"latency": {"max_rise_ratio": 0.05}}
+    assert decide(pipeline(gates=no_accuracy), lower, has_golden=False).verdict == Verdict.HELD
+
+
 def test_one_failed_gate_holds_and_only_what_failed_is_the_reason() -> None:
     decision = decide(pipeline(), [*SCORES, SLOW, NO_JOULES])
     assert (decision.verdict, decision.exit_code, decision.promotes) == (Verdict.HELD, ExitCode.HELD, False)
