@@ -13,26 +13,35 @@ if TYPE_CHECKING:
 
 
 def chosen(look: "Look", begin: Frontier | None, end: Frontier, window: Window) -> Any:
-    """The rows up to `end`, cut by `window.lookback` ("all", "90d", "last 50000") and `window.replay_ratio`.
+    """The rows up to `end` that the window wants: all that are new since `begin`, and old ones.
 
-    `replay_ratio` r: all rows that are new since `begin`, and of the older ones r times as many, spread evenly. Where
-    rows came late nobody can tell which ones, so then all older ones are taken and none is lost.
+    `window.lookback` bounds the old ones: "all", a duration before the end ("90d"), or "last 50000", new ones counted.
+    `replay_ratio` r: of those r times as many as are new, spread evenly. Where rows came late nobody can tell which
+    ones of the past they are, so then all old ones are taken and none is lost. All rows are new to a first retrain.
     """
     import pyarrow as pa
     import sqlalchemy as sa
 
-    lookback, ratio = getattr(window, "lookback", "all"), getattr(window, "replay_ratio", None)
-    where = look.upto(end)
-    newest: int | None = None
-    if lookback.startswith("last "):
-        newest = int(lookback.removeprefix("last "))
-    elif lookback != "all":
-        where = sa.and_(where, look.by > look.before(end, lookback))
-    if ratio is None or begin is None or look.late(begin):
-        return look.read(where, newest)
-    new = look.new(begin, end)
-    fresh = look.read(new, newest)
-    room = None if newest is None else newest - fresh.num_rows
-    older = look.read(sa.and_(where, sa.not_(new)), room)
-    kept = older.take(evenly(older.num_rows, round(ratio * fresh.num_rows)))
-    return pa.concat_tables([kept, fresh], promote_options="permissive")
+    lookback, ratio = window.lookback, window.replay_ratio
+    if begin is None or look.late(begin):
+        return look.read(look.upto(end))
+    new, most = look.new(begin, end), _most(lookback)
+    fresh = look.read(new)
+    room = None if most is None else max(0, most - fresh.num_rows)
+    old = look.read(sa.and_(_recent(look, end, lookback), sa.not_(new)), room)
+    if ratio is not None:
+        old = old.take(pa.array(evenly(old.num_rows, round(ratio * fresh.num_rows)), type=pa.int64()))
+    return pa.concat_tables([old, fresh], promote_options="permissive")
+
+
+def _most(lookback: str) -> int | None:
+    """How many rows the newest are; None where a look-back counts no rows."""
+    return int(lookback.removeprefix("last ")) if lookback.startswith("last ") else None
+
+
+def _recent(look: "Look", end: Frontier, lookback: str) -> Any:
+    import sqlalchemy as sa
+
+    if lookback == "all" or lookback.startswith("last "):
+        return look.upto(end)
+    return sa.and_(look.upto(end), look.by > look.before(end, lookback))

@@ -168,6 +168,7 @@ class Look:
     def read(self, where: Any, newest: int | None = None) -> Any:
         """Rows as a `pyarrow.Table` in the order of event time, then of arrival; `where` None: none of them. `newest`:
         that many of the latest."""
+        import pyarrow as pa
         import sqlalchemy as sa
 
         statement = sa.select(*self._wanted).where(sa.false() if where is None else where)
@@ -175,4 +176,4 @@ class Look:
         if newest is None:
             return self._rows.table(statement.order_by(*keys), self._names)
         latest = self._rows.table(statement.order_by(*(key.desc() for key in keys)).limit(newest), self._names)
-        return latest.take(list(range(latest.num_rows))[::-1])
+        return latest.take(pa.array(range(latest.num_rows - 1, -1, -1), type=pa.int64()))

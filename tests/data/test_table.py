@@ -122,13 +122,19 @@ def test_a_replay_takes_what_is_new_and_all_where_it_cannot_tell(file: Path, lat
     assert len(found) == (22 if late else 4 + 2)
 
 
-def test_a_look_back_takes_the_newest_rows(file: Path) -> None:
-    insert(file, map(row, range(1, 41)))
-    made = window_of(timed(file))
-    assert ids(timed(file).train_rows(asked(made, lookback="last 5"))) == [34, 35, 36, 37, 38]
-    assert ids(timed(file).train_rows(asked(made, lookback="1d"))) == list(range(15, 39))
+def test_a_look_back_bounds_the_old_rows_and_never_the_new_ones(file: Path) -> None:
+    insert(file, map(row, range(1, 37)))
+    first = window_of(timed(file))
+    assert ids(timed(file).train_rows(asked(first, lookback="last 5"))) == list(range(1, 35))
+    insert(file, map(row, range(37, 41)))
+    made = window_of(timed(file), learned=first.cut)
+    wanted = {"last 6": range(33, 39), "last 2": range(35, 39), "1d": range(15, 39), "1h": range(35, 39)}
+    for lookback, rows in wanted.items():
+        found = timed(file).train_rows(asked(made, learned=first.cut, lookback=lookback))
+        assert ids(found) == list(rows), lookback
+    plainly = window_of(plain(file), learned=plain(file).cut(None, "20#20"))
     with pytest.raises(DataError, match="a duration needs points in time"):
-        plain(file).train_rows(asked(window_of(plain(file)), lookback="1d"))
+        plain(file).train_rows(asked(plainly, lookback="1d"))
 
 
 def test_a_position_with_event_time_names_both_and_how_many(file: Path) -> None:
