@@ -19,6 +19,7 @@ from plaster_ops.flow.optimise import Built
 from plaster_ops.flow.promote import Decision
 from plaster_ops.flow.sheet import Sheet
 from plaster_ops.flow.sidebyside import SideBySide, value_of, with_missing, write_timed
+from plaster_ops.flow.takeover import count_resumes
 from plaster_ops.flow.train import Trained
 from plaster_ops.plaster import (
     accuracy,
@@ -161,7 +162,7 @@ def user_code(ctx: Context, built: Built) -> UserCode:
         options=len(engine.options),
         custom_ops=tuple(built.export["facts"].get("custom_ops") or ()),
         torch_executed=len([name for name in kept_out.split(",") if name.strip()]),
-        resumes=sum(stage.startswith("resumed ") for stage in ctx.journal.stages(ctx.uid)) if ctx.uid else 0,
+        resumes=count_resumes(ctx.journal.stages(ctx.uid)) if ctx.uid else 0,
     )
 
 

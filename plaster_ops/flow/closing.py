@@ -18,6 +18,7 @@ from plaster_ops.flow.context import Context
 from plaster_ops.flow.curve import fit_with_target
 from plaster_ops.flow.optimise import Built
 from plaster_ops.flow.sheet import Sheet
+from plaster_ops.flow.takeover import resumes
 from plaster_ops.flow.train import Trained
 from plaster_ops.plaster import learning, machine
 from plaster_ops.plaster.cadence import CYCLES, Deployment
@@ -43,6 +44,7 @@ def write_fit(sheet: Sheet, ctx: Context, trained: Trained, built: Built, prepar
         learning.fit_rows,
         fit,
         restarts=trained.restarts,
+        resumes=resumes(ctx.journal, ctx.uid),
         new_samples=prepared["new_samples"],
         convergence=_convergence(fit, alike),
         race_s=trained.race_s,

@@ -7,6 +7,7 @@ from typing import Any
 
 from plaster_ops.domain.timeline import Instant
 from plaster_ops.flow.context import Context
+from plaster_ops.flow.takeover import count_resumes
 from plaster_ops.plaster.learning import CLOCK_TOLERANCE_S
 
 FORMAT = 1
@@ -93,7 +94,7 @@ def document(ctx: Context, prepared: Mapping[str, Any], told: Told) -> dict[str,
         "moments": moments,
         "phases": ctx.timeline.to_json(),
         "faults": list(told.faults),
-        "resumed": sum(stage.startswith("resumed ") for stage in stages),
+        "resumed": count_resumes(stages),
     }
 
 

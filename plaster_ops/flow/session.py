@@ -21,6 +21,7 @@ from plaster_ops.flow.nodes import leading
 from plaster_ops.flow.publish import publish
 from plaster_ops.flow.retrain import Baselines, Outcome, Request, choose_baselines, retrain
 from plaster_ops.flow.spending import open_ledger
+from plaster_ops.flow.takeover import note_resume, why_not_continued, why_other_data
 from plaster_ops.flow.train import check_train
 from plaster_ops.flow.wiring import Ports, open_ports
 from plaster_ops.ports import EventSink
@@ -59,10 +60,10 @@ def run_retrain(
         leading(settings, found, pipeline.train, request.part) as nodes,
     ):
         ports.journal.close_stale(found)
-        row, ctx = _open(ports, found, pipeline, request, start, tell, resume)
+        row, ctx, resumed = _open(ports, found, pipeline, request, start, tell, resume)
         try:
             ctx = replace(ctx, part=request.part, nodes=nodes)
-            return _finish(ctx, ports, _attempt(ctx, ports, row, request, resumed=resume is not None), request)
+            return _finish(ctx, ports, _attempt(ctx, ports, row, request, resumed=resumed), request)
         except Interrupted as error:
             _record_interruption(ctx, row, error)
             raise
@@ -114,51 +115,90 @@ def _open(
     start: Start,
     tell: EventSink,
     resume: str | None,
-) -> tuple[RunRow, Context]:
+) -> tuple[RunRow, Context, bool]:
+    """The run to work on, and whether it was begun before: by `--resume`, or because the last one was killed."""
     journal = ports.journal
     check_name(journal, name, request.compare or "last")
-    who: dict[str, Any] = {"pid": os.getpid(), "host": this_host(), "pid_started": started_at_s(os.getpid())}
-    if resume is None:
-        check_train(pipeline.train, request.part.nodes)
-        earlier = journal.unfinished(name)
-        if earlier is not None:
-            reason = "a new retrain was started instead of resuming it"
-            journal.fail_run(earlier.uid, Verdict.FAILED, [*earlier.reasons, reason], 1)
-        row = journal.start_run(
-            name,
-            trigger=request.trigger,
-            slot=request.slot,
-            reference=pipeline.ref,
-            settings_json=pipeline.model_dump_json(),
-            **who,
-        )
-    else:
+    if resume is not None:
         found = journal.unfinished(name) if resume == "last" else journal.find_run(name, resume)
         if found is None:
             raise UsageError(f"no unfinished retrain of {name!r} to resume", f"start one: plaster-ops retrain {name}")
-        row = journal.resume_run(found.uid, **who)
-        pipeline = PipelineSettings.model_validate_json(journal.settings_json(row.uid))
-        times = sum(stage.startswith("resumed ") for stage in journal.stages(row.uid)) + 1
-        journal.stage_done(row.uid, f"resumed {times}", {"at": start.epoch_s}, 0.0)
-        tell({"event": "note", "text": f"resuming run #{row.index} of {name}"})
+        tell({"event": "note", "text": f"resuming run #{found.index} of {name}"})
+        return *_go_on(ports, found, start, tell), True
+    check_train(pipeline.train, request.part.nodes)
+    earlier = journal.unfinished(name)
+    if earlier is not None:
+        taken = _take_over(ports, earlier, pipeline, start, tell)
+        if taken is not None:
+            return *taken, True
+    row = journal.start_run(
+        name,
+        trigger=request.trigger,
+        slot=request.slot,
+        reference=pipeline.ref,
+        settings_json=pipeline.model_dump_json(),
+        **_who(),
+    )
+    return row, _context(ports, row, pipeline, start, tell, resumed=False), False
+
+
+def _take_over(
+    ports: Ports, earlier: RunRow, pipeline: PipelineSettings, start: Start, tell: EventSink
+) -> tuple[RunRow, Context] | None:
+    """The run that was killed before this one, where it can be continued; else it is closed with the reason."""
+    journal = ports.journal
+    why_not = why_not_continued(journal, earlier, pipeline, start.epoch_s)
+    if not why_not:
+        tell({"event": "note", "text": f"run #{earlier.index} of {earlier.pipeline} was cut off: continuing it"})
+        row, ctx = _go_on(ports, earlier, start, tell)
+        try:
+            why_not = why_other_data(ctx)
+        except Interrupted as error:
+            _record_interruption(ctx, row, error)
+            raise
+        if not why_not:
+            return row, ctx
+        if ctx.ledger is not None:
+            ctx.ledger.close()
+    tell({"event": "note", "text": f"run #{earlier.index} of {earlier.pipeline} is not continued: {why_not}"})
+    reason = f"a new retrain was started instead of resuming it: {why_not}"
+    journal.fail_run(earlier.uid, Verdict.FAILED, [*earlier.reasons, reason], 1)
+    return None
+
+
+def _go_on(ports: Ports, found: RunRow, start: Start, tell: EventSink) -> tuple[RunRow, Context]:
+    """That run in this process, with the settings it was started with."""
+    row = ports.journal.resume_run(found.uid, **_who())
+    pipeline = PipelineSettings.model_validate_json(ports.journal.settings_json(row.uid))
+    note_resume(ports.journal, row.uid, start.epoch_s)
+    return row, _context(ports, row, pipeline, start, tell, resumed=True)
+
+
+def _who() -> dict[str, Any]:
+    return {"pid": os.getpid(), "host": this_host(), "pid_started": started_at_s(os.getpid())}
+
+
+def _context(
+    ports: Ports, row: RunRow, pipeline: PipelineSettings, start: Start, tell: EventSink, *, resumed: bool
+) -> Context:
     timeline = Timeline(
-        ports.clock.monotonic_s, start.monotonic_s, row.phases if resume else None, start_utc_s=start.epoch_s
+        ports.clock.monotonic_s, start.monotonic_s, row.phases if resumed else None, start_utc_s=start.epoch_s
     )
     timeline.claim(Phase.WAIT, max(0.0, ports.clock.monotonic_s() - start.monotonic_s))
-    folder = ports.settings.memory / "runs" / slug(name) / f"{row.index:05d}-{row.uid[:8]}"
+    folder = ports.settings.memory / "runs" / slug(row.pipeline) / f"{row.index:05d}-{row.uid[:8]}"
     folder.mkdir(parents=True, exist_ok=True)
-    return row, Context(
+    return Context(
         settings=ports.settings,
-        name=name,
+        name=row.pipeline,
         pipeline=pipeline,
-        journal=journal,
+        journal=ports.journal,
         clock=ports.clock,
         timeline=timeline,
         tell=tell,
         folder=folder,
         uid=row.uid,
         index=row.index or 0,
-        ledger=open_ledger(journal, row.uid, pipeline, resumed=resume is not None),
+        ledger=open_ledger(ports.journal, row.uid, pipeline, resumed=resumed),
     )
 
 

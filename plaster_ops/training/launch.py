@@ -104,8 +104,13 @@ class _Attempts:
                 "world_size": self._devices.count * self._spec.nodes,
                 "accelerator": self._devices.accelerator,
                 "resumed_from_epoch": self._start.epoch if self._start else None,
+                "resumed_from_batch": self._start.batch if self._start else None,
             }
         )
+        there = self._devices.count * self._spec.nodes
+        if self._start and self._start.world_size not in (0, there):
+            ranks = f"the checkpoint is of {self._start.world_size} ranks, there are {there}"
+            self._on_event({"event": "note", "text": f"{ranks}: the weights will not be those of an undisturbed fit"})
         attempt = Attempt(
             spec=spec,
             devices=self._devices,

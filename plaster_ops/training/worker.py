@@ -46,7 +46,8 @@ def run_fit(pipeline: Pipeline, spec: FitSpec, *, folder: Path, emit: EventSink)
     require_data_module(data, package)
     Path(spec.checkpoint_folder).mkdir(parents=True, exist_ok=True)
     log = FitLog(SystemClock(), before=checkpoint.log if checkpoint else None)
-    callbacks = _callbacks(package, spec, log, emit)
+    keeper = bind(Keeper, package.Callback, log, emit, spec, StopRequest())
+    callbacks = _callbacks(package, spec, log, emit, keeper)
     trainer = make_trainer(package, spec, callbacks, folder)
     trainer.fit(model, datamodule=data, ckpt_path=str(checkpoint.path) if checkpoint else None, weights_only=False)
     if trainer.global_step == 0:
@@ -56,13 +57,13 @@ def run_fit(pipeline: Pipeline, spec: FitSpec, *, folder: Path, emit: EventSink)
         )
     if not trainer.is_global_zero:
         return _rank(trainer, log)
-    return _result(model, trainer, log, spec, checkpoint, folder, package)
+    result = _result(model, trainer, log, spec, checkpoint, folder, package)
+    return result | {"inside_reason": keeper.reason}
 
 
-def _callbacks(package: Any, spec: FitSpec, log: FitLog, emit: EventSink) -> list[Any]:
+def _callbacks(package: Any, spec: FitSpec, log: FitLog, emit: EventSink, keeper: Any) -> list[Any]:
     """Ours, those that run last at the end. Checkpoints hold what comes before them, patience too."""
     checkpoint = package.callbacks.Checkpoint
-    keeper = bind(Keeper, package.Callback, log, emit, spec, StopRequest())
     found = [keeper, bind(BatchWatch, package.Callback, log, emit)]
     if spec.start == "warm" and spec.tune:
         found.append(bind(FrozenStay, package.Callback))

@@ -1,6 +1,7 @@
 """A whole retrain without its processes: what is decided, what is kept, and what is left after each way to end."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -522,7 +523,82 @@ def test_a_dead_run_is_closed_by_the_next_one_which_starts_anew(
     with memory(settings) as journal:
         dead, _ = journal.history("digits")
         assert dead.state is RunState.FAILED
-        assert dead.reasons[-1] == "a new retrain was started instead of resuming it"
+        assert dead.reasons[-1] == "a new retrain was started instead of resuming it: it was stopped by hand"
+
+
+def test_a_killed_run_is_continued_by_the_next_plain_retrain(
+    retrain: Retrain, walk: Walk, settings: Settings, events: list[dict[str, Any]]
+) -> None:
+    cut_off(retrain, walk)
+    told = retrain(trigger="cron")
+    assert (told["run"]["index"], told["verdict"]) == (1, "baseline")
+    assert (walk.calls["prepare"], walk.calls["fit"]) == (2, 2)
+    assert "run #1 of digits was cut off: continuing it" in [event.get("text") for event in events]
+    rows = {row["key"]: row["value"] for row in told["card"]}
+    assert rows["learning/resumes_count"] == 1
+    with memory(settings) as journal:
+        assert [row.state for row in journal.history("digits")] == [RunState.FINISHED]
+
+
+def test_a_killed_run_of_other_settings_is_not_continued(retrain: Retrain, walk: Walk, settings: Settings) -> None:
+    cut_off(retrain, walk)
+    told = retrain(project=changed(settings, train={"max_epochs": 99}))
+    assert reason_of_the_first(told, settings).endswith("its settings were others")
+
+
+def test_a_killed_run_is_not_continued_once_other_data_is_there(
+    retrain: Retrain, walk: Walk, settings: Settings
+) -> None:
+    cut_off(retrain, walk)
+    walk.arrived = 14
+    told = retrain()
+    assert reason_of_the_first(told, settings).endswith("other data is there now")
+    assert told["data"]["to"] == 14
+
+
+def test_a_killed_run_is_not_continued_a_day_later(
+    retrain: Retrain, walk: Walk, settings: Settings, clock: SteppedClock
+) -> None:
+    cut_off(retrain, walk)
+    clock.epoch = time.time() + 25 * 3600
+    assert reason_of_the_first(retrain(), settings).endswith("it was stopped over a day ago")
+
+
+def test_a_killed_run_is_not_continued_under_another_champion(retrain: Retrain, walk: Walk, settings: Settings) -> None:
+    retrain(promote=False)
+    walk.arrived = 14
+    cut_off(retrain, walk)
+    with memory(settings) as journal:
+        journal.promote("digits", journal.find_run("digits", "1").uid, expected=None, by="someone", reason="by hand")
+    retrain()
+    with memory(settings) as journal:
+        second = journal.find_run("digits", "2")
+        assert second.reasons[-1].endswith("the champion is another one since")
+
+
+def test_a_run_that_is_killed_again_and_again_is_given_up_after_max_resumes(
+    retrain: Retrain, walk: Walk, settings: Settings
+) -> None:
+    for _ in range(4):
+        cut_off(retrain, walk)
+    told = retrain()
+    assert told["run"]["index"] == 2
+    assert reason_of_the_first(told, settings).endswith("it was continued 3 times already (train.max_resumes)")
+
+
+def cut_off(retrain: Retrain, walk: Walk) -> None:
+    walk.errors = {"fit": Interrupted(15)}
+    with pytest.raises(Interrupted):
+        retrain()
+    walk.errors = {}
+
+
+def reason_of_the_first(told: dict[str, Any], settings: Settings) -> str:
+    assert told["run"]["index"] == 2
+    with memory(settings) as journal:
+        dead = journal.find_run("digits", "1")
+        assert dead.state is RunState.FAILED
+        return dead.reasons[-1]
 
 
 def test_there_must_be_something_to_resume(retrain: Retrain) -> None:

@@ -50,6 +50,20 @@ def wait(spec: Mapping[str, Any], _folder: Path, emit: EventSink) -> dict[str, A
     return {}
 
 
+def tidy(spec: Mapping[str, Any], folder: Path, emit: EventSink) -> dict[str, Any]:
+    """Takes `seconds` to put its things in order when it is asked to end, then ends; a rank that is not `careful` does
+    not."""
+    if spec["careful"]:
+        signal.signal(signal.SIGTERM, lambda *_: None)
+    helper = subprocess.Popen(_SLEEPER, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    emit({"event": "waiting", "pids": [os.getpid(), helper.pid]})
+    signal.pause()
+    time.sleep(spec["seconds"])
+    (folder / "tidied").write_text("with its helper" if helper.poll() is None else "alone", encoding="utf-8")
+    emit({"event": "tidied"})
+    os._exit(143)
+
+
 def outlive(spec: Mapping[str, Any], folder: Path, emit: EventSink) -> dict[str, Any]:
     """Rank 0 has said why it stops and is still on its way out when rank 1 dies of the lost connection."""
     reason = folder.parent / "rank0" / handover.ERROR

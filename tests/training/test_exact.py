@@ -55,6 +55,46 @@ def resumed(pipeline: Any, spec: Any, tmp_path: Path, cut_at: tuple[int, int]) -
     return run(pipeline, replace(spec, resume_from=str(newest.path)), place.with_suffix(".again"))
 
 
+@pytest.mark.parametrize("package", [PL, LI])
+def test_checkpoints_after_every_step_change_nothing_of_a_plain_lightning_fit(
+    noisy: Any, make_spec: SpecMaker, tmp_path: Path, package: str
+) -> None:
+    lightning = importlib.import_module(package)
+    pipeline = noisy(package)
+    lightning.seed_everything(0, workers=True)
+    model = pipeline.model()
+    lightning.seed_everything(0, workers=True)
+    trainer = lightning.Trainer(
+        max_epochs=2, accelerator="cpu", devices=1, logger=False, enable_checkpointing=False, num_sanity_val_steps=0
+    )
+    trainer.fit(model, datamodule=pipeline.data(None))
+    plain = save_weights(model, tmp_path / "plain.safetensors")
+    kept = run(pipeline, make_spec(max_epochs=2, checkpoint_every_s=ALWAYS), tmp_path / "kept")
+    assert kept["weights_digest"] == plain
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [("stream", "iterable dataset without a state"), ("by_hand", "optimises by hand")],
+)
+def test_a_fit_that_cannot_go_on_inside_an_epoch_says_why_and_is_kept_at_its_ends(
+    noisy: Any, make_spec: SpecMaker, tmp_path: Path, how: str, words: str
+) -> None:
+    notes: list[str] = []
+    kept: list[Any] = []
+
+    def tell(event: Any) -> None:
+        notes.extend([event["text"]] if event["event"] == "note" else [])
+        kept.extend([(event["epoch"], event["batch"])] if event["event"] == "checkpoint" else [])
+
+    (tmp_path / "fit").mkdir()
+    spec = make_spec(max_epochs=2, checkpoint_every_s=ALWAYS)
+    result = run_fit(noisy(how=how), spec, folder=tmp_path / "fit", emit=tell)
+    assert kept == [(1, 0), (2, 0)]
+    assert words in notes[0]
+    assert words in result["inside_reason"]
+
+
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "shuffled": ("", {}),
     "workers": ("workers", {}),
@@ -72,6 +112,19 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
+CUTS = {
+    "shuffled": ((2, 0), (0, 6), (2, 6), (4, 0)),
+    "workers": ((2, 0), (2, 6)),
+    "workers that are kept": ((0, 6), (2, 6)),
+    "a generator of the loader's own": ((2, 0), (2, 6)),
+    "a plan that looks at the epoch's loss": ((2, 0), (2, 6)),
+    "early stopping": ((1, 6), (2, 0)),
+    "weights averaged": ((3, 0), (2, 6)),
+    "a limit on steps": ((2, 0), (2, 6)),
+}
+"""Epochs and batches after which the fit is cut off."""
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_weights_after_a_resume_are_those_of_the_undisturbed_fit(
     noisy: Any, make_spec: SpecMaker, tmp_path: Path, case: str
@@ -79,7 +132,7 @@ def test_weights_after_a_resume_are_those_of_the_undisturbed_fit(
     how, trainer = CASES[case]
     spec = make_spec(max_epochs=4, trainer=trainer, checkpoint_every_s=NEVER)
     whole = run(noisy(how=how), spec, tmp_path / "whole")
-    for cut_at in ((2, 0), (0, 6), (2, 6)):
+    for cut_at in CUTS.get(case, ((2, 6),)):
         again = resumed(noisy(how=how), spec, tmp_path, cut_at)
         same = ("weights_digest", "metrics", "steps", "epochs", "samples_seen", "samples_learned")
         assert {key: again[key] for key in same} == {key: whole[key] for key in same}, cut_at

@@ -109,6 +109,7 @@ REFIT_PENALTY_RATIO = _declare(
     "p50 of the refitted engine / p50 of a full build of it, side by side",
 )
 RESTARTS_COUNT = _declare("restarts_count", "count", LOWER, _TL, "gang restarts after a rank died")
+RESUMES_COUNT = _declare("resumes_count", "count", LOWER, _TL, "times the run was continued after it was cut off")
 
 _RANKS = "learning.ranks.v1"
 DDP_EFFICIENCY_RATIO = _declare("ddp_efficiency_ratio", "ratio", HIGHER, _RANKS, "rate of N ranks / (N x rate of one)")

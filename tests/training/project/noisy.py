@@ -1,7 +1,10 @@
 """A small pipeline that draws at random wherever a fit can: order, dropout, noise on the data, samplers, workers."""
 
 import importlib
+import os
 import random
+import signal
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -67,7 +70,8 @@ class Steps:
     def forward(self, x: Any) -> Any:
         return self.layers(x)
 
-    def training_step(self, batch: Any, _index: int) -> Any:
+    def training_step(self, batch: Any, index: int) -> Any:
+        self._misbehave(index)
         answers = self(batch[0])
         loss = functional.binary_cross_entropy_with_logits(answers, batch[1])
         self.accuracy(answers, batch[1])
@@ -80,6 +84,13 @@ class Steps:
         self.manual_backward(loss)
         optimizer.step()
         return None
+
+    def _misbehave(self, index: int) -> None:
+        """Rank 1 is lost in the middle of the third epoch, once."""
+        if "killed" in self.how and self.global_rank == 1 and (self.current_epoch, index) == (2, 4):
+            if not Path("killed").exists():
+                Path("killed").touch()
+                os.kill(os.getpid(), signal.SIGKILL)
 
     def validation_step(self, batch: Any, _index: int) -> None:
         noisy = self(batch[0]) + torch.randn(len(batch[1]))
@@ -134,4 +145,4 @@ class Noisy:
 
 
 pl_noisy = Noisy()
-pl_noisy_workers = Noisy(how="workers")
+pl_killed = Noisy(how="killed")
