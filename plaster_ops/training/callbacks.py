@@ -93,6 +93,7 @@ class BatchWatch:
         """Looks at what the throttle has passed over; an epoch whose length nobody knew is over."""
         self._log.settle()
         self._log.last_loss = self._loss.check()
+        _ = trainer.callback_metrics  # at an epoch's end that is a collective call where sync_dist was asked for
         self._tell(trainer, "train", int(trainer.num_training_batches) - 1 if _finite(trainer) else 0)
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:

@@ -53,11 +53,13 @@ def wait(spec: Mapping[str, Any], _folder: Path, emit: EventSink) -> dict[str, A
 def tidy(spec: Mapping[str, Any], folder: Path, emit: EventSink) -> dict[str, Any]:
     """Takes `seconds` to put its things in order when it is asked to end, then ends; a rank that is not `careful` does
     not."""
+    asked: list[int] = []
     if spec["careful"]:
-        signal.signal(signal.SIGTERM, lambda *_: None)
+        signal.signal(signal.SIGTERM, lambda number, _frame: asked.append(number))
     helper = subprocess.Popen(_SLEEPER, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     emit({"event": "waiting", "pids": [os.getpid(), helper.pid]})
-    signal.pause()
+    while not asked:
+        time.sleep(0.01)
     time.sleep(spec["seconds"])
     (folder / "tidied").write_text("with its helper" if helper.poll() is None else "alone", encoding="utf-8")
     emit({"event": "tidied"})

@@ -37,16 +37,9 @@ def interrupt(tmp_path: Path, farewell_s: float, *specs: dict[str, Any]) -> tupl
             raise Interrupted(15)
 
     limits = Limits(timeout_s=60, idle_s=60, grace_s=0.0, farewell_s=farewell_s)
+    envs = [DOUBLES] * len(specs)
     with pytest.raises(Interrupted):
-        run_gang(
-            "tidy",
-            specs,
-            folder=tmp_path,
-            limits=limits,
-            on_event=on_event,
-            project=tmp_path,
-            envs=[DOUBLES] * len(specs),
-        )
+        run_gang("tidy", specs, folder=tmp_path, limits=limits, on_event=on_event, project=tmp_path, envs=envs)
     took_s = time.monotonic() - began_s[0]
     assert all(is_gone(pid) for pid in pids)
     return heard, took_s

@@ -61,6 +61,7 @@ def test_checkpoints_after_every_step_change_nothing_of_a_plain_lightning_fit(
 ) -> None:
     lightning = importlib.import_module(package)
     pipeline = noisy(package)
+    torch.set_num_threads(1)
     lightning.seed_everything(0, workers=True)
     model = pipeline.model()
     lightning.seed_everything(0, workers=True)

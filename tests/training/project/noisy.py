@@ -87,10 +87,10 @@ class Steps:
 
     def _misbehave(self, index: int) -> None:
         """Rank 1 is lost in the middle of the third epoch, once."""
-        if "killed" in self.how and self.global_rank == 1 and (self.current_epoch, index) == (2, 4):
-            if not Path("killed").exists():
-                Path("killed").touch()
-                os.kill(os.getpid(), signal.SIGKILL)
+        here = (self.global_rank, self.current_epoch, index) == (1, 2, 4)
+        if "killed" in self.how and here and not Path("killed").exists():
+            Path("killed").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
 
     def validation_step(self, batch: Any, _index: int) -> None:
         noisy = self(batch[0]) + torch.randn(len(batch[1]))
