@@ -114,7 +114,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 CUTS = {
-    "shuffled": ((2, 0), (0, 6), (2, 6), (4, 0)),
+    "shuffled": ((2, 0), (0, 6), (3, 6), (4, 0)),
     "workers": ((2, 0), (2, 6)),
     "workers that are kept": ((0, 6), (2, 6)),
     "a generator of the loader's own": ((2, 0), (2, 6)),
