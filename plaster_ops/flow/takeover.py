@@ -42,9 +42,13 @@ def why_not_continued(journal: Journal, row: RunRow, pipeline: PipelineSettings,
 
 
 def why_other_data(ctx: Context) -> str:
-    """Why the data of the run in `ctx` is not what a new one would see; empty where it is. Reads the data."""
+    """Why the data of the run in `ctx` cannot be had again; empty where it can.
+
+    A window of a source names its rows, whatever arrived since: that is for the next retrain. Without a source the data
+    is read and held against what it was.
+    """
     kept = ctx.journal.stages(ctx.uid).get("prepare")
-    if kept is None:
+    if kept is None or kept["window"]["end"] is not None:
         return ""
     spec = ctx.data_spec(arrived=True)
     try:

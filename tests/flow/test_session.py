@@ -532,7 +532,7 @@ def test_a_killed_run_is_continued_by_the_next_plain_retrain(
     cut_off(retrain, walk)
     told = retrain(trigger="cron")
     assert (told["run"]["index"], told["verdict"]) == (1, "baseline")
-    assert (walk.calls["prepare"], walk.calls["fit"]) == (2, 2)
+    assert (walk.calls["prepare"], walk.calls["fit"]) == (1, 2)
     assert "run #1 of digits was cut off: continuing it" in [event.get("text") for event in events]
     rows = {row["key"]: row["value"] for row in told["card"]}
     assert rows["learning/resumes_count"] == 1
@@ -546,10 +546,24 @@ def test_a_killed_run_of_other_settings_is_not_continued(retrain: Retrain, walk:
     assert reason_of_the_first(told, settings).endswith("its settings were others")
 
 
-def test_a_killed_run_is_not_continued_once_other_data_is_there(
+def test_a_killed_run_is_continued_in_its_own_window_and_what_arrived_since_is_for_the_next(
+    retrain: Retrain, walk: Walk
+) -> None:
+    cut_off(retrain, walk)
+    before, walk.arrived = walk.arrived, 14
+    told = retrain()
+    assert (told["run"]["index"], told["data"]["to"]) == (1, before)
+    assert retrain()["data"]["to"] == 14
+
+
+def test_a_killed_run_without_a_source_is_not_continued_once_other_data_is_there(
     retrain: Retrain, walk: Walk, settings: Settings
 ) -> None:
     cut_off(retrain, walk)
+    with memory(settings) as journal:
+        run = journal.history("digits")[-1]
+        kept = journal.stages(run.uid)["prepare"]
+        journal.stage_done(run.uid, "prepare", {**kept, "window": {**kept["window"], "end": None}}, 0.0)
     walk.arrived = 14
     told = retrain()
     assert reason_of_the_first(told, settings).endswith("other data is there now")

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from plaster_ops.training.resume import newest_complete
+from plaster_ops.training.weights import save_weights
 from plaster_ops.training.worker import run_fit
 from tests.training.conftest import PROJECT, SpecMaker
 
