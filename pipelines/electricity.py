@@ -14,11 +14,11 @@ import pandas as pd
 import pyarrow as pa
 import pytorch_lightning as pl
 import torch
-from plaster_ops.data.folder import FolderSource
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics.classification import MulticlassAccuracy
 
+from plaster_ops.data.folder import FolderSource
 from plaster_ops.domain.window import Window
 
 FOLDER = Path(os.environ.get("ELECTRICITY_DATA") or "mlruns/arriving/electricity")
@@ -30,7 +30,7 @@ def tensors_of(rows: pa.Table) -> TensorDataset:
     at = pd.DatetimeIndex(rows["time"].to_pandas())
     angle = 2 * math.pi * (at.hour + at.minute / 60).to_numpy() / 24
     values = [rows[name].to_numpy() for name in COLUMNS]
-    inputs = np.column_stack([*values, np.sin(angle), np.cos(angle), np.eye(7)[at.dayofweek]])
+    inputs = np.column_stack([*values, np.sin(angle), np.cos(angle), np.eye(7)[at.day_of_week]])
     return TensorDataset(torch.from_numpy(inputs).float(), torch.from_numpy(rows["class"].to_numpy().copy()).long())
 
 
@@ -42,7 +42,6 @@ class Forecast(pl.LightningModule):
         self.layers = nn.Sequential(
             nn.Linear(14, 64), nn.ReLU(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 2)
         )  # fmt: skip
-        self.accuracy = MulticlassAccuracy(2, average="micro")
 
     def forward(self, inputs: Tensor) -> Tensor:
         scores: Tensor = self.layers(inputs)
@@ -50,10 +49,6 @@ class Forecast(pl.LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
         return nn.functional.cross_entropy(self(batch[0]), batch[1])
-
-    def validation_step(self, batch: tuple[Tensor, Tensor], _: int) -> None:
-        self.accuracy(self(batch[0]), batch[1])
-        self.log("val_score", self.accuracy, on_epoch=True)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.AdamW(self.parameters(), lr=2e-3)
