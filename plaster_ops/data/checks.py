@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from plaster_ops.data.batches import flat_inputs, split_batch
+from plaster_ops.data.calibration import RowSet
 from plaster_ops.data.features import FeatureRows, named_inputs, named_targets
 from plaster_ops.data.spread import at_random, batches_at, known_size
 from plaster_ops.errors import DataError, PlasterError
@@ -20,12 +21,14 @@ BUDGET_S = 2.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingLook:
-    """What was seen: inputs and labels of `samples` training samples. `reason` says why there are none."""
+    """What was seen: inputs and labels of `samples` training samples. `reason` says why there are none. `evaluated`:
+    how many of them are in an evaluation set too, byte for byte."""
 
     inputs: FeatureRows
     labels: FeatureRows
     samples: int
     reason: str = ""
+    evaluated: int = 0
 
 
 @dataclass(slots=True)
@@ -43,6 +46,7 @@ def look_at_training(
     pipeline: Any,
     wanted: int,
     *,
+    evaluated: RowSet | None = None,
     budget_s: float = BUDGET_S,
     clock: Callable[[], float] = time.monotonic,
 ) -> TrainingLook:
@@ -53,7 +57,7 @@ def look_at_training(
     reason; what is wrong with it shows in training.
     """
     inputs, labels, bad = FeatureRows(), FeatureRows(), dict[str, _Bad]()
-    seen = 0
+    seen = doubled = 0
     until_s = clock() + budget_s
     try:
         for places, batch in _batches(loader, wanted):
@@ -63,6 +67,7 @@ def look_at_training(
             inputs.add(named)
             labels.add(said)
             _note_nan(bad, {**named, **said}, seen, places)
+            doubled += rows - len(evaluated.unknown(list(named.values()))) if evaluated is not None else 0
             seen += rows
             if seen >= wanted or clock() >= until_s:
                 break
@@ -72,7 +77,9 @@ def look_at_training(
         reason = f"the training loader cannot be read: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
         return TrainingLook(inputs=FeatureRows(), labels=FeatureRows(), samples=0, reason=reason)
     _refuse(bad, seen, known_size(loader))
-    return TrainingLook(inputs=inputs, labels=labels, samples=seen, reason="" if seen else "no training samples")
+    return TrainingLook(
+        inputs=inputs, labels=labels, samples=seen, reason="" if seen else "no training samples", evaluated=doubled
+    )
 
 
 def _batches(loader: Any, wanted: int) -> Iterator[tuple[list[int] | None, Any]]:

@@ -28,6 +28,7 @@ class Shop:
     seed, shift, kinds, held = 0, 0.0, 3, ROWS
     spoil_training = False
     spoil_rolling = False
+    leaks = 0
     width = 4
 
     def data(self, _: Window) -> Any:
@@ -46,6 +47,8 @@ class Shop:
         rows = self._set(self.seed + 100, 0.0, 3, ROWS)
         if self.spoil_training:
             rows.tensors[0][5, 1] = float("nan")
+        if self.leaks:
+            rows.tensors[0][: self.leaks] = self.test_dataloader().dataset.tensors[0][: self.leaks]
         return DataLoader(rows, batch_size=32)
 
     def test_dataloader(self) -> Any:
@@ -115,6 +118,10 @@ class Counted:
 
     def remarks(self, after: Any) -> list[str]:
         return [f"one row came late, after {after}"]
+
+
+class Leaking(Shop):
+    leaks = 3
 
 
 class WithColumns(Shop):
@@ -196,6 +203,14 @@ def test_nan_in_training_ends_the_retrain_unless_it_is_not_looked_for(tmp_path: 
     told = run(tmp_path, "Spoilt", checked=0)
     assert told["training"]["reason"] == "data.check_samples is 0"
     assert values(told)[m.TRAIN_GAP_RATIO.key] is values(told)[m.UNSEEN_LABELS_COUNT.key] is None
+
+
+def test_training_samples_that_are_evaluated_too_are_counted_and_told(tmp_path: Path) -> None:
+    events: list[Any] = []
+    assert run(tmp_path, "Leaking", events)["training"]["evaluated"] == 3
+    assert texts(events) == ["3 of 400 training samples are in the rolling or the golden set, too"]
+    assert run(tmp_path, "Shop")["training"]["evaluated"] == 0
+    assert run(tmp_path, "Leaking", checked=0)["training"]["evaluated"] is None
 
 
 def test_missing_values_of_the_rolling_set_are_a_figure_and_a_sentence(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from plaster_ops.data.batches import flat_inputs
+from plaster_ops.data.calibration import RowSet
 from plaster_ops.data.checks import TrainingLook, look_at_training
 from plaster_ops.data.column_features import column_features
 from plaster_ops.data.drift import compare, compare_labels, compare_rows
@@ -31,19 +32,27 @@ class Inspection:
         self._asked, self._example, self._pipeline = asked, example, pipeline
         self._inputs, self._labels = FeatureRows(), FeatureRows()
 
+    @property
+    def looks_at_training(self) -> bool:
+        """Whether training samples are looked at, and may be held against those of the evaluation sets."""
+        return bool(self._asked["check_samples"])
+
     def add(self, inputs: Any, targets: Any) -> None:
         """One batch of the rolling set."""
         self._inputs.add(named_inputs(flat_inputs(inputs), self._example))
         self._labels.add(named_targets(targets))
 
-    def conclude(self, loader: Any, window: Window, folder: Path, emit: EventSink) -> dict[str, Any]:
+    def conclude(
+        self, loader: Any, window: Window, evaluated: RowSet | None, folder: Path, emit: EventSink
+    ) -> dict[str, Any]:
         """What there is to tell, as plain JSON; writes `data_sketch.json` into the folder and tells what stands out.
+        `evaluated`: the samples of the evaluation sets.
 
         Raises `DataError` where training samples hold NaN.
         """
         wanted = int(self._asked["check_samples"])
         look = (
-            look_at_training(loader, self._example, self._pipeline, wanted)
+            look_at_training(loader, self._example, self._pipeline, wanted, evaluated=evaluated)
             if wanted
             else TrainingLook(inputs=FeatureRows(), labels=FeatureRows(), samples=0, reason=_OFF)
         )
@@ -85,14 +94,20 @@ class Inspection:
     def _against_training(self, look: TrainingLook, now: SetSketch) -> dict[str, Any]:
         """The tensors of the rolling set against those of the training samples; labels that are in none of these."""
         if not look.samples:
-            return {"samples_looked_at": 0, "reason": look.reason, "unseen": None}
+            return {"samples_looked_at": 0, "reason": look.reason, "unseen": None, "evaluated": None}
         found = compare_rows(look.inputs.features(), self._inputs.features(), (look.samples, self._inputs.samples))
         unseen = set[str]()
         for name, values in look.labels.features().items():
             trained, rolling = sketch_of(values), now.labels.get(name)
             if rolling is not None and "category" == trained.kind == rolling.kind:
                 unseen |= set(rolling.counts) - set(trained.counts)
-        return {**found, "samples_looked_at": look.samples, "reason": "", "unseen": _ordered(unseen)}
+        return {
+            **found,
+            "samples_looked_at": look.samples,
+            "reason": "",
+            "unseen": _ordered(unseen),
+            "evaluated": look.evaluated,
+        }
 
     def _outside(self, now: SetSketch) -> dict[str, Any] | None:
         """Labels of the rolling set that a score with a number of classes does not have."""

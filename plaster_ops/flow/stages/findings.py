@@ -21,6 +21,9 @@ def notes(told: Mapping[str, Any]) -> list[str]:
     if unseen:
         looked = told["training"]["samples_looked_at"]
         found.append(f"labels of the rolling set in none of {looked} training samples: {_listed(unseen)}")
+    if told["training"]["evaluated"]:
+        looked, doubled = told["training"]["samples_looked_at"], told["training"]["evaluated"]
+        found.append(f"{doubled} of {looked} training samples are in the rolling or the golden set, too")
     if outside and outside["labels"]:
         found.append(f"labels outside the {outside['classes']} classes of the score: {_listed(outside['labels'])}")
     for name, counts in told["missing"]["inputs"].items():

@@ -93,7 +93,7 @@ def _survey(pipeline: Any, arrival: Arrival, folder: Path, spec: Mapping[str, An
     _check_example(example)
     data = pipeline.data(arrival.window)
     inspection = Inspection(asked, example, pipeline) if asked else None
-    evaluated = RowSet() if calibration_samples else None
+    evaluated = RowSet() if calibration_samples or (inspection and inspection.looks_at_training) else None
     keeper, rolling = SampleKeeper(), SetDigest()
     for inputs, targets in labelled_batches(rolling_loader(data), example, pipeline):
         keeper.add(flat_inputs(inputs))
@@ -111,9 +111,9 @@ def _survey(pipeline: Any, arrival: Arrival, folder: Path, spec: Mapping[str, An
     file = folder / "samples.safetensors"
     kept = keeper.save(file)
     train_samples, training = _training(data)
-    drift = inspection.conclude(training, arrival.window, folder, emit) if inspection else None
+    drift = inspection.conclude(training, arrival.window, evaluated, folder, emit) if inspection else None
     calibration = None
-    if evaluated is not None:
+    if evaluated is not None and calibration_samples:
         calibration = keep_calibration(
             data, example, pipeline, evaluated, calibration_samples, folder / "calibration.safetensors"
         )
