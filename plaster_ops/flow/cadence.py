@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from plaster_ops.domain.cadence import CadenceAnswer, Slot, answer
-from plaster_ops.domain.metrics import ENGINE_SCORE, Better
+from plaster_ops.domain.metrics import ROLLING_SCORE, Better
 from plaster_ops.domain.run import RunRecord
 from plaster_ops.domain.window import Window
 from plaster_ops.errors import DataError, UsageError
@@ -126,12 +126,12 @@ def cadence(
     """Scores every model of the newest retrains on all data that came after it, and compares cadences.
 
     Scores are kept in `mlruns/cache/cadence`, so that asking again asks about new retrains only. `margin`: loss of
-    score that does not matter; None: the pipeline's margin of the engine's score. Raises `UsageError` where there are
+    score that does not matter; None: the accuracy gate's. Raises `UsageError` where there are
     no two finished retrains with new data between them, `DataError` where none of their data can be had any more.
     """
     found, pipeline = settings.pipeline(name)
     margins = pipeline.margins()
-    allowed = margin if margin is not None else margin_of(ENGINE_SCORE.key, margins)
+    allowed = margin if margin is not None else margin_of(ROLLING_SCORE.key, margins)
     with open_ports(settings) as ports:
         past = _Past(records=_finished(ports, found, newest))
         places = [place for place in range(1, len(past.records)) if past.window(place) is not None]

@@ -85,13 +85,24 @@ def _suggestion(found: Any) -> str:
         return f"no suggestion yet: {told.reason}"
     row = told.row
     if told.suggested == 1:
-        slower = next((row for row in told.rows if row.every > 1), None)
-        why = "" if slower is None else f": {_every(found, slower.every)} may lose up to {slower.loss_ci95[1]:.4f}"
-        return f"* keep retraining each time{why}, and {told.margin:g} is allowed"
+        return _each_time(found, told)
     return (
         f"* suggested: {_every(found, row.every)}, at a loss of {row.loss:+.4f} (95 % up to {row.loss_ci95[1]:+.4f},"
         f" {told.margin:g} allowed) and 1/{row.every} of the retrains; {row.sure_ratio:.0%} sure."
         " A rarer retrain has more new data to learn: its own cost was not tried"
+    )
+
+
+def _each_time(found: Any, told: Any) -> str:
+    slower = next((row for row in told.rows if row.every > 1), None)
+    if slower is None:
+        return f"* keep retraining each time: {told.slots} pieces of data are too few to look at a slower cadence"
+    name, (low, high) = _every(found, slower.every), slower.loss_ci95
+    if low > told.margin:
+        return f"* keep retraining each time: {name} loses {slower.loss:.4f}, at least {low:.4f}"
+    return (
+        f"* keep retraining each time for now: {told.slots} pieces of data do not tell whether {name} is enough; it"
+        f" loses {slower.loss:+.4f}, up to {high:+.4f} (95 %), and {told.margin:g} is allowed"
     )
 
 

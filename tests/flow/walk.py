@@ -22,6 +22,7 @@ from tests.conftest import SteppedClock
 BACKEND = "tests.flow.walk:Backend"
 SECONDS = {
     "prepare": 1.0,
+    "ageing": 5.0,
     "export": 2.0,
     "build": 4.0,
     "trial": 2.5,
@@ -95,6 +96,7 @@ class Walk:
     """Candidates that end the trial they are in."""
     tell: Any = None
     before: dict[str, Any] = field(default_factory=dict)
+    """Called before a stage of that name works."""
     starts: dict[str, float | BaseException] = field(default_factory=lambda: {"warm": 0.9, "scratch": 0.9})
     """What each start scores, or what its fit raises."""
     start_s: dict[str, float] = field(default_factory=dict)
@@ -104,7 +106,6 @@ class Walk:
     """Half the width of the interval of what two starts differ by."""
     curve: tuple[float, ...] = ()
     """Scores of the snapshots, one an epoch; without any none were kept."""
-    """Called before a stage of that name works."""
 
     def run_stage(self, stage: str, spec: Mapping[str, Any], *, folder: Path, **more: Any) -> dict[str, Any]:
         self._enter(stage, spec)
