@@ -133,7 +133,7 @@ def data_section(prepared: Mapping[str, Any]) -> dict[str, Any]:
         "eval_samples": prepared.get("eval_samples"),
         "golden_samples": prepared.get("golden_samples"),
         "source": prepared.get("source"),
-        "lookback": window.get("lookback", "all"),
+        "lookback": window.get("lookback"),
         "replay_ratio": window.get("replay_ratio"),
         "arrival": prepared.get("arrival"),
         "drift": drift_section(prepared.get("drift")),

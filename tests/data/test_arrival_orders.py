@@ -104,7 +104,7 @@ STEPS: dict[str, Callable[..., None]] = {
 
 @pytest.mark.parametrize(("dated", "holdout", "delay"), [(True, "6d", "0s"), (False, 4, "3s"), (True, 3, "5d")])
 @settings(
-    max_examples=40,
+    max_examples=25,
     deadline=None,
     phases=[Phase.explicit, Phase.generate],  # to make a failure smaller takes minutes
     suppress_health_check=[HealthCheck.function_scoped_fixture],

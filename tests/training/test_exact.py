@@ -1,7 +1,9 @@
 """A fit that was cut off anywhere and resumed ends in the very weights of the fit that was not."""
 
 import importlib
+import os
 import shutil
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -127,11 +129,27 @@ CUTS = {
 """Epochs and batches after which the fit is cut off."""
 
 
+_ALONE = "PLASTER_TEST_ALONE"
+
+
+def _alone(case: str) -> None:
+    """Runs that case in a process that no other test was in: loading workers are forked, and threads are not."""
+    name = f"{__file__}::test_weights_after_a_resume_are_those_of_the_undisturbed_fit[{case}]"
+    command = [sys.executable, "-m", "pytest", name, "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
+    own = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
+    ended = subprocess.run(command, env=own | {_ALONE: "1"}, cwd=PROJECT.parents[2], capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stdout
+    assert "1 passed" in ended.stdout
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_weights_after_a_resume_are_those_of_the_undisturbed_fit(
     noisy: Any, make_spec: SpecMaker, tmp_path: Path, case: str
 ) -> None:
     how, trainer = CASES[case]
+    if "workers" in how and _ALONE not in os.environ:
+        _alone(case)
+        return
     spec = make_spec(max_epochs=4, trainer=trainer, checkpoint_every_s=NEVER)
     whole = run(noisy(how=how), spec, tmp_path / "whole")
     for cut_at in CUTS.get(case, ((2, 6),)):

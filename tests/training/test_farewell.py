@@ -30,9 +30,9 @@ def test_sigterm_leaves_a_mark_and_so_does_another_that_comes_with_it() -> None:
 @pytest.mark.parametrize(("later_s", "code"), [(0.2, 0), (1.5, -15)])
 def test_a_second_one_ends_the_process_only_if_it_comes_later(later_s: float, code: int) -> None:
     program = (
-        "import os, signal, time\nfrom plaster_ops.training import stopping\n"
-        "now = [10.0]\nstopping.time.monotonic = lambda: now[0]\n"
-        "stopping.StopRequest().listen()\nos.kill(os.getpid(), signal.SIGTERM)\n"
+        "import os, signal, time\nfrom plaster_ops.training import farewell\n"
+        "now = [10.0]\nfarewell.time.monotonic = lambda: now[0]\n"
+        "farewell.StopRequest().listen()\nos.kill(os.getpid(), signal.SIGTERM)\n"
         f"now[0] += {later_s}\nos.kill(os.getpid(), signal.SIGTERM)"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == code
