@@ -111,6 +111,16 @@ def test_a_category_that_a_float_holds_today_is_the_same_one() -> None:
     assert difference("k", sketch_of(then), sketch_of(now), now).distance == 0.0
 
 
+def test_many_rare_categories_in_few_rows_are_no_surer_than_they_may_be() -> None:
+    shares = 1 / np.arange(1, 61) ** 1.3
+    draw, sure = np.random.default_rng(0), 0
+    for _ in range(200):
+        then, now = (draw.choice(60, rows, p=shares / shares.sum()) for rows in (5000, 20))
+        found = difference("k", sketch_of(then), sketch_of(now), now)
+        sure += found.p_value is not None and found.p_value < 0.01
+    assert sure <= 8, "2 of 200 are due to chance; without putting the rare ones together it would be 29"
+
+
 def test_rare_words_make_no_drift() -> None:
     draw = np.random.default_rng(0)
     words = [np.array([f"w{n}" for n in draw.integers(0, 10**6, rows)], dtype=object) for rows in (3000, 800)]

@@ -139,6 +139,7 @@ def test_by_hand_a_piece_comes_before_its_time_and_not_twice(tmp_path: Path, clo
     assert ticking(tmp_path, clock).advance() == (10, 20)
     clock.step(3600)
     assert ticking(tmp_path, clock).newest() == 20
+    assert ticking(tmp_path, clock).arrived_at(20) == began + 60
     clock.step(3600)
     there = ticking(tmp_path, clock)
     assert (there.newest(), there.arrived_at(35)) == (35, began + 7200)

@@ -259,6 +259,14 @@ def test_what_cannot_be_read_is_named_with_the_next_step(file: Path, changed: di
     assert SECRET not in caught.value.message + caught.value.next_step + repr(plain(file, **changed))
 
 
+@pytest.mark.filterwarnings("ignore:Query string argument")
+def test_a_password_that_a_driver_repeats_is_struck_out(file: Path) -> None:
+    told = plain(file, url="sqlite:///shop.db?password=hidden9", table=None, query="select hidden9 from sales")
+    with pytest.raises(DataError, match=r"no such column: \*\*\*") as caught:
+        told.newest()
+    assert "hidden9" not in caught.value.message
+
+
 def test_a_position_of_another_source_is_refused(file: Path) -> None:
     insert(file, map(row, range(1, 4)))
     for wrong in (7, "x#1", "3@2023#1"):

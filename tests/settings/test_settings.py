@@ -113,6 +113,7 @@ def test_plaster_toml_goes_before_pyproject(tmp_path: Path) -> None:
         ('[pipelines.a]\nref = "m:p"\nengine = { backend = [] }', "pipelines.a.engine.backend", "backends"),
         ('[pipelines.a]\nref = "m:p"\nmeasure = { slo = 7 }', "pipelines.a.measure.slo", "slo_ms"),
         ('[pipelines.a]\nref = "m:p"\ndata = { windows = "7d" }', "data.windows", "window"),
+        ('[pipelines.a]\nref = "m:p"\ndata = { check_sample = 7 }', "data.check_sample", "check_samples"),
         ('[pipelines.a]\nref = "m:p"\ntrigger = { new_samples = 7 }', "trigger.new_samples", "min_new_samples"),
         (
             '[pipelines.a]\nref = "m:p"\ngates = { latency = { max_rise = 0.1 } }',
