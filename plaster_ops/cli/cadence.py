@@ -18,7 +18,7 @@ def command(
         typer.Option(
             "--margin",
             min=0,
-            help="Loss of score that does not matter. Default: the accuracy gate's.",
+            help="Loss of score that does not matter. Default: 0.005, or less.",
             show_default=False,
         ),
     ] = None,

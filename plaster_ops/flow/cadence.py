@@ -15,7 +15,6 @@ from plaster_ops.domain.run import RunRecord
 from plaster_ops.domain.window import Window
 from plaster_ops.errors import DataError, UsageError
 from plaster_ops.flow.context import Context, slug
-from plaster_ops.flow.noise import margin_of
 from plaster_ops.flow.scratch import scratch_context
 from plaster_ops.flow.wiring import Ports, open_ports
 from plaster_ops.ports import EventSink
@@ -126,12 +125,13 @@ def cadence(
     """Scores every model of the newest retrains on all data that came after it, and compares cadences.
 
     Scores are kept in `mlruns/cache/cadence`, so that asking again asks about new retrains only. `margin`: loss of
-    score that does not matter; None: the accuracy gate's. Raises `UsageError` where there are
-    no two finished retrains with new data between them, `DataError` where none of their data can be had any more.
+    score that does not matter; None: 0.005, or the accuracy gate's where that is less: what a gate lets one retrain
+    lose is no loss to live with. Raises `UsageError` where there are no two finished retrains with new data between
+    them, `DataError` where none of their data can be had any more.
     """
     found, pipeline = settings.pipeline(name)
-    margins = pipeline.margins()
-    allowed = margin if margin is not None else margin_of(ROLLING_SCORE.key, margins)
+    usual = ROLLING_SCORE.margin or 0.0
+    allowed = min(usual, pipeline.margins().get(ROLLING_SCORE.key, usual)) if margin is None else margin
     with open_ports(settings) as ports:
         past = _Past(records=_finished(ports, found, newest))
         places = [place for place in range(1, len(past.records)) if past.window(place) is not None]
@@ -152,7 +152,7 @@ def cadence(
         pipeline=found,
         runs=len(past.records),
         better=Better(past.better),
-        answer=answer(slots, allowed if allowed is not None else 0.0),
+        answer=answer(slots, allowed),
         slot_s=_slot_s(past),
         train_s=statistics.median(fits),
         target=target,
