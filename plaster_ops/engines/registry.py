@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
-import inspect
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import cast
 
 from plaster_ops.engines.artifact import verify
-from plaster_ops.errors import SettingsError
+from plaster_ops.plugins import Plugins
 from plaster_ops.ports import Engine, EngineBackend
 
 GROUP = "plaster_ops.engines"
@@ -24,9 +21,18 @@ BUILT_IN = {
 }
 
 
+_BACKENDS = Plugins(
+    kind="engine backend",
+    group=GROUP,
+    built_in=BUILT_IN,
+    members=("name", "probe", "capabilities", "build", "refit", "load"),
+    see="EngineBackend in ports.py",
+)
+
+
 def known_backends() -> tuple[str, ...]:
     """Names of backends that can be asked for here: built in, and of installed plugins."""
-    return tuple(sorted({*BUILT_IN, *(point.name for point in entry_points(group=GROUP))}))
+    return _BACKENDS.names()
 
 
 def find_backend(name: str) -> EngineBackend:
@@ -34,22 +40,7 @@ def find_backend(name: str) -> EngineBackend:
 
     Raises `SettingsError` that lists the known names and the nearest one, or says why a plugin cannot be used.
     """
-    reference = name if ":" in name else _reference(name)
-    module_name, _, attribute = reference.partition(":")
-    try:
-        found = getattr(importlib.import_module(module_name), attribute)
-        backend = found() if inspect.isclass(found) else found
-    except Exception as error:
-        raise SettingsError(
-            f"engine backend {name!r} does not import: {type(error).__name__}: {error}",
-            f"try: python -c 'from {module_name} import {attribute}'",
-        ) from error
-    lacking = [
-        member for member in ("name", "probe", "capabilities", "build", "refit", "load") if not hasattr(backend, member)
-    ]
-    if lacking:
-        raise SettingsError(f"engine backend {name!r} lacks {', '.join(lacking)}", "see EngineBackend in ports.py")
-    return cast(EngineBackend, backend)
+    return cast(EngineBackend, _BACKENDS.find(name))
 
 
 def load_engine(folder: Path) -> Engine:
@@ -70,17 +61,3 @@ def preload(name: str) -> None:
             import_openvino()
         else:
             importlib.import_module(library)
-
-
-def _reference(name: str) -> str:
-    if name in BUILT_IN:
-        return BUILT_IN[name]
-    for point in entry_points(group=GROUP):
-        if point.name == name:
-            return point.value
-    known = known_backends()
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
-    raise SettingsError(
-        f"unknown engine backend {name!r}",
-        f"known: {', '.join(known)}; nearest is {near[0] if near else known[0]!r}; or your own as module:attribute",
-    )

@@ -102,7 +102,7 @@ def test_bench_records_nothing(benched: tuple[Path, Ended]) -> None:
     [
         (("nothing/here",), "holds no manifest.json"),
         (("flowers", "--precisions", "int3"), "int3"),
-        (("flowers", "--backends", "openvin"), "nearest is 'openvino'"),
+        (("flowers", "--backends", "openvin"), "did you mean 'openvino'?"),
         (("99",), "99"),
     ],
 )

@@ -1,12 +1,9 @@
 """From the name of a launcher to the launcher. Loads no torch."""
 
-import difflib
-import importlib
-import inspect
-from importlib.metadata import entry_points
 from typing import cast
 
 from plaster_ops.errors import SettingsError
+from plaster_ops.plugins import Plugins
 from plaster_ops.training.launchers.seam import Launcher
 
 GROUP = "plaster_ops.launchers"
@@ -17,9 +14,19 @@ BUILT_IN = {
 }
 
 
+_LAUNCHERS = Plugins(
+    kind="launcher",
+    group=GROUP,
+    built_in=BUILT_IN,
+    members=("run", "spans_nodes"),
+    see="ARCHITECTURE.md, Seams",
+    more=(AUTO,),
+)
+
+
 def known_launchers() -> tuple[str, ...]:
     """Names that can be asked for here: built in, and of installed plugins."""
-    return tuple(sorted({*BUILT_IN, *(point.name for point in entry_points(group=GROUP))}))
+    return _LAUNCHERS.names()
 
 
 def name_for(name: str, nodes: int) -> str:
@@ -36,36 +43,10 @@ def find_launcher(name: str, nodes: int = 1) -> Launcher:
     nodes.
     """
     name = name_for(name, nodes)
-    reference = name if ":" in name else _reference(name)
-    module_name, _, attribute = reference.partition(":")
-    try:
-        found = getattr(importlib.import_module(module_name), attribute)
-        launcher = cast(Launcher, found() if inspect.isclass(found) else found)
-    except Exception as error:
-        raise SettingsError(
-            f"train.launcher = {name!r} does not import: {type(error).__name__}: {error}",
-            f"try: python -c 'from {module_name} import {attribute}'",
-        ) from error
-    lacking = [member for member in ("run", "spans_nodes") if not hasattr(launcher, member)]
-    if lacking:
-        raise SettingsError(f"train.launcher = {name!r} lacks {', '.join(lacking)}", "see ARCHITECTURE.md, Seams")
+    launcher = cast(Launcher, _LAUNCHERS.find(name))
     if nodes > 1 and not launcher.spans_nodes:
         raise SettingsError(
             f"train.launcher = {name!r} starts ranks on one node, and train.nodes = {nodes}",
             "use --launcher torchrun, or leave it out",
         )
     return launcher
-
-
-def _reference(name: str) -> str:
-    if name in BUILT_IN:
-        return BUILT_IN[name]
-    for point in entry_points(group=GROUP):
-        if point.name == name:
-            return point.value
-    known = (AUTO, *known_launchers())
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise SettingsError(
-        f"unknown launcher {name!r}{hint}", f"known: {', '.join(known)}; or your own as module:attribute"
-    )
