@@ -13,7 +13,6 @@ from plaster_ops.domain.timeline import Phase
 from plaster_ops.engines.artifact import Manifest, verify
 from plaster_ops.engines.ladder import check_candidates, engine_device, stack
 from plaster_ops.errors import BuildFailed, UsageError
-from plaster_ops.flow import record as records
 from plaster_ops.flow.baseline import choose_baseline
 from plaster_ops.flow.candidates import FAILURES, Opponent, evaluate, one_line
 from plaster_ops.flow.cards import NOT_TIMED, machine_fingerprint, user_code, write_guesses, write_model, write_noise
@@ -23,6 +22,7 @@ from plaster_ops.flow.ladder import Ladder, Rung, climb
 from plaster_ops.flow.optimise import Built, export
 from plaster_ops.flow.retrain import calibration_samples
 from plaster_ops.flow.scratch import scratch_context
+from plaster_ops.flow.sections import data_section, engine_section
 from plaster_ops.flow.sheet import Sheet
 from plaster_ops.flow.sidebyside import SideBySide, measure, with_missing, write_timed
 from plaster_ops.flow.wiring import Ports, open_ports
@@ -277,8 +277,8 @@ def _payload(
         fingerprint=machine_fingerprint(ctx, built, prepared, measured).to_json(),
         card=tuple(Card.of(with_missing(rows, NOT_TIMED)).to_json()),
         phases=ctx.timeline.to_json(),
-        engine=records.engine_section(built),
-        data=records.data_section(prepared),
+        engine=engine_section(built),
+        data=data_section(prepared),
     )
     payload = run_payload(record, dict.fromkeys(("tracking_uri", "experiment", "run_id", "model_version")))
     return payload | {"run": None, "target": target}

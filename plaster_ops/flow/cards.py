@@ -10,13 +10,13 @@ from plaster_ops.domain.metrics import E2E_P50_MS, GATE_PASSED_COUNT, ROLLING_SC
 from plaster_ops.domain.timeline import Phase
 from plaster_ops.engines.artifact import read_manifest
 from plaster_ops.engines.registry import find_backend
-from plaster_ops.flow import record as records
 from plaster_ops.flow.baseline import Baseline
 from plaster_ops.flow.closing import write_fit
 from plaster_ops.flow.context import Context
 from plaster_ops.flow.noise import noise_of
 from plaster_ops.flow.optimise import Built
 from plaster_ops.flow.promote import Decision
+from plaster_ops.flow.sections import input_shapes
 from plaster_ops.flow.sheet import Sheet
 from plaster_ops.flow.sidebyside import SideBySide, value_of, with_missing, write_timed
 from plaster_ops.flow.takeover import count_resumes
@@ -202,7 +202,7 @@ def machine_fingerprint(
     return machine.fingerprint(
         spec["device"],
         int(spec["threads"]),
-        records.input_shapes(built.export),
+        input_shapes(built.export),
         environment={
             "backend": spec["backend"],
             "precision": built.manifest["effective_precision"],

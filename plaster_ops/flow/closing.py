@@ -17,6 +17,7 @@ from plaster_ops.flow import record as records
 from plaster_ops.flow.context import Context
 from plaster_ops.flow.curve import fit_with_target
 from plaster_ops.flow.optimise import Built
+from plaster_ops.flow.sections import data_section
 from plaster_ops.flow.sheet import Sheet
 from plaster_ops.flow.takeover import resumes
 from plaster_ops.flow.train import Trained
@@ -162,7 +163,7 @@ def _behind(ctx: Context, prepared: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _pace(ctx: Context, prepared: Mapping[str, Any], now: Instant, *, promoted: bool, slot: str | None) -> Pace:
-    data = records.data_section(prepared)
+    data = data_section(prepared)
     now_s = now.utc_s if now.utc_s is not None else ctx.clock.now_utc()
     deployments = [_deployment(each.at_s, each.data, is_again=each.is_again) for each in ctx.journal.promoted(ctx.name)]
     if promoted:

@@ -21,6 +21,7 @@ from plaster_ops.flow.curve import CURVE
 from plaster_ops.flow.curve import FORMAT as CURVE_FORMAT
 from plaster_ops.flow.optimise import Built
 from plaster_ops.flow.promote import Decision
+from plaster_ops.flow.sections import data_section, datasets, engine_section
 from plaster_ops.flow.sheet import Sheet
 from plaster_ops.flow.sketches import SKETCH
 from plaster_ops.flow.train import Trained
@@ -83,7 +84,7 @@ def finished(ctx: Context, row: RunRow, told: Measured, exit_code: int) -> RunRe
         phases=ctx.timeline.to_json(),
         engine=_engine_section(told),
         data=data_section(told.prepared),
-        datasets=_datasets(told.prepared),
+        datasets=datasets(told.prepared),
         start=start_section(ctx, told),
         curve=told.curve,
         curves=(*told.trained.result.curves, *_scored_curve(told.trained)),
@@ -117,29 +118,6 @@ def failed(ctx: Context, row: RunRow, error: PlasterError) -> RunRecord:
     )
 
 
-def data_section(prepared: Mapping[str, Any]) -> dict[str, Any]:
-    """The section `data` of `--json`."""
-    window = prepared.get("window", {})
-    return {
-        "from": window.get("learned"),
-        "to": window.get("end"),
-        "cut": window.get("cut"),
-        "seen_before": window.get("seen"),
-        "new_samples": prepared.get("new_samples"),
-        "absorbed_samples": prepared.get("absorbed_samples"),
-        "newest_trained_at": (prepared.get("times") or {}).get("newest_trained"),
-        "newest_at": (prepared.get("times") or {}).get("newest"),
-        "train_samples": prepared.get("train_samples"),
-        "eval_samples": prepared.get("eval_samples"),
-        "golden_samples": prepared.get("golden_samples"),
-        "source": prepared.get("source"),
-        "lookback": window.get("lookback"),
-        "replay_ratio": window.get("replay_ratio"),
-        "arrival": prepared.get("arrival"),
-        "drift": drift_section(prepared.get("drift")),
-    }
-
-
 def start_section(ctx: Context, told: Measured) -> dict[str, Any]:
     """The section `start` of `--json`; the next retrain decides by it."""
     return {"asked": ctx.pipeline.start, **told.trained.section(), "race_s": told.trained.race_s, **told.need}
@@ -154,55 +132,8 @@ def _scored_curve(trained: Trained) -> list[dict[str, Any]]:
     ]
 
 
-def drift_section(drift: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """The section `data.drift` of `--json`; None where the data was not looked at."""
-    return {key: value for key, value in drift.items() if key not in ("figures", "sketch")} if drift else None
-
-
 def _engine_section(told: Measured) -> dict[str, Any]:
     return {**engine_section(told.built), "start": told.trained.start}
-
-
-def engine_section(built: Built) -> dict[str, Any]:
-    """The section `engine` of `--json`; the next retrain decides by it."""
-    manifest, how = built.manifest, built.how
-    spec = manifest["spec"]
-    return {
-        "backend": spec["backend"],
-        "precision": spec["precision"],
-        "effective_precision": manifest["effective_precision"],
-        "device": spec["device"],
-        "decision": built.decision,
-        "why": how.get("why"),
-        "chosen": how.get("chosen"),
-        "tried": [dict(row) for row in built.tried],
-        "graph_digest": manifest["graph_digest"],
-        "weights_digest": manifest["weights_digest"],
-        "key": manifest["key"],
-        "refits_since_build": manifest["refits"],
-        "stage_s": how.get("stage_s"),
-        "refit_s": manifest["refit_s"] if built.decision == "refit" else None,
-        "full_build_stage_s": how.get("full_build_stage_s"),
-        "ladder_at": how.get("ladder_at"),
-        "last_resort": bool(how.get("last_resort")),
-        "calibrated_with": manifest["calibrated_with"],
-        "stack": dict(how.get("stack") or {}),
-        "wanted": dict(how.get("wanted") or {}),
-    }
-
-
-def _datasets(prepared: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
-    source = str(prepared["source"])
-    rows = [
-        ("train", "training", prepared["train_digest"], prepared["train_samples"]),
-        ("rolling", "eval", prepared["eval_digest"], prepared["eval_samples"]),
-        ("golden", "golden", prepared["golden_digest"], prepared["golden_samples"]),
-    ]
-    return tuple(
-        {"name": name, "context": context, "digest": digest, "source": source, "samples": samples}
-        for name, context, digest, samples in rows
-        if digest is not None
-    )
 
 
 def _params(ctx: Context, told: Measured) -> dict[str, str]:
@@ -313,14 +244,6 @@ def _write_artifacts(ctx: Context, told: Measured) -> None:
                 target = folder / SAMPLES / f"p{process}"
                 target.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(raw / kept, target / kept)
-
-
-def input_shapes(exported: Mapping[str, Any]) -> tuple[str, ...]:
-    """Per input `float32[1, 8, 8]`, without the batch axis, "?" for a dynamic axis."""
-    return tuple(
-        f"{spec['dtype']}[{', '.join('?' if size is None else str(size) for size in spec['shape'])}]"
-        for spec in exported["inputs"]
-    )
 
 
 def history_values(journal: Journal, name: str, before: int | None = None) -> dict[str, list[float]]:

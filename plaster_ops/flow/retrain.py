@@ -23,6 +23,7 @@ from plaster_ops.flow.learned import with_learned
 from plaster_ops.flow.noise import calibrated
 from plaster_ops.flow.optimise import Built, optimise, rebuild
 from plaster_ops.flow.promote import decide, narrowed_exit_code, overtaken, promotion_of
+from plaster_ops.flow.sections import input_shapes
 from plaster_ops.flow.sidebyside import SideBySide, compare_on, measure, reopen, terms_of
 from plaster_ops.flow.sketches import inspection_spec
 from plaster_ops.flow.train import Trained, train
@@ -238,7 +239,7 @@ def _opponents(
     found = []
     for baseline in baselines.distinct():
         recorded = Fingerprint.from_json(baseline.record.fingerprint).input_shapes
-        if recorded != records.input_shapes(exported):
+        if recorded != input_shapes(exported):
             ctx.tell({"event": "note", "text": f"run {baseline.record.index} took other inputs: {recorded}"})
             continue
         if baseline.engine_folder is not None:

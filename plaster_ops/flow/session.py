@@ -20,6 +20,7 @@ from plaster_ops.flow.lock import pipeline_lock
 from plaster_ops.flow.nodes import leading
 from plaster_ops.flow.publish import publish
 from plaster_ops.flow.retrain import Baselines, Outcome, Request, choose_baselines, retrain
+from plaster_ops.flow.sections import data_section
 from plaster_ops.flow.spending import open_ledger
 from plaster_ops.flow.takeover import note_resume, why_not_continued, why_other_data
 from plaster_ops.flow.train import check_train
@@ -257,7 +258,7 @@ def _finish(ctx: Context, ports: Ports, outcome: Outcome, request: Request) -> d
             mlflow=_mlflow_section(ctx, None),
             trigger=request.trigger,
         )
-        payload["data"] |= records.data_section(outcome.prepared) | {"new_samples": 0}
+        payload["data"] |= data_section(outcome.prepared) | {"new_samples": 0}
         payload["phases"] = ctx.timeline.to_json()
         return payload
     with ctx.timeline.phase(Phase.LOG):

@@ -8,8 +8,9 @@ import pytest
 from plaster_ops.errors import PlasterError, UsageError
 from plaster_ops.flow import doctor, plan, ui
 from plaster_ops.flow.history import history_rows
-from plaster_ops.flow.record import data_section, history_values, input_shapes
+from plaster_ops.flow.record import history_values
 from plaster_ops.flow.retrain import Request
+from plaster_ops.flow.sections import data_section, input_shapes
 from plaster_ops.flow.wiring import open_ports
 from plaster_ops.settings import Settings
 from plaster_ops.settings_sections import PipelineSettings
