@@ -1,13 +1,11 @@
 """`plaster-ops cadence`: how often to retrain, answered by the pipeline's own past."""
 
-import json
-import sys
 import time
 from typing import Annotated
 
 import typer
 
-from plaster_ops.cli.options import Json, Markdown, Name, Project, Quiet, is_terminal
+from plaster_ops.cli.options import Json, Markdown, Name, Project, Quiet, print_found
 
 
 def command(
@@ -45,21 +43,13 @@ def command(
     from plaster_ops.cli.progress import progress_to_stderr
     from plaster_ops.flow.cadence import cadence
     from plaster_ops.processes.signals import stop_on_signals
+    from plaster_ops.report.cadence_table import cadence_markdown, cadence_view
     from plaster_ops.settings import load_settings
 
     start_s = time.monotonic()
     settings = load_settings(project)
     with stop_on_signals(), progress_to_stderr(quiet=quiet) as tell:
         found = cadence(settings, name, newest=newest, margin=margin, max_s=max_s, tell=tell, start_s=start_s)
-    if as_json:
-        sys.stdout.write(json.dumps(found.to_json(), ensure_ascii=False, allow_nan=False) + "\n")
-    elif as_markdown:
-        from plaster_ops.report.cadence_table import cadence_markdown
-
-        sys.stdout.write(cadence_markdown(found))
-    elif not quiet:
-        from plaster_ops.report.cadence_table import cadence_view
-        from plaster_ops.report.table import print_view
-
-        terminal = is_terminal()
-        print_view(cadence_view(found, plain=not terminal), plain=not terminal, width=None if terminal else 160)
+    print_found(
+        found, view=cadence_view, markdown=cadence_markdown, as_json=as_json, as_markdown=as_markdown, quiet=quiet
+    )

@@ -1,13 +1,11 @@
 """`plaster-ops calibrate`: how noisy this machine is, from an engine that is compared with itself."""
 
-import json
-import sys
 import time
 from typing import Annotated
 
 import typer
 
-from plaster_ops.cli.options import Json, Markdown, Name, ProfileOption, Project, Quiet, is_terminal
+from plaster_ops.cli.options import Json, Markdown, Name, ProfileOption, Project, Quiet, print_found
 
 
 def command(
@@ -39,6 +37,7 @@ def command(
     from plaster_ops.cli.retrain import known_profile
     from plaster_ops.flow.calibrate import calibrate
     from plaster_ops.processes.signals import stop_on_signals
+    from plaster_ops.report.noise_table import noise_markdown, noise_view
     from plaster_ops.settings import load_settings
 
     start_s = time.monotonic()
@@ -46,15 +45,4 @@ def command(
     wanted = known_profile(profile) or settings.pipeline(name)[1].measure.profile
     with stop_on_signals(), progress_to_stderr(quiet=quiet) as tell:
         found = calibrate(settings, name, run=run, profile=wanted, comparisons=comparisons, tell=tell, start_s=start_s)
-    if as_json:
-        sys.stdout.write(json.dumps(found.to_json(), ensure_ascii=False, allow_nan=False) + "\n")
-    elif as_markdown:
-        from plaster_ops.report.noise_table import noise_markdown
-
-        sys.stdout.write(noise_markdown(found))
-    elif not quiet:
-        from plaster_ops.report.noise_table import noise_view
-        from plaster_ops.report.table import print_view
-
-        terminal = is_terminal()
-        print_view(noise_view(found, plain=not terminal), plain=not terminal, width=None if terminal else 160)
+    print_found(found, view=noise_view, markdown=noise_markdown, as_json=as_json, as_markdown=as_markdown, quiet=quiet)

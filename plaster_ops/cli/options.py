@@ -1,7 +1,8 @@
 """Options that several commands share, and what stdout looks like for each."""
 
+import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -37,6 +38,27 @@ Server = Annotated[
 def is_terminal() -> bool:
     """Whether stdout is a terminal that a person reads."""
     return sys.stdout.isatty()
+
+
+def print_found(
+    found: Any,
+    *,
+    view: Callable[..., Any],
+    markdown: Callable[[Any], str],
+    as_json: bool,
+    as_markdown: bool,
+    quiet: bool,
+) -> None:
+    """What a question found, on stdout: its `to_json()` as one object, as Markdown, or as `view(found, plain=...)`."""
+    if as_json:
+        sys.stdout.write(json.dumps(found.to_json(), ensure_ascii=False, allow_nan=False) + "\n")
+    elif as_markdown:
+        sys.stdout.write(markdown(found))
+    elif not quiet:
+        from plaster_ops.report.table import print_view
+
+        terminal = is_terminal()
+        print_view(view(found, plain=not terminal), plain=not terminal, width=None if terminal else 160)
 
 
 def print_payload(payload: Mapping[str, Any], *, as_json: bool, as_markdown: bool, quiet: bool) -> None:

@@ -22,8 +22,8 @@ from plaster_ops.flow.sheet import Sheet
 from plaster_ops.flow.takeover import resumes
 from plaster_ops.flow.train import Trained
 from plaster_ops.plaster import learning, machine
-from plaster_ops.plaster.cadence import CYCLES, Deployment
 from plaster_ops.plaster.convergence import Convergence, check
+from plaster_ops.plaster.deployments import CYCLES, Deployment
 from plaster_ops.plaster.pace import Pace, pace_rows
 from plaster_ops.tracking.journal_learning import FitReading
 

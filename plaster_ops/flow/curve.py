@@ -13,8 +13,8 @@ from plaster_ops.domain.timeline import Phase
 from plaster_ops.flow.baseline import Baseline
 from plaster_ops.flow.candidates import FAILURES, one_line
 from plaster_ops.flow.context import Context
-from plaster_ops.flow.scoring import score_weights
 from plaster_ops.flow.train import AUTO_SHARE, Trained, snapshot_folder
+from plaster_ops.flow.weight_scores import score_weights
 from plaster_ops.plaster.curves import first_at_target
 
 CURVE = "learning_curve.json"

@@ -12,8 +12,8 @@ from plaster_ops.errors import ChildFailed, TimedOut, TrainingFailed, WeightsDif
 from plaster_ops.flow.baseline import Baseline
 from plaster_ops.flow.candidates import FAILURES, one_line
 from plaster_ops.flow.context import Context
-from plaster_ops.flow.scoring import score_weights
 from plaster_ops.flow.start import SCRATCH, WARM, StartPlan, StartUsed, judge_race, plan_start
+from plaster_ops.flow.weight_scores import score_weights
 from plaster_ops.processes.gang import Limits
 from plaster_ops.settings_sections import Train
 from plaster_ops.training.launch import fit, place_of

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from plaster_ops.domain import metrics as m
 from plaster_ops.domain.card import Reading, Row, Unmeasured
-from plaster_ops.plaster.cadence import (
+from plaster_ops.plaster.deployments import (
     CYCLES,
     DAY_S,
     FEW,

@@ -8,7 +8,7 @@ from plaster_ops.domain import metrics as m
 from plaster_ops.domain.card import Reading
 from plaster_ops.errors import DataError
 from plaster_ops.plaster import ages
-from plaster_ops.plaster.cadence import DAY_S, WEEK_S, Deployment, absorbed, done, possible_per_day, staleness_p95_s
+from plaster_ops.plaster.deployments import DAY_S, WEEK_S, Deployment, absorbed, done, possible_per_day, staleness_p95_s
 from plaster_ops.plaster.pace import Pace, pace_rows
 
 NOW = 1_000_000_000.0

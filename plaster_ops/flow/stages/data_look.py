@@ -19,7 +19,7 @@ from plaster_ops.data.features import FeatureRows, named_inputs, named_targets
 from plaster_ops.data.sketch import SetSketch, sketch_of
 from plaster_ops.domain.window import Window
 from plaster_ops.flow.sketches import SKETCH
-from plaster_ops.flow.stages.findings import figures, notes
+from plaster_ops.flow.stages.data_findings import figures, notes
 from plaster_ops.ports import EventSink
 
 _OFF = "data.check_samples is 0"
