@@ -17,7 +17,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -166,18 +166,40 @@ def draw(all_tried: Sequence[Tried], file: Path) -> None:
 
 
 def coverage(trials: int) -> None:
-    """How often the 95 % interval misses, by slots and cadence; models differ by 0.01, days by 0.03."""
+    """How often the 95 % interval misses a true loss of zero, in two kinds of past."""
+    print("models that differ by 0.01, days by 0.03\n")
+    simulate(trials, unlike_models)
+    print("\nlosses that are 0.7 from one slot to the next\n")
+    simulate(trials, slow_ageing)
+
+
+def unlike_models(draw: random.Random, slots: int) -> list[Slot]:
+    """A past in which no model ages."""
+    models = [draw.gauss(0, 0.01) for _ in range(slots + 90)]
+    return [
+        Slot(index=j, by_age=tuple(models[j + 90 - age] + draw.gauss(0, 0.03) for age in range(1, 31)))
+        for j in range(slots)
+    ]
+
+
+def slow_ageing(draw: random.Random, slots: int) -> list[Slot]:
+    """A past in which older models are worse for a while, then better for a while."""
+    slow = [0.0]
+    for _ in range(slots + 20):
+        slow.append(0.7 * slow[-1] + draw.gauss(0, 0.01))
+    return [
+        Slot(index=j, by_age=(0.9, *(0.9 - slow[j + 20] + draw.gauss(0, 0.002) for _ in range(29))))
+        for j in range(slots)
+    ]
+
+
+def simulate(trials: int, past: Callable[[random.Random, int], list[Slot]]) -> None:
+    """Misses, by slots and cadence."""
     print("| slots | " + " | ".join(f"every {every}" for every in (2, 3, 5, 7, 10, 14)) + " |\n|-|-|-|-|-|-|-|")
     for slots in (30, 45, 60, 120):
         missed: dict[int, int] = {}
         for seed in range(trials):
-            draw = random.Random(seed)
-            models = [draw.gauss(0, 0.01) for _ in range(slots + 90)]
-            past = [
-                Slot(index=j, by_age=tuple(models[j + 90 - age] + draw.gauss(0, 0.03) for age in range(1, 31)))
-                for j in range(slots)
-            ]
-            for row in answer(past, margin=0.0).rows:
+            for row in answer(past(random.Random(seed), slots), margin=0.0).rows:
                 missed[row.every] = missed.get(row.every, 0) + (not row.loss_ci95[0] <= 0 <= row.loss_ci95[1])
         shown = [f"{missed[every] / trials:.3f}" if every in missed else "" for every in (2, 3, 5, 7, 10, 14)]
         print(f"| {slots} | {' | '.join(shown)} |")

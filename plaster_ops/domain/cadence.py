@@ -4,7 +4,7 @@ For every piece of data (a *slot*: what arrived between two retrains) the scores
 retrains before it are known. A cadence of every m-th retrain has, at a random slot, a model of age 1 to m with equal
 chance, so its score at that slot is the mean over these ages. Cadences are compared slot by slot, on the same slots,
 which takes the difficulty of single days out. Neighbouring slots share models and are alike, so standard errors are
-from overlapping batch means (Meketon and Schmeiser 1984) as long as the cadence, with Student's t.
+from overlapping batch means (Meketon and Schmeiser 1984) as long as the slowest cadence, with Student's t.
 """
 
 import math
@@ -78,7 +78,8 @@ def answer(slots: Sequence[Slot], margin: float) -> CadenceAnswer:
         reason = f"{known} slots with an earlier model, {FEWEST} are needed"
         return CadenceAnswer(rows=(), suggested=None, margin=margin, slots=known, reason=reason)
     used = [slot for slot in slots if len(slot.by_age) >= longest]
-    rows = tuple(_row(used, every, margin) for every in CANDIDATES if every <= longest)
+    block = max(longest, math.ceil(len(used) ** (1 / 3)))
+    rows = tuple(_row(used, every, margin, block) for every in CANDIDATES if every <= longest)
     return CadenceAnswer(rows=rows, suggested=_slowest(rows, margin), margin=margin, slots=len(used))
 
 
@@ -90,11 +91,11 @@ def _longest(slots: Sequence[Slot]) -> int | None:
     return max(fits, default=None)
 
 
-def _row(slots: Sequence[Slot], every: int, margin: float) -> CadenceRow:
+def _row(slots: Sequence[Slot], every: int, margin: float, block: int) -> CadenceRow:
     scores = [statistics.fmean(slot.by_age[:every]) for slot in slots]
     losses = [slot.by_age[0] - score for slot, score in zip(slots, scores, strict=True)]
     loss = statistics.fmean(losses)
-    error, freedom = _standard_error(losses, max(every, math.ceil(len(losses) ** (1 / 3))))
+    error, freedom = _standard_error(losses, block)
     half = half_width(error, freedom)
     return CadenceRow(
         every=every,

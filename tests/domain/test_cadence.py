@@ -66,6 +66,30 @@ def test_a_loss_that_is_not_there_is_seldom_excluded_by_its_interval() -> None:
     assert missed <= 8
 
 
+def test_ageing_that_is_worse_for_a_while_widens_the_interval_of_slow_cadences() -> None:
+    """Losses that are alike from slot to slot (0.7 from one to the next); single slots taken for 60 would miss 62."""
+    missed = 0
+    for seed in range(200):
+        draw, slow = random.Random(seed), [0.0]
+        for _ in range(80):
+            slow.append(0.7 * slow[-1] + draw.gauss(0, 0.01))
+        slots = [
+            Slot(index=j, by_age=(0.9, *(0.9 - slow[j + 20] + draw.gauss(0, 0.002) for _ in range(29))))
+            for j in range(60)
+        ]
+        row = next(row for row in answer(slots, margin=0.005).rows if row.every == 10)
+        missed += not row.loss_ci95[0] <= 0 <= row.loss_ci95[1]
+    assert missed <= 25
+
+
+def test_a_cadence_is_suggested_only_if_all_faster_ones_are_within_the_margin() -> None:
+    draw = random.Random(0)
+    slots = [Slot(index=j, by_age=(0.9, 0.7, 1.1, *(0.9 + draw.gauss(0, 1e-4) for _ in range(27)))) for j in range(60)]
+    told = answer(slots, margin=0.005)
+    assert [row.every for row in told.rows if row.is_within(0.005)] == [1, 3, 5, 7, 10, 14]
+    assert told.suggested == 1
+
+
 def test_a_short_history_gives_no_answer_and_says_what_it_lacks() -> None:
     told = answer(past(FEWEST, [0.0] * 60), margin=0.005)
     assert told.suggested is None

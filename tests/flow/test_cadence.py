@@ -17,6 +17,7 @@ from plaster_ops.flow.cadence import Found, cadence
 from plaster_ops.flow.stages import ageing
 from plaster_ops.settings import Settings
 from tests.flow.conftest import Retrain
+from tests.flow.test_session import changed
 from tests.flow.walk import Walk
 
 
@@ -149,6 +150,39 @@ def test_models_are_asked_about_what_came_after_them_and_only_once(
     grow(retrain, walk, 1)
     look(settings)
     assert [len(each["models"]) for each in asked[1]["slots"]] == [11]
+
+
+def test_retrains_whose_data_the_model_before_was_at_target_on_were_better_left_out(
+    retrain: Retrain, walk: Walk, settings: Settings, asked: list[Mapping[str, Any]]
+) -> None:
+    aimed = changed(settings, train={"target_score": 0.85})
+    grow(retrain, walk, 11)
+    assert not asked
+    told = look(aimed)
+    assert told.left_out is not None
+    assert [(one.index, one.score) for one in told.left_out] == [(index, 0.89) for index in range(2, 12)]
+    high = changed(settings, train={"target_score": 0.95})
+    assert look(high).left_out == ()
+
+
+def test_an_error_is_low_when_it_is_good_and_shown_as_it_is(
+    retrain: Retrain, walk: Walk, settings: Settings, asked: list[Mapping[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answered = walk._ageing
+    errors = lambda spec, folder: {  # noqa: E731
+        **(told := answered(spec, folder)),
+        "better": "lower",
+        "scores": [{**row, "score": 1.0 - row["score"]} for row in told["scores"]],
+    }
+    monkeypatch.setattr(walk, "_ageing", errors, raising=False)
+    grow(retrain, walk, 11)
+    told = look(changed(settings, train={"target_score": 0.2}))
+    assert len(asked) == 1
+    assert told.answer.rows[1].loss == pytest.approx(0.005)
+    assert told.series[0] == (2, pytest.approx(0.11))
+    assert told.left_out is not None
+    assert told.left_out[0].score == pytest.approx(0.11)
+    assert look(changed(settings, train={"target_score": 0.05})).left_out == ()
 
 
 def test_the_answer_is_json_with_numbers(

@@ -231,6 +231,18 @@ def test_data_from_the_future_is_a_wrong_clock_and_no_number(retrain: Retrain, w
     assert "a clock is wrong" in reason(told, m.DATA_TO_DEPLOY_S)
 
 
+def test_how_far_the_champion_was_behind_is_told_on_the_clock_of_the_data(retrain: Retrain, walk: Walk) -> None:
+    walk.times = {"samples": 1, "newest": 1000.0, "quantiles": {}, "newest_trained": 900.0}
+    first = retrain()
+    assert (value(first, m.DATA_STALENESS_S), reason(first, m.DATA_STALENESS_S)) == (None, "there was no champion yet")
+    walk.arrived = 14
+    walk.times |= {"newest": 1300.0, "newest_trained": 1200.0}
+    assert value(retrain(promote=False), m.DATA_STALENESS_S) == 400.0
+    walk.arrived = 18
+    walk.times = None
+    assert "does not say when" in reason(retrain(), m.DATA_STALENESS_S)
+
+
 def test_the_history_tells_the_pace(retrain: Retrain, walk: Walk, now: SteppedClock) -> None:
     walk.times = {"samples": 1, "newest": now.epoch, "quantiles": {}, "newest_trained": now.epoch - 500.0}
     first = retrain()

@@ -540,6 +540,17 @@ def test_a_killed_run_is_continued_by_the_next_plain_retrain(
         assert [row.state for row in journal.history("digits")] == [RunState.FINISHED]
 
 
+@pytest.mark.parametrize(("golden", "verdict"), [(5, "held"), (None, "promoted")])
+def test_without_a_golden_set_only_the_accuracy_gate_looks_at_the_score(
+    retrain: Retrain, walk: Walk, settings: Settings, golden: int | None, verdict: str
+) -> None:
+    wide = changed(settings, gates={"accuracy": {"max_drop": 0.1}})
+    walk.golden = golden
+    retrain(project=wide)
+    walk.arrived, walk.score_drop = 14, 0.06
+    assert retrain(project=wide)["verdict"] == verdict
+
+
 def test_a_killed_run_of_other_settings_is_not_continued(retrain: Retrain, walk: Walk, settings: Settings) -> None:
     cut_off(retrain, walk)
     told = retrain(project=changed(settings, train={"max_epochs": 99}))

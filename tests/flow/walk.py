@@ -75,6 +75,8 @@ class Walk:
     clock: SteppedClock
     arrived: int = 10
     holdout: int = 2
+    golden: int | None = 5
+    """Samples of the golden set; None: the pipeline has none."""
     score_drop: float = 0.0
     slower: float = 0.0
     refused: tuple[str, ...] = ()
@@ -192,7 +194,12 @@ class Walk:
             return found
         (folder / "samples.safetensors").write_bytes(b"samples")
         digests = {f"{name}_digest": name[0] * 64 for name in ("train", "eval", "golden")}
-        counts = {"train_samples": cut, "eval_samples": self.arrived - cut, "golden_samples": 5, "samples_kept": 2}
+        counts = {
+            "train_samples": cut,
+            "eval_samples": self.arrived - cut,
+            "golden_samples": self.golden,
+            "samples_kept": 2,
+        }
         found |= {"drift": self._drift(spec["inspect"], folder)} if spec.get("inspect") else {}
         if spec.get("replay_ratio") is not None and learned is not None:
             counts |= {"warm_train_samples": 7, "warm_train_digest": "w" * 64}
@@ -275,7 +282,7 @@ class Walk:
             "better": "higher",
             "sets": {
                 "rolling": self._scored(labels, "accuracy/rolling_score"),
-                "golden": self._scored(labels, "accuracy/engine_score"),
+                "golden": self._scored(labels, "accuracy/engine_score") if self.golden else None,
             },
             "parity": {"ok": ok, "cosine_min": 0.9999, "abs_err_max": 1e-6},
             "parity_s": PARITY_S,

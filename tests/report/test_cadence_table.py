@@ -1,5 +1,7 @@
 """How the answer to "how often?" reads."""
 
+import random
+from dataclasses import replace
 from io import StringIO
 
 import pytest
@@ -49,6 +51,15 @@ def test_a_slow_cadence_is_suggested_with_what_it_loses_and_saves() -> None:
 def test_a_loss_that_is_shown_and_one_that_cannot_be_told_read_differently() -> None:
     assert "every 2nd time (2 d) loses 0.0100, at least 0.0100" in text(found(0.02))
     assert "do not tell whether every 2nd time (2 d) is enough" in text(found(0.0, jitter=0.1, slots=31))
+
+
+def test_a_loss_that_is_shown_but_not_to_exceed_what_is_allowed_cannot_be_told_yet() -> None:
+    draw = random.Random(3)
+    past = [Slot(index=j, by_age=(0.9, 0.888 + draw.gauss(0, 0.02))) for j in range(45)]
+    told = answer(past, margin=0.005)
+    (low, high), loss = told.rows[1].loss_ci95, told.rows[1].loss
+    assert 0 < low < 0.005 < loss < high
+    assert "do not tell whether every 2nd time (2 d) is enough" in text(replace(found(0.0), answer=told))
 
 
 def test_a_score_that_is_better_low_is_shown_as_the_user_knows_it() -> None:

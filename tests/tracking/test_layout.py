@@ -49,6 +49,18 @@ def test_an_estimate_is_logged_as_one_and_stays_off_the_cadence_run() -> None:
     assert "latency/e2e_p50_ms" not in {point.key for point in plan.cadence.points}
 
 
+def test_the_cadence_run_also_shows_a_model_growing_old() -> None:
+    ageing = ("accuracy/rolling_score", "learning/data_staleness_s", "learning/staleness_p95_s")
+    card = [{**dict(row), "key": key, "headline": False, "value": 7.0, "status": "measured"} for key, row in zip(
+        (*ageing, "learning/epochs_count"), make_record(UID).card, strict=False
+    )]  # fmt: skip
+    plan = plan_record(make_record(UID, card=(*make_record(UID).card, *card)))
+    assert plan.cadence is not None
+    keys = {point.key for point in plan.cadence.points}
+    assert keys >= set(ageing)
+    assert "learning/epochs_count" not in keys
+
+
 def test_one_dataset_in_two_roles_keeps_both() -> None:
     rows = tuple({"name": "d", "context": c, "digest": "x", "source": "s", "samples": 1} for c in ("eval", "golden"))
     assert [d.name for d in plan_record(make_record(UID, datasets=rows)).datasets] == ["d", "d (golden)"]

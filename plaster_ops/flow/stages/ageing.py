@@ -103,7 +103,7 @@ class _Asked:
         except PlasterError as error:
             self._gone.append({"uid": uid, "reason": error.message})
             return None
-        return module.eval().float()
+        return module.float()
 
     def _score(self, module: Any, batches: list[tuple[Any, Any]]) -> float:
         with torch.inference_mode():
