@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from plaster_ops.data.columns import Int64s, normalised, rows_digest, times_us
+from plaster_ops.data.columns import Int64s, normalised, rows_digest, times_us, value_at
 from plaster_ops.data.formats import Ending, Schema, format_of, image_digest, read_rows
 from plaster_ops.data.listing import Folder
-from plaster_ops.data.rules import Rejected, Rules, check, fit
+from plaster_ops.data.rules import Rejected, Rules, check, fit, shown
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,7 +42,14 @@ class Reader:
         return format_of(path, self.format)
 
     def bring(self, path: str, schema: Schema | None, now_us: int, ending: Ending = "whole") -> Brought:
-        """A file that is to be accepted. Raises `Broken`, `Rejected`."""
+        """A file that is to be accepted. Raises `Broken`, `Rejected`: whatever is wrong with one file is said of it,
+        and hinders no other."""
+        try:
+            return self._bring(path, schema, now_us, ending)
+        except (pa.ArrowException, ValueError, TypeError, LookupError, ArithmeticError) as error:
+            raise Rejected(f"it cannot be taken: {type(error).__name__}: {shown(error)}") from error
+
+    def _bring(self, path: str, schema: Schema | None, now_us: int, ending: Ending) -> Brought:
         kind = self.kind(path) or ""
         raw = read_rows(self.folder, path, kind, schema, ending)
         if not raw.num_rows:
@@ -76,7 +83,11 @@ class Reader:
         try:
             return times_us(table.column(self.rules.time))
         except OverflowError as error:
-            raise Rejected(f"{error} is too large for a time", column=self.rules.time) from error
+            column, row = table.column(self.rules.time), int(error.args[0])
+            value = value_at(column, row)
+            raise Rejected(
+                f"{shown(value)} is too large for a time", row=row + 1, column=self.rules.time, value=value
+            ) from error
 
     def _unlabelled(self, table: pa.Table) -> np.ndarray:
         if self.rules.label is None:

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 _EXACT = 2**53
+NO_CAST = (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError)
 Int64s = npt.NDArray[np.int64]
 
 
@@ -49,17 +50,76 @@ def normalised(table: pa.Table) -> pa.Table:
 def times_us(column: pa.ChunkedArray) -> Int64s:
     """Event times in microseconds: instants since the epoch (UTC where no zone is given), numbers times a million.
 
-    Raises `OverflowError` for a number past 9e12.
+    Raises `OverflowError`, its argument the row (from 0) of a number past 9e12 or of a time that 64 bits do not hold.
     """
     if is_timed(column.type):
         at = column.cast(pa.timestamp("us", getattr(column.type, "tz", None)), safe=False)
         return np.asarray(at.cast(pa.int64()).to_numpy(), dtype=np.int64)
     values = np.asarray(column.to_numpy(), dtype=np.float64)
     if len(values) and np.abs(values).max() > 9e12:
-        raise OverflowError(f"{np.abs(values).max():g}")
+        raise OverflowError(int(np.argmax(np.abs(values) > 9e12)))
     if pa.types.is_integer(column.type):
         return np.asarray(column.to_numpy(), dtype=np.int64) * 1_000_000
     return np.rint(values * 1_000_000).astype(np.int64)
+
+
+def is_tensor(kind: pa.DataType) -> bool:
+    """Whether each value is an array of one shape."""
+    return isinstance(kind, pa.FixedShapeTensorType)
+
+
+def cast(column: pa.ChunkedArray, wanted: pa.DataType) -> pa.ChunkedArray:
+    """The values as `wanted`; tensors of one shape may change the type of their numbers. Raises one of `NO_CAST`."""
+    kind = column.type
+    if not (is_tensor(kind) and is_tensor(wanted) and kind.shape == wanted.shape):
+        return column.cast(wanted)
+    chunks = [
+        pa.ExtensionArray.from_storage(wanted, chunk.storage.cast(wanted.storage_type)) for chunk in column.chunks
+    ]
+    return pa.chunked_array(chunks, type=wanted)
+
+
+def value_at(column: pa.ChunkedArray, row: int) -> Any:
+    """One value; as text where Python has none such (a time past the year 9999)."""
+    try:
+        return column[row].as_py()
+    except (OverflowError, ValueError):
+        return str(column[row].cast(pa.string()))
+
+
+def first_unfinite(column: pa.ChunkedArray) -> int | None:
+    """The first row (from 0) that is infinite, or in whose array or list a number is not finite; None without any."""
+    kind, first = column.type, 0
+    if pa.types.is_floating(kind):
+        found = pc.index(pc.fill_null(pc.is_inf(column), False), True).as_py()
+        return None if found < 0 else int(found)
+    if not (is_tensor(kind) or pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind)):
+        return None
+    for chunk in column.chunks:
+        rows = chunk.storage if is_tensor(kind) else chunk
+        inner = rows.flatten()
+        if pa.types.is_floating(inner.type):
+            bad = pc.index(pc.fill_null(pc.is_finite(inner), True), False).as_py()
+            if bad >= 0:
+                lengths = pc.fill_null(pc.list_value_length(rows), 0).to_numpy(zero_copy_only=False)
+                return first + int(np.searchsorted(np.cumsum(lengths), bad, side="right"))
+        first += len(chunk)
+    return None
+
+
+def first_untimed(column: pa.ChunkedArray) -> int:
+    """The first row (from 0) that is no time of the kind that the rows before it are; 0 where none of them is one."""
+    kinds = (pa.float64(), pa.timestamp("us"), pa.timestamp("us", "UTC"))
+    return max((_castable(column, kind) for kind in kinds), default=0) % max(1, len(column))
+
+
+def _castable(column: pa.ChunkedArray, wanted: pa.DataType) -> int:
+    """How many rows become `wanted` before the first that does not."""
+    try:
+        column.slice(0, 1).cast(wanted)
+    except NO_CAST:
+        return 0
+    return first_uncastable(column, wanted)
 
 
 def first_uncastable(column: pa.ChunkedArray, wanted: pa.DataType) -> int:
@@ -69,7 +129,7 @@ def first_uncastable(column: pa.ChunkedArray, wanted: pa.DataType) -> int:
         middle = (low + high) // 2
         try:
             column.slice(low, middle - low).cast(wanted)
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        except NO_CAST:
             high = middle
         else:
             low = middle

@@ -3,8 +3,10 @@
 A format is told by the end of the name unless the source names one.
 """
 
+import csv
 import gzip
 import hashlib
+import io
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import PurePosixPath
@@ -16,7 +18,7 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from plaster_ops.data.listing import Folder
-from plaster_ops.data.rules import Broken, Rejected, shown
+from plaster_ops.data.rules import Broken, Rejected, Unreadable, shown
 
 SUFFIXES = {
     "parquet": (".parquet", ".pq"),
@@ -52,6 +54,13 @@ def read_rows(folder: Folder, path: str, kind: str, schema: Schema | None, endin
         return readers[kind](folder, path, schema, ending)
     except FileNotFoundError:
         raise Broken("it is gone") from None
+    except OSError as error:
+        raise Unreadable(f"it cannot be read: {error.strerror}") from error
+
+
+def _is_of_the_system(error: BaseException) -> bool:
+    """Whether the operating system refused (rights, a disk, a network), rather than a library that read the bytes."""
+    return isinstance(error, OSError) and error.errno is not None
 
 
 def _parquet(folder: Folder, path: str, schema: Schema | None, ending: Ending) -> pa.Table:
@@ -62,20 +71,24 @@ def _parquet(folder: Folder, path: str, schema: Schema | None, ending: Ending) -
             names = None if schema is None else [name for name in file.schema_arrow.names if name in schema]
             return file.read(columns=names if schema is not None and set(names or ()) == set(schema) else None)
     except (pa.ArrowException, OSError) as error:
-        if isinstance(error, FileNotFoundError):
+        if _is_of_the_system(error):
             raise
         raise Broken(f"it is no whole Parquet file: {_line(error)}") from error
 
 
 def _csv(folder: Folder, path: str, schema: Schema | None, ending: Ending) -> pa.Table:
     content = _content(folder, path)
+    if not content.strip() and ending != "cut":
+        return pa.table({})
     cut = content.rfind(b"\n") + 1
     if ending == "cut":
         content = content[:cut]
-    elif ending == "whole" and cut != len(content):
-        _check_last_line(content)
+    else:
+        _check_ending(content, has_end=cut == len(content), as_is=ending == "as_is")
     if not content:
         raise Broken("it has no whole line")
+    _check_text(content)
+    content = content if content.endswith(b"\n") else content + b"\n"
     types = {name: kind for name, kind in (schema or {}).items() if not pa.types.is_null(kind)}
     try:
         return _parse(content, types, threads=len(content) > 1_000_000)
@@ -101,19 +114,58 @@ class CutShort(Broken):
     """The last line has all its columns and no end: a whole file without a last newline looks the same."""
 
 
-def _check_last_line(content: bytes) -> None:
-    """Raises `CutShort` where the line without an end has all columns, `Broken` where it has not."""
-    last = content[content.rfind(b"\n") + 1 :]
-    header = content[: content.find(b"\n")] if b"\n" in content else b""
-    row = content.count(b"\n")
-    if header and _cells(last) == _cells(header):
-        raise CutShort(f"its last line, row {row}, has no end: {shown(last.decode(errors='replace'))!r}")
-    raise Broken(f"its last line, row {row}, is cut short: {shown(last.decode(errors='replace'))!r}")
+def _check_ending(content: bytes, *, has_end: bool, as_is: bool) -> None:
+    """Raises `CutShort` where a last line without an end may be whole (not with `as_is`), `Broken` where it is not,
+    and where a quote is left open: a cut there may look like the end of a line."""
+    if has_end and content.count(b'"') % 2 == 0:
+        return
+    last, cells, wanted, is_open = _last_record(content)
+    told = shown(content[content.rstrip(b"\n").rfind(b"\n") + 1 :].decode(errors="replace"))
+    if is_open:
+        raise Broken(f"a quote is still open at its end, in row {last}: {told!r}")
+    if has_end or as_is:
+        return
+    where = f"its last line, row {last}," if last > 0 else "its header"
+    if cells == wanted:
+        raise CutShort(f"{where} has no end: {told!r}")
+    raise Broken(f"{where} is cut short: {told!r}")
 
 
-def _cells(line: bytes) -> int:
-    """Cells of one line; commas inside quotes part nothing."""
-    return sum(part.count(b",") for part in line.split(b'"')[::2]) + 1
+def _last_record(content: bytes) -> tuple[int, int, int, bool]:
+    """Number of the last row (0: the header), its cells, those of the header, and whether a quote is open there."""
+    csv.field_size_limit(max(csv.field_size_limit(), len(content)))
+    text = io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", errors="replace", newline="")
+    row, cells, wanted = -1, 0, 0
+    try:
+        for line in csv.reader(text, strict=True):
+            if line:
+                row, cells, wanted = row + 1, len(line), wanted or len(line)
+    except csv.Error as error:
+        return row + 1, wanted, wanted, "unexpected end" in str(error)
+    return row, cells, wanted, False
+
+
+def _check_text(content: bytes) -> None:
+    """Raises `Rejected` for the first byte that is no UTF-8."""
+    whole = pa.py_buffer(np.array([0, len(content)], dtype=np.int64))
+    try:
+        pa.Array.from_buffers(pa.large_string(), 1, [None, whole, pa.py_buffer(content)]).validate(full=True)
+    except pa.ArrowInvalid:
+        pass
+    else:
+        return
+    before = content[: _bad_byte(content)]
+    row, _, _, _ = _last_record(before + b"?")
+    found = f"byte {content[len(before)]:#04x} is no UTF-8"
+    raise Rejected(f"{found}: save the file as UTF-8", row=row or None, value=found) from None
+
+
+def _bad_byte(content: bytes) -> int:
+    try:
+        content.decode()
+    except UnicodeDecodeError as error:
+        return error.start
+    return len(content) - 1  # pragma: no cover - Arrow and Python judge alike
 
 
 def _parse(content: bytes, types: Schema, *, threads: bool) -> pa.Table:
@@ -145,7 +197,7 @@ def _numpy(folder: Folder, path: str, schema: Schema | None, ending: Ending) -> 
             loaded = np.load(file, allow_pickle=False)
             arrays = {name: loaded[name] for name in loaded.files} if hasattr(loaded, "files") else _plain(loaded)
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        if isinstance(error, FileNotFoundError):
+        if _is_of_the_system(error):
             raise
         if "allow_pickle" in str(error):
             raise Rejected("it holds pickled objects, which are never loaded") from error
@@ -153,6 +205,8 @@ def _numpy(folder: Folder, path: str, schema: Schema | None, ending: Ending) -> 
     lengths = {name: array.shape[0] if array.ndim else -1 for name, array in arrays.items()}
     if len(set(lengths.values())) > 1 or -1 in lengths.values():
         raise Rejected(f"its arrays have different lengths: {', '.join(f'{k} {v}' for k, v in lengths.items())}")
+    if not any(lengths.values()):
+        return pa.table({})
     return pa.table({name: _column(name, array) for name, array in arrays.items()})
 
 
@@ -163,6 +217,7 @@ def _plain(array: Any) -> dict[str, Any]:
 
 def _column(name: str, array: Any) -> pa.Array:
     try:
+        array = array.astype(array.dtype.newbyteorder("="), copy=False)
         if array.ndim == 1:
             return pa.array(array)
         return pa.FixedShapeTensorArray.from_numpy_ndarray(np.ascontiguousarray(array))
@@ -173,13 +228,17 @@ def _column(name: str, array: Any) -> pa.Array:
 def _image(folder: Folder, path: str, schema: Schema | None, ending: Ending) -> pa.Table:
     """One row: `path`, and `label`, the name of the folder it lies in. Its pixels were decoded once and let go."""
     del schema, ending
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     try:
         with folder.open(path) as file, Image.open(file) as image:
             image.load()
+    except UnidentifiedImageError as error:
+        raise Broken("it is no whole image of a kind that Pillow knows") from error
+    except Image.DecompressionBombError as error:
+        raise Rejected(_line(error)) from error
     except (OSError, SyntaxError, ValueError) as error:
-        if isinstance(error, FileNotFoundError):
+        if _is_of_the_system(error):
             raise
         raise Broken(f"it is no whole image: {_line(error)}") from error
     return image_row(path)

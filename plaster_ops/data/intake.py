@@ -17,7 +17,7 @@ from plaster_ops.data.columns import key_digests
 from plaster_ops.data.formats import CutShort
 from plaster_ops.data.ledger import Entry, FileRow, FileState, Ledger, pack_mask, pack_times
 from plaster_ops.data.listing import Found
-from plaster_ops.data.rules import Broken, Finding, Rejected
+from plaster_ops.data.rules import Broken, Finding, Rejected, Unreadable
 from plaster_ops.data.schema_text import schema_from_text, schema_to_text
 
 WRITING = "it is still being written"
@@ -206,7 +206,7 @@ class Intake:
                     return self._bring_without_end(file)
                 reason = str(error)
             except Broken as error:
-                if stale:
+                if stale and not isinstance(error, Unreadable):
                     self._quarantine(file, Finding(file=file.path, reason=str(error)))
                     return None
                 reason = str(error)

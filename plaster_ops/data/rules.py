@@ -7,11 +7,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from plaster_ops.data.columns import first_uncastable, is_timed, widened
+from plaster_ops.data.columns import (
+    NO_CAST,
+    cast,
+    first_uncastable,
+    first_unfinite,
+    first_untimed,
+    is_tensor,
+    is_timed,
+    value_at,
+    widened,
+)
 from plaster_ops.domain.durations import duration_us
 from plaster_ops.errors import DataError
 
@@ -52,6 +61,10 @@ class Rejected(Exception):
 
 class Broken(Exception):
     """The file cannot be read as its format says; it may still be on its way."""
+
+
+class Unreadable(Broken):
+    """The system does not give its bytes: no right to read it, a disk or a network that fails. Says nothing of it."""
 
 
 def shown(value: Any) -> str:
@@ -151,9 +164,7 @@ def fit(raw: pa.Table, rules: Rules, known: Mapping[str, pa.DataType] | None) ->
     """
     declared = rules.declared()
     schema = dict(known) if known is not None else _learned(raw, rules, declared)
-    missing = [name for name in schema if name not in raw.column_names]
-    if missing:
-        raise Rejected(f"has no column {', '.join(missing)}; it has {', '.join(raw.column_names)}", column=missing[0])
+    _check_names(raw, list(schema))
     columns = []
     for name in schema:
         column = raw.column(name)
@@ -164,12 +175,20 @@ def fit(raw: pa.Table, rules: Rules, known: Mapping[str, pa.DataType] | None) ->
     return Fitted(table=pa.table(dict(zip(schema, columns, strict=True))), schema=schema, extra=extra)
 
 
+def _check_names(raw: pa.Table, wanted: Sequence[str]) -> None:
+    names = raw.column_names
+    missing = [name for name in wanted if name not in names]
+    if missing:
+        raise Rejected(f"has no column {', '.join(missing)}; it has {', '.join(names)}", column=missing[0])
+    double = next((name for name in wanted if names.count(name) > 1), None)
+    if double is not None:
+        raise Rejected(f"has {names.count(double)} columns of one name", column=double)
+
+
 def _learned(raw: pa.Table, rules: Rules, declared: Mapping[str, pa.DataType]) -> dict[str, pa.DataType]:
     wanted = [*declared, *rules.needed()] if declared else raw.column_names
     wanted = list(dict.fromkeys([*wanted, *rules.needed()]))
-    missing = [name for name in wanted if name not in raw.column_names]
-    if missing:
-        raise Rejected(f"has no column {', '.join(missing)}; it has {', '.join(raw.column_names)}", column=missing[0])
+    _check_names(raw, wanted)
     return {name: declared.get(name) or widened(pa.null(), raw.column(name).type) for name in wanted}
 
 
@@ -178,18 +197,20 @@ def _cast(column: pa.ChunkedArray, name: str, schema: dict[str, pa.DataType], *,
     if column.type == wanted:
         return column
     try:
-        return column.cast(wanted)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        return cast(column, wanted)
+    except NO_CAST:
         if not fixed and pa.types.is_integer(wanted):
             try:
-                cast = column.cast(pa.float64())
-            except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+                found = column.cast(pa.float64())
+            except NO_CAST:
                 pass
             else:
                 schema[name] = pa.float64()
-                return cast
+                return found
+    if is_tensor(column.type) and is_tensor(wanted):
+        raise Rejected(f"its rows have shape {column.type.shape}, not {wanted.shape}", row=1, column=name)
     row = first_uncastable(column, wanted)
-    value = column[row].as_py()
+    value = value_at(column, row)
     raise Rejected(f"{shown(value)!r} is no {wanted}", row=row + 1, column=name, value=value)
 
 
@@ -197,6 +218,7 @@ def check(table: pa.Table, rules: Rules, now_us: int) -> None:
     """Raises `Rejected` for the first value that the rules forbid. `table` as `columns.normalised` gives it."""
     for name in table.column_names:
         column = table.column(name)
+        _check_text(column, name)
         _check_finite(column, name)
         late_label = name == rules.label and rules.label_delay_us > 0
         if name == rules.time:
@@ -220,21 +242,27 @@ def _first(mask: pa.ChunkedArray) -> int | None:
 
 
 def _reject(column: pa.ChunkedArray, name: str, row: int, why: str) -> Rejected:
-    value = column[row].as_py()
+    value = value_at(column, row)
     return Rejected(f"{shown(value)} {why}", row=row + 1, column=name, value=value)
 
 
+def _check_text(column: pa.ChunkedArray, name: str) -> None:
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        try:
+            column.validate(full=True)
+        except pa.ArrowInvalid as error:
+            binary = column.cast(pa.large_binary())
+            row = first_uncastable(binary, pa.large_string())
+            raise Rejected("is no UTF-8", row=row + 1, column=name, value=binary[row].as_py()) from error
+
+
 def _check_finite(column: pa.ChunkedArray, name: str) -> None:
-    if isinstance(column.type, pa.FixedShapeTensorType):
-        values = np.concatenate([chunk.to_numpy_ndarray() for chunk in column.chunks]) if column.chunks else None
-        if values is not None and values.dtype.kind == "f":
-            bad = ~np.isfinite(values.reshape(len(values), -1)).all(axis=1)
-            if bad.any():
-                raise Rejected("holds a number that is not finite", row=int(bad.argmax()) + 1, column=name)
-    elif pa.types.is_floating(column.type):
-        row = _first(pc.is_inf(column))
-        if row is not None:
-            raise _reject(column, name, row, "is not finite")
+    row = first_unfinite(column)
+    if row is None:
+        return
+    if pa.types.is_floating(column.type):
+        raise _reject(column, name, row, "is not finite")
+    raise Rejected("holds a number that is not finite", row=row + 1, column=name)
 
 
 def _check_missing(column: pa.ChunkedArray, name: str, most: float) -> None:
@@ -257,7 +285,7 @@ def _check_time(column: pa.ChunkedArray, name: str, now_us: int) -> None:
         if row is not None:
             raise _reject(column, name, row, "is more than a day in the future")
     elif not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
-        raise _reject(column, name, 0, f"is no time: the column is {column.type}")
+        raise _reject(column, name, first_untimed(column), f"is no time: the column is {column.type}")
 
 
 def _check_range(column: pa.ChunkedArray, name: str, bounds: tuple[float, float]) -> None:
