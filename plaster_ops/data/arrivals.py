@@ -87,6 +87,7 @@ class Arrivals:
             found = cut_at(end.at_us if wanted is None else wanted, learned=learned, end=end, floor_us=floor)
             ledger.set_meta("cut_us", found.at_us)
             ledger.set_meta("cut_position", found.position)
+            ledger.keep_reached()
         return self._watermark(found)
 
     def arrived_at(self, upto: Watermark | None) -> float | None:

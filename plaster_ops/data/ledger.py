@@ -151,6 +151,8 @@ class Ledger:
                 "run: plaster-ops retrain; or call newest() of the source first",
             )
         file.parent.mkdir(parents=True, exist_ok=True)
+        if file.exists() and not file.is_file():
+            raise DataError(f"the ledger {file} is no file", "move away what lies there")
         connection = sqlite3.connect(file, timeout=_WAIT_S, isolation_level=None)
         connection.row_factory = sqlite3.Row
         try:
@@ -171,6 +173,7 @@ class Ledger:
         found = self.meta("format")
         if found is None:
             self.set_meta("format", _FORMAT)
+            self.set_meta("position", _reached(self.file))
         elif found != _FORMAT:
             raise DataError(f"the ledger {self.file} has format {found}, this release knows {_FORMAT}", "upgrade")
 
@@ -204,6 +207,14 @@ class Ledger:
         now = self.position + by
         self.set_meta("position", now)
         return now
+
+    def keep_reached(self) -> None:
+        """Keeps the last position beside the ledger: one that takes its place gives later ones, so that nothing in it
+        counts as learned by an earlier run."""
+        kept = self.file.with_suffix(".position")
+        draft = kept.with_suffix(".tmp")
+        draft.write_text(f"{self.position}\n")
+        draft.replace(kept)
 
     def files(self) -> dict[str, FileRow]:
         """Every file that was ever looked at, by path."""
@@ -263,6 +274,15 @@ class Ledger:
     def mark_dropped(self, entry: int, dropped: Mask) -> None:
         """Keeps which rows of an entry are doubles."""
         self._db.execute("UPDATE entries SET dropped = ? WHERE id = ?", (pack_mask(dropped), entry))
+
+
+def _reached(ledger: Path) -> int:
+    """The position that a ledger at this place, now gone, had come to; 0 where there was none."""
+    kept = ledger.with_suffix(".position")
+    try:
+        return int(kept.read_text()) if kept.exists() else 0
+    except ValueError:
+        raise DataError(f"{kept} holds no number", "write one that is greater than all positions of the runs") from None
 
 
 def _file_row(row: sqlite3.Row) -> FileRow:

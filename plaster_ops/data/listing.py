@@ -3,6 +3,7 @@
 Any address that fsspec opens: a local path, `s3://...`, `gs://...`, `memory://...`.
 """
 
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -44,8 +45,12 @@ class Folder:
         return isinstance(self.fs, LocalFileSystem)
 
     def exists(self) -> bool:
-        """Whether the folder is there; a bucket without objects is not."""
-        return bool(self.fs.exists(self.root))
+        """Whether the folder is there; a bucket without objects is not. Raises `DataError` where it is a file."""
+        if not self.fs.exists(self.root):
+            return False
+        if self.is_local and not self.fs.isdir(self.root):
+            raise DataError(f"{self.address} is no folder", "name the folder that files land in")
+        return True
 
     def full(self, path: str) -> str:
         """The path of one of its files for its file system."""
@@ -69,8 +74,10 @@ class Folder:
         if not self.exists():
             return
         for full, info in self.fs.find(self.root, detail=True).items():
-            if info.get("type") == "file":
+            if info.get("type") == "file" and not info.get("islink"):
                 yield full, info
+            elif self.is_local and (linked := _linked(full)) is not None:
+                yield full, linked
 
 
 def open_folder(address: str | Path, project: Path, options: Mapping[str, Any] | None) -> Folder:
@@ -91,6 +98,19 @@ def is_left_out(path: str) -> bool:
     """Whether a part of the name begins with `.` or `_`, or the name ends as one that is still being written."""
     pure = PurePosixPath(path)
     return any(part.startswith((".", "_")) for part in pure.parts) or pure.name.lower().endswith(_UNFINISHED)
+
+
+def _linked(full: str) -> Mapping[str, Any] | None:
+    """What a symbolic link leads to, if that is a file; None for all else that is no file."""
+    try:
+        target = Path(full).stat()
+    except OSError:
+        return None
+    if not stat.S_ISREG(target.st_mode):
+        return None
+    return {
+        "size": target.st_size, "mtime": target.st_mtime, "created": target.st_ctime, "ino": target.st_ino,
+    }  # fmt: skip
 
 
 def _found(path: str, info: Mapping[str, Any]) -> Found:

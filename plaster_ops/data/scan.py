@@ -53,9 +53,9 @@ class Scan:
 
     def _check_there(self, ledger: Ledger, found: Mapping[str, Found]) -> None:
         kept = [path for path, row in ledger.files().items() if row.state is FileState.ACCEPTED]
-        if kept and not found:
+        if kept and not any(self.reader.kind(path) for path in found):
             raise DataError(
-                f"{self.reader.folder.address} holds no file, and {len(kept)} were accepted from it "
+                f"{self.reader.folder.address} holds no file of data, and {len(kept)} were accepted from it "
                 f"(such as {kept[0]}): is it mounted?",
                 f"bring it back; or, to begin anew, remove {ledger.file}",
             )

@@ -265,7 +265,9 @@ def test_a_folder_that_lost_everything_is_an_error_and_changes_nothing(tmp_path:
     there = source(tmp_path)
     there.newest()
     file.unlink()
-    with pytest.raises(DataError, match=r"holds no file, and 1 were accepted from it \(such as a.csv\): is it mounted"):
+    with pytest.raises(
+        DataError, match=r"holds no file of data, and 1 were accepted from it \(such as a.csv\): is it mounted"
+    ):
         there.newest()
     put(tmp_path, "a.csv", GOOD)
     assert there.newest() == "3@3"
