@@ -13,10 +13,10 @@ import numpy as np
 import pyarrow as pa
 
 from plaster_ops.data.accept import Brought, Reader
-from plaster_ops.data.columns import key_digests
 from plaster_ops.data.formats import CutShort
-from plaster_ops.data.ledger import Entry, FileRow, FileState, Ledger, pack_mask, pack_times
+from plaster_ops.data.ledger import Entry, FileRow, FileState, Ledger
 from plaster_ops.data.listing import Found
+from plaster_ops.data.placed import Placed
 from plaster_ops.data.rules import Broken, Finding, Rejected, Unreadable
 from plaster_ops.data.schema_text import schema_from_text, schema_to_text
 
@@ -109,15 +109,19 @@ class Intake:
             return True
         return row.state is FileState.QUARANTINED and row.rules != self.rules
 
+    @property
+    def _placed(self) -> Placed:
+        return Placed(ledger=self.ledger, reader=self.reader, cut_position=self.cut_position)
+
     # ---- a file that rows were accepted from -----------------------------------------------------------------------
     def _look_again(self, file: Found) -> bool:
         """Whether the file was dealt with: it goes on from what it was. Else its rows are displaced."""
-        entries = self._entries(file.path)
-        if not self._may_return(entries):
+        entries = self._placed.of(file.path)
+        if not self._placed.may_return(entries):
             self._displace(file.path, REWRITTEN)
             return False
         brought = self._bring(file)
-        if brought is not None and brought.rows and self._goes_on(entries, file.path, brought):
+        if brought is not None and brought.rows and self._placed.goes_on(entries, file.path, brought):
             self._grow(file, entries, brought)
             return True
         living = [entry for entry in entries if entry.withdrawn_at is None]
@@ -126,24 +130,6 @@ class Intake:
         self._displace(file.path, REWRITTEN if brought is not None else "no longer readable")
         return brought is None
 
-    def _entries(self, path: str) -> list[Entry]:
-        """The newest entry of each range of rows of the file's newest generation."""
-        return list({entry.first_row: entry for entry in self.ledger.entries(path)}.values())
-
-    def _may_return(self, entries: Sequence[Entry]) -> bool:
-        """Whether rows may have their old positions again. Not where a window was cut while they were away: what was
-        trained then would count as having learned them. They arrive anew instead."""
-        away = [entry.withdrawn_at for entry in entries if entry.withdrawn_at is not None]
-        return bool(entries) and all(at > self.cut_position for at in away)
-
-    def _goes_on(self, entries: Sequence[Entry], path: str, brought: Brought) -> bool:
-        return all(self._holds(entry, path, brought.table) for entry in entries)
-
-    def _holds(self, entry: Entry, path: str, table: pa.Table) -> bool:
-        if entry.first_row + entry.rows > table.num_rows:
-            return False
-        return self.reader.range_digest(path, table, entry.first_row, entry.rows) == entry.digest
-
     def _still_holds(self, path: str, living: Sequence[Entry]) -> bool:
         """Whether a file that cannot be taken as it is now still begins with what was accepted from it."""
         for ending in ("as_is", "cut"):
@@ -151,12 +137,12 @@ class Intake:
                 table = self.reader.again(path, self.schema or {}, ending)
             except (Broken, Rejected):
                 continue
-            if all(self._holds(entry, path, table) for entry in living):
+            if all(self._placed.holds(entry, path, table) for entry in living):
                 return True
         return False
 
     def _displace(self, path: str, why: str) -> None:
-        living = [entry for entry in self._entries(path) if entry.withdrawn_at is None]
+        living = [entry for entry in self._placed.of(path) if entry.withdrawn_at is None]
         if living:
             self.displaced[path] = living, why
 
@@ -167,7 +153,7 @@ class Intake:
         doubles = [] if digest is None else self.ledger.files_with(digest)
         heir = next((r for r in doubles if r.state is FileState.DUPLICATE and r.path in self.found), None)
         if heir is not None:
-            self._move(entries, heir.path)
+            self._placed.move(entries, heir.path)
             self.ledger.put_file(replace(heir, state=FileState.ACCEPTED, finding=None))
             return
         self.ledger.withdraw(entries, why)
@@ -185,7 +171,7 @@ class Intake:
         elif not self._is_double(file, brought):
             claimed = self._claim(file, brought)
             if claimed is not None:
-                self._grow(file, self._move(claimed, file.path), brought)
+                self._grow(file, self._placed.move(claimed, file.path), brought)
                 self.noted.moved += 1
                 return
             before = self.ledger.entries(file.path)
@@ -246,63 +232,31 @@ class Intake:
                 continue
             if first.rows not in prefixes:
                 prefixes[first.rows] = self.reader.range_digest(file.path, brought.table, 0, first.rows)
-            if prefixes[first.rows] == first.digest and self._goes_on(entries, file.path, brought):
+            if prefixes[first.rows] == first.digest and self._placed.goes_on(entries, file.path, brought):
                 del self.displaced[path]
                 return entries
         for row in self.ledger.files_with(brought.digest):
-            if row.state is FileState.GONE and self._may_return(gone := self._entries(row.path)):
+            if row.state is FileState.GONE and self._placed.may_return(gone := self._placed.of(row.path)):
                 return gone
         return None
-
-    def _move(self, entries: Sequence[Entry], path: str) -> list[Entry]:
-        """The same rows at the same positions, in another file."""
-        generation = max((entry.generation for entry in self.ledger.entries(path)), default=-1) + 1
-        self.ledger.withdraw(entries, f"now in {path}")
-        self.ledger.forget_keys(entries)
-        return [self._again(replace(entry, path=path, generation=generation)) for entry in entries]
-
-    def _again(self, entry: Entry) -> Entry:
-        born = replace(entry, born_at=self.ledger.advance(1), withdrawn_at=None, why=None, id=0)
-        return replace(born, id=self.ledger.put_entry(born))
 
     def _grow(self, file: Found, entries: Sequence[Entry], brought: Brought) -> None:
         """The file begins with its entries: those that were taken back come back, what follows is new."""
         for entry in entries:
             if entry.withdrawn_at is not None:
-                self.ledger.forget_keys([entry])
-                self._again(entry)
+                self._placed.come_back(entry)
         end = max(entry.first_row + entry.rows for entry in entries)
         if brought.rows > end:
             self._add(file, brought, first_row=end, generation=entries[0].generation)
             self.noted.grown += 1
         self._put_accepted(file, brought)
 
-    def _add(self, file: Found, brought: Brought, *, first_row: int, generation: int) -> None:
-        rows = brought.rows - first_row
-        times = None if brought.times is None else brought.times[first_row:]
-        start = self.ledger.position
-        entry = Entry(
-            path=file.path,
-            generation=generation,
-            first_row=first_row,
-            rows=rows,
-            start=start,
-            born_at=self.ledger.advance(rows),
-            digest=self.reader.range_digest(file.path, brought.table, first_row, rows),
-            min_us=start + 1 if times is None else int(times.min()),
-            max_us=start + rows if times is None else int(times.max()),
-            times=None if times is None else pack_times(times),
-            unlabelled=pack_mask(brought.unlabelled[first_row:]),
-            arrived_at=min(self.now, file.landed_at if file.landed_at is not None else self.now),
-            accepted_at=self.now,
-        )
-        number = self.ledger.put_entry(entry)
-        if self.reader.rules.key:
-            dropped = self.ledger.doubles(key_digests(brought.table.slice(first_row), self.reader.rules.key), number)
-            self.ledger.mark_dropped(number, dropped)
-            self.noted.double_rows += int(dropped.sum())
-
     # ---- the record ------------------------------------------------------------------------------------------------
+    def _add(self, file: Found, brought: Brought, *, first_row: int, generation: int) -> None:
+        self.noted.double_rows += self._placed.add(
+            file, brought, first_row=first_row, generation=generation, now=self.now
+        )
+
     def _put_accepted(self, file: Found, brought: Brought) -> None:
         if brought.schema != self.schema:
             self.schema = dict(brought.schema)
