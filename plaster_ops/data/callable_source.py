@@ -6,26 +6,27 @@ that came with it: killed at any point, the next call finds the file and does no
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from plaster_ops.data.arrivals import Arrivals
 from plaster_ops.data.folder import FolderSource
+from plaster_ops.data.landed import Landed
 from plaster_ops.data.ledger import Ledger
-from plaster_ops.domain.window import Watermark, Window
+from plaster_ops.domain.window import Watermark
 from plaster_ops.errors import DataError
-from plaster_ops.ports import Clock, SystemClock
 
 _CURSOR = b"plaster.cursor"
 Fetch = Callable[[Any], tuple[Any, Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class CallableSource:
+class CallableSource(Landed):
     """`fetch(after)` returns `(rows, cursor)`: what came after its own last cursor (None at first), and the new one.
 
     `rows`: an Arrow table, a dict of columns, or a list of dicts; none of them is fine. `cursor`: anything JSON has.
@@ -33,19 +34,6 @@ class CallableSource:
     """
 
     fetch: Fetch
-    _: KW_ONLY
-    name: str
-    time: str | None = None
-    label: str | None = None
-    holdout: str | int
-    schema: Mapping[str, str] | None = None
-    ranges: Mapping[str, tuple[float, float]] | None = None
-    labels: Sequence[Any] | None = None
-    key: Sequence[str] | None = None
-    label_delay: str = "0s"
-    max_missing_ratio: float = 0.05
-    project: Path | None = None
-    clock: Clock = SystemClock()  # noqa: RUF009 - frozen and without state
 
     def __post_init__(self) -> None:
         if not callable(self.fetch):
@@ -54,52 +42,25 @@ class CallableSource:
 
     def newest(self) -> Watermark | None:
         """Fetches what is there, and returns the frontier of what is usable; None without rows."""
-        folder = self._project() / "mlruns" / "sources" / self.name / "landed"
+        folder = self.project_folder / "mlruns" / "sources" / self.name / "landed"
         folder.mkdir(parents=True, exist_ok=True)
         with Ledger.opened(folder.parent.parent / f"{self.name}.db", create=True) as ledger, ledger.writing():
             self._land(ledger, folder)
         return self._folder().newest()
 
-    def count(self, after: Watermark | None, upto: Watermark | None) -> int:
-        """Rows of `upto` that are not in `after`."""
-        return self._folder().count(after, upto)
-
-    def cut(self, after: Watermark | None, upto: Watermark | None) -> Watermark | None:
-        """Where training ends and the rolling set begins; never earlier in time than any cut before."""
-        return self._folder().cut(after, upto)
-
-    def arrived_at(self, upto: Watermark | None) -> float | None:
-        """When the newest rows were fetched, seconds since the epoch."""
-        return self._folder().arrived_at(upto)
-
-    def times(self, after: Watermark | None, upto: Watermark | None) -> list[tuple[float, int]]:
-        """When rows came into being: pairs (seconds since the epoch, rows)."""
-        return self._folder().times(after, upto)
-
-    def train_rows(self, window: Window) -> pa.Table:
-        """As `FolderSource.train_rows`."""
-        return self._folder().train_rows(window)
-
-    def held_out_rows(self, window: Window) -> pa.Table:
-        """As `FolderSource.held_out_rows`."""
-        return self._folder().held_out_rows(window)
-
-    def report(self, window: Window | None = None) -> dict[str, Any]:
-        """As `FolderSource.report`."""
-        return self._folder().report(window)
-
     def _land(self, ledger: Ledger, folder: Path) -> None:
-        """One fetch to one file. A file that is there already is of a call that was cut off: its cursor is taken."""
-        number, after = int(ledger.meta("fetched", 0)) + 1, ledger.meta("cursor")
-        file = folder / f"{number:08d}.parquet"
-        if file.exists():
-            cursor = json.loads(pq.read_schema(file).metadata[_CURSOR])
-        else:
-            rows, cursor = self._fetched(after)
+        """One fetch to one file. Files that are there already are of a call that was cut off, or of a ledger that is
+        gone: the last one's cursor is taken."""
+        fetched, cursor = int(ledger.meta("fetched", 0)), ledger.meta("cursor")
+        landed = fetched
+        while (file := folder / f"{landed + 1:08d}.parquet").exists():
+            cursor, landed = json.loads(pq.read_schema(file).metadata[_CURSOR]), landed + 1
+        if landed == fetched:
+            rows, cursor = self._fetched(cursor)
             if rows.num_rows:
                 _write(rows, json.dumps(cursor), file)
-        if file.exists():
-            ledger.set_meta("fetched", number)
+                landed += 1
+        ledger.set_meta("fetched", landed)
         ledger.set_meta("cursor", cursor)
 
     def _fetched(self, after: Any) -> tuple[pa.Table, Any]:
@@ -120,11 +81,11 @@ class CallableSource:
             ) from error
 
     def _folder(self) -> FolderSource:
-        given = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "fetch"}
+        given = {field.name: getattr(self, field.name) for field in fields(Landed)}
         return FolderSource(f"mlruns/sources/{self.name}/landed", settle_s=0.0, format="parquet", **given)
 
-    def _project(self) -> Path:
-        return self.project or Path(os.environ.get("PLASTER_PROJECT") or Path.cwd())
+    def _arrivals(self) -> Arrivals:
+        return self._folder()._arrivals()
 
 
 def _table(rows: Any) -> pa.Table:

@@ -3,25 +3,21 @@
 docs/pipelines.md says what becomes of late, doubled, unfinished, damaged and poisoned files.
 """
 
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import pyarrow as pa
-
 from plaster_ops.data.arrivals import Arrivals, parse_holdout
 from plaster_ops.data.formats import SUFFIXES
+from plaster_ops.data.landed import Landed
 from plaster_ops.data.listing import open_folder
-from plaster_ops.data.rules import make_rules
-from plaster_ops.domain.window import Watermark, Window
+from plaster_ops.domain.window import Watermark
 from plaster_ops.errors import DataError
-from plaster_ops.ports import Clock, SystemClock
 
 
 @dataclass(frozen=True, slots=True)
-class FolderSource:
+class FolderSource(Landed):
     """Files under `path`: a folder (relative to the project) or any address of fsspec, with its `storage_options`.
 
     `time`, `label`: columns of event time and of the label. `holdout`: how much of the newest data is held out, a
@@ -35,22 +31,10 @@ class FolderSource:
 
     path: str | Path
     _: KW_ONLY
-    name: str
-    time: str | None = None
-    label: str | None = None
-    holdout: str | int
     format: str | None = None
-    schema: Mapping[str, str] | None = None
-    ranges: Mapping[str, tuple[float, float]] | None = None
-    labels: Sequence[Any] | None = None
-    key: Sequence[str] | None = None
-    label_delay: str = "0s"
-    max_missing_ratio: float = 0.05
     settle_s: float = 2.0
     patience_s: float = 3600.0
     storage_options: Mapping[str, Any] | None = None
-    project: Path | None = None
-    clock: Clock = SystemClock()  # noqa: RUF009 - frozen and without state
 
     def __post_init__(self) -> None:
         if not self.name or Path(self.name).name != self.name:
@@ -66,43 +50,12 @@ class FolderSource:
         arrivals.scan()
         return arrivals.newest()
 
-    def count(self, after: Watermark | None, upto: Watermark | None) -> int:
-        """Rows of `upto` that are not in `after`."""
-        return self._arrivals().count(after, upto)
-
-    def cut(self, after: Watermark | None, upto: Watermark | None) -> Watermark | None:
-        """Where training ends and the rolling set begins; never earlier in time than any cut before."""
-        return self._arrivals().cut(after, upto)
-
-    def arrived_at(self, upto: Watermark | None) -> float | None:
-        """When the newest rows landed, seconds since the epoch."""
-        return self._arrivals().arrived_at(upto)
-
-    def times(self, after: Watermark | None, upto: Watermark | None) -> list[tuple[float, int]]:
-        """When rows came into being: pairs (seconds since the epoch, rows)."""
-        return self._arrivals().times(after, upto)
-
-    def train_rows(self, window: Window) -> pa.Table:
-        """The rows to train on, by event time and then by arrival: new ones, and the old ones that the window repeats.
-
-        Raises `DataError` naming a file that changed since it was accepted.
-        """
-        return self._arrivals().train_rows(window)
-
-    def held_out_rows(self, window: Window) -> pa.Table:
-        """The rolling set of the window, by event time and then by arrival; raises as `train_rows` does."""
-        return self._arrivals().held_out_rows(window)
-
     def open(self, path: str) -> BinaryIO:
         """One of the files, to read bytes from: `path` as the column `path` of an image's row has it."""
         return self._arrivals().folder.open(path)
 
-    def report(self, window: Window | None = None) -> dict[str, Any]:
-        """What became of every file, and what is out of the ordinary in the window: `data.arrival` of `--json`."""
-        return self._arrivals().report(window)
-
     def _arrivals(self) -> Arrivals:
-        project = self.project or Path(os.environ.get("PLASTER_PROJECT") or Path.cwd())
+        project = self.project_folder
         holdout_us, holdout_rows = parse_holdout(self.holdout, has_time=self.time is not None)
         return Arrivals(
             name=self.name,
@@ -115,16 +68,4 @@ class FolderSource:
             settle_s=self.settle_s,
             patience_s=self.patience_s,
             clock=self.clock,
-        )
-
-    def _rules(self) -> Any:
-        return make_rules(
-            time=self.time,
-            label=self.label,
-            schema=self.schema,
-            ranges=self.ranges,
-            labels=self.labels,
-            key=self.key,
-            label_delay=self.label_delay,
-            max_missing_ratio=self.max_missing_ratio,
         )

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from plaster_ops.data.database import Place, open_rows
-from plaster_ops.data.frontier import epoch_s, is_timed, seconds_of
-from plaster_ops.data.lookback import chosen
 from plaster_ops.data.table_look import Look
+from plaster_ops.data.table_position import epoch_s, is_timed, seconds_of
+from plaster_ops.data.table_selection import chosen
 from plaster_ops.domain.window import Watermark, Window
 from plaster_ops.errors import DataError
 
@@ -78,7 +78,7 @@ class TableSource:
         if upto is None:
             return 0
         with self._open() as look:
-            begin, end = look.frontier(after), look.frontier(upto)
+            begin, end = look.position(after), look.position(upto)
             return look.rows_of(look.new(begin, end)) + look.late(begin)
 
     def cut(self, after: Watermark | None, upto: Watermark | None) -> Watermark | None:
@@ -86,7 +86,7 @@ class TableSource:
         if upto is None:
             return after
         with self._open() as look:
-            begin, end = look.frontier(after), look.frontier(upto)
+            begin, end = look.position(after), look.position(upto)
             bound = look.bound(end, self.holdout)
             learned = None if begin is None else (begin.time if self.time else begin.order)
             places = [place for place in (bound, learned) if place is not None]
@@ -99,7 +99,7 @@ class TableSource:
         if upto is None:
             return None
         with self._open() as look:
-            order = look.frontier(upto).order
+            order = look.position(upto).order
             return epoch_s(order) if is_timed(order) else None
 
     def times(self, after: Watermark | None, upto: Watermark | None) -> list[tuple[float, int]]:
@@ -107,7 +107,7 @@ class TableSource:
         if upto is None or not self.time:
             return []
         with self._open() as look:
-            found = look.by_time(look.new(look.frontier(after), look.frontier(upto)))
+            found = look.by_time(look.new(look.position(after), look.position(upto)))
         return [(at, count) for value, count in found if (at := epoch_s(value)) is not None]
 
     def remarks(self, after: Watermark | None) -> list[str]:
@@ -115,7 +115,7 @@ class TableSource:
         if after is None:
             return []
         with self._open() as look:
-            change = look.change(look.frontier(after))
+            change = look.change(look.position(after))
         if change > 0:
             return [f"{self.name}: {change} rows came late, below what was learned: they count as new"]
         return [f"{self.name}: {-change} rows that were learned are gone"] if change < 0 else []
@@ -126,7 +126,7 @@ class TableSource:
         with self._open() as look:
             if window.cut is None:
                 return look.read(None)
-            begin, end = look.frontier(window.learned), look.frontier(window.cut)
+            begin, end = look.position(window.learned), look.position(window.cut)
             return chosen(look, begin, end, window)
 
     def held_out_rows(self, window: Window) -> Any:
@@ -134,7 +134,7 @@ class TableSource:
         with self._open() as look:
             if window.end is None:
                 return look.read(None)
-            return look.read(look.held_out(look.frontier(window.cut), look.frontier(window.end)))
+            return look.read(look.held_out(look.position(window.cut), look.position(window.end)))
 
     @contextmanager
     def _open(self) -> Iterator[Look]:

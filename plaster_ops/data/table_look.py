@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from plaster_ops.data.database import Rows
-from plaster_ops.data.frontier import Frontier, is_timed, like, seconds_of, shifted
+from plaster_ops.data.table_position import TablePosition, is_timed, like, seconds_of, shifted
 from plaster_ops.domain.window import Watermark
 from plaster_ops.errors import DataError
 
@@ -74,12 +74,12 @@ class Look:
         at_s = self._source.now() - seconds
         return like(value, datetime.fromtimestamp(at_s, tz=UTC)) if is_timed(value) else type(value)(at_s)
 
-    def told(self, order: Any, time: Any) -> Frontier:
+    def told(self, order: Any, time: Any) -> TablePosition:
         """The position with its count of today."""
-        place = Frontier(order=order, time=time, rows=0)
-        return Frontier(order=order, time=time, rows=self.rows_of(self.upto(place)))
+        place = TablePosition(order=order, time=time, rows=0)
+        return TablePosition(order=order, time=time, rows=self.rows_of(self.upto(place)))
 
-    def frontier(self, watermark: Watermark | None) -> Any:
+    def position(self, watermark: Watermark | None) -> Any:
         """The position of a watermark; None for None."""
         if watermark is None:
             return None
@@ -87,7 +87,7 @@ class Look:
         try:
             if self._time is not None and times is None:
                 raise ValueError("the table has no event time any more")
-            return Frontier.parse(watermark, self._any(self._order), times)
+            return TablePosition.parse(watermark, self._any(self._order), times)
         except (ValueError, ArithmeticError) as error:
             raise DataError(
                 f"table source {self._source.name!r}: {watermark!r} is no position in {self._rows.place.rows_from}:"
@@ -95,7 +95,7 @@ class Look:
                 "an earlier run had another source or other columns: give the pipeline a new name",
             ) from None
 
-    def bound(self, end: Frontier, holdout: int | str) -> Any:
+    def bound(self, end: TablePosition, holdout: int | str) -> Any:
         """Order or event time of the newest row that is not held out; None where there is none."""
         import sqlalchemy as sa
 
@@ -105,7 +105,7 @@ class Look:
             return self._rows.one(newest_first.limit(1).offset(holdout))
         return self._rows.one(sa.select(sa.func.max(self.by)).where(there, self.by <= self.before(end, holdout)))
 
-    def before(self, end: Frontier, duration: float | str) -> Any:
+    def before(self, end: TablePosition, duration: float | str) -> Any:
         """So long before the end, in the terms of `by`."""
         place = end.order if self._time is None else end.time
         bound = shifted(place, -seconds_of(duration, "duration"))
@@ -118,25 +118,25 @@ class Look:
         return bound
 
     # ---- which rows --------------------------------------------------------------------------------------------------
-    def _seen(self, place: Frontier) -> Any:
+    def _seen(self, place: TablePosition) -> Any:
         import sqlalchemy as sa
 
         within = [self._order <= place.order]
         return sa.and_(*within, *([] if self._time is None else [self._time <= place.time]))
 
-    def upto(self, place: Frontier) -> Any:
+    def upto(self, place: TablePosition) -> Any:
         """All rows of a position's set."""
         import sqlalchemy as sa
 
         return sa.and_(self._usable(), self._seen(place))
 
-    def new(self, begin: Frontier | None, end: Frontier) -> Any:
+    def new(self, begin: TablePosition | None, end: TablePosition) -> Any:
         """Rows in the set of `end` and beyond that of `begin`."""
         import sqlalchemy as sa
 
         return self.upto(end) if begin is None else sa.and_(self.upto(end), sa.not_(self._seen(begin)))
 
-    def held_out(self, cut: Frontier | None, end: Frontier) -> Any:
+    def held_out(self, cut: TablePosition | None, end: TablePosition) -> Any:
         """Rows of the set of `end` past the cut: by event time, else by order."""
         import sqlalchemy as sa
 
@@ -151,11 +151,11 @@ class Look:
 
         return int(self._rows.one(sa.select(sa.func.count()).select_from(self._rows.source).where(where)))
 
-    def change(self, place: Frontier) -> int:
+    def change(self, place: TablePosition) -> int:
         """Rows at or below a position now, less those that were there when it was told."""
         return self.rows_of(self.upto(place)) - place.rows
 
-    def late(self, place: Frontier | None) -> int:
+    def late(self, place: TablePosition | None) -> int:
         """Rows that have come since, at or below it; as many as are gone hide as many of them."""
         return 0 if place is None else max(0, self.change(place))
 

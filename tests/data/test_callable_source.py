@@ -100,3 +100,14 @@ def test_an_answer_of_another_form_is_named(tmp_path: Path, answer: Any, told: s
 def test_what_is_no_function_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="fetch is 7"):
         source(tmp_path, 7)
+
+
+def test_without_its_ledger_a_feed_goes_on_behind_all_that_landed(tmp_path: Path) -> None:
+    feed = Feed()
+    there = source(tmp_path, feed)
+    for _ in range(3):
+        there.newest()
+    (tmp_path / "mlruns" / "sources" / "feed.db").unlink()
+    there.newest()
+    assert everything(there) == list(range(40))
+    assert feed.asked[-1] == {"row": 30}

@@ -4,15 +4,16 @@ rest.
 
 from typing import TYPE_CHECKING, Any
 
-from plaster_ops.data.frontier import Frontier
 from plaster_ops.data.spread import evenly
+from plaster_ops.data.table_position import TablePosition
+from plaster_ops.domain.durations import Lookback, parse_lookback
 from plaster_ops.domain.window import Window
 
 if TYPE_CHECKING:
     from plaster_ops.data.table_look import Look
 
 
-def chosen(look: "Look", begin: Frontier | None, end: Frontier, window: Window) -> Any:
+def chosen(look: "Look", begin: TablePosition | None, end: TablePosition, window: Window) -> Any:
     """The rows up to `end` that the window wants: all that are new since `begin`, and old ones.
 
     `window.lookback` bounds the old ones: "all", a duration before the end ("90d"), or "last 50000", new ones counted.
@@ -22,26 +23,21 @@ def chosen(look: "Look", begin: Frontier | None, end: Frontier, window: Window) 
     import pyarrow as pa
     import sqlalchemy as sa
 
-    lookback, ratio = window.lookback, window.replay_ratio
+    lookback, ratio = parse_lookback(window.lookback), window.replay_ratio
     if begin is None or look.late(begin):
         return look.read(look.upto(end))
-    new, most = look.new(begin, end), _most(lookback)
+    new = look.new(begin, end)
     fresh = look.read(new)
-    room = None if most is None else max(0, most - fresh.num_rows)
+    room = None if lookback.rows is None else max(0, lookback.rows - fresh.num_rows)
     old = look.read(sa.and_(_recent(look, end, lookback), sa.not_(new)), room)
     if ratio is not None:
         old = old.take(pa.array(evenly(old.num_rows, round(ratio * fresh.num_rows)), type=pa.int64()))
     return pa.concat_tables([old, fresh], promote_options="permissive")
 
 
-def _most(lookback: str) -> int | None:
-    """How many rows the newest are; None where a look-back counts no rows."""
-    return int(lookback.removeprefix("last ")) if lookback.startswith("last ") else None
-
-
-def _recent(look: "Look", end: Frontier, lookback: str) -> Any:
+def _recent(look: "Look", end: TablePosition, lookback: Lookback) -> Any:
     import sqlalchemy as sa
 
-    if lookback == "all" or lookback.startswith("last "):
+    if lookback.age_us is None:
         return look.upto(end)
-    return sa.and_(look.upto(end), look.by > look.before(end, lookback))
+    return sa.and_(look.upto(end), look.by > look.before(end, lookback.age_us / 1e6))

@@ -4,19 +4,20 @@
 later at or below it (a transaction that committed late, a label that came late) shows as a row too many.
 """
 
+import math
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from plaster_ops.domain.durations import duration_us
 from plaster_ops.errors import DataError
 
-_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _DAY = len("2026-11-28")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Frontier:
+class TablePosition:
     """Rows whose order is at most `order` and whose event time is at most `time` (None: there is no event time).
     `rows`: how many there were when the position was told."""
 
@@ -30,7 +31,7 @@ class Frontier:
         return f"{_text(self.order)}{time}#{self.rows}"
 
     @classmethod
-    def parse(cls, text: Any, like_order: Any, like_time: Any) -> "Frontier":
+    def parse(cls, text: Any, like_order: Any, like_time: Any) -> "TablePosition":
         """The position that `to_text` wrote; `like_...` are values of the columns, whose type they take. `like_time`
         None: without an event time. Raises `ValueError` for any other text."""
         place, mark, rows = str(text).rpartition("#")
@@ -57,17 +58,15 @@ def _value(text: str, like: Any) -> Any:
 
 
 def seconds_of(duration: float | str, what: str) -> float:
-    """Seconds of a number, or of a text such as "90s", "30m", "12h", "14d", "2w"; `what` names it in the error."""
-    if isinstance(duration, (int, float)) and duration >= 0:
+    """Seconds of a number, or of a text that `durations.duration_us` reads; `what` names it in the error."""
+    if isinstance(duration, (int, float)) and 0 <= duration < math.inf:
         return float(duration)
-    text = str(duration).strip()
     try:
-        seconds = float(text[:-1]) * _UNITS[text[-1:]]
-    except (ValueError, KeyError):
-        seconds = -1.0
-    if not 0 <= seconds < float("inf"):
-        raise DataError(f"{what} = {duration!r} is no duration", 'give seconds, or a text such as "90s", "12h", "14d"')
-    return seconds
+        return duration_us(str(duration)) / 1e6
+    except ValueError:
+        raise DataError(
+            f"{what} = {duration!r} is no duration", 'give seconds, or a text such as "90s", "12h", "14d"'
+        ) from None
 
 
 def epoch_s(value: Any) -> float | None:
