@@ -1,5 +1,6 @@
 """The first stage: what arrived, counted and digested, with real inputs put aside; or why there is nothing to do."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,15 @@ class NothingToTrainOn(Brought):
     source = CountedSource(3, holdout=3)
 
 
+class NothingInTheDataset(Brought):
+    """The source counts rows for training, and the data module gives none of them."""
+
+    source = CountedSource(3, holdout=1)
+
+    def data(self, window: Window) -> Any:
+        return super().data(replace(window, cut=0))
+
+
 class OneRowSample(Brought):
     def sample_batch(self, n: int) -> Any:
         del n
@@ -179,7 +189,8 @@ def test_a_pipeline_without_a_source_counts_what_its_module_gives(tmp_path: Path
         ("EmptyGolden", "the golden set has 0 rows"),
         ("EmptyGoldenPair", "the golden set has 0 rows"),
         ("NothingHeldOut", "the rolling evaluation set has 0 rows"),
-        ("NothingToTrainOn", "the training window has 0 rows"),
+        ("NothingToTrainOn", "the training window has 0 rows: all 3 that have arrived are held out"),
+        ("NothingInTheDataset", "the training window has 0 rows"),
     ],
 )
 def test_a_set_without_rows_is_named_with_the_next_step(tmp_path: Path, name: str, words: str) -> None:

@@ -58,6 +58,7 @@ def run(spec: Mapping[str, Any], folder: Path, emit: EventSink) -> dict[str, Any
     }
     if arrival.skip:
         return result
+    _check_anything_to_train_on(source, arrival)
     result |= told_times(source, arrival)
     remarks = getattr(source, "remarks", None)
     for remark in remarks(spec.get("learned")) if remarks else ():
@@ -65,6 +66,15 @@ def run(spec: Mapping[str, Any], folder: Path, emit: EventSink) -> dict[str, Any
     emit({"event": "note", "text": "reading the evaluation sets"})
     result |= _survey(pipeline, arrival, folder, spec, emit)
     return result | _warm_counts(pipeline, arrival, spec.get("replay_ratio"))
+
+
+def _check_anything_to_train_on(source: Any, arrival: Arrival) -> None:
+    """Before the pipeline's own loaders stumble over no rows, each in its way."""
+    if source is not None and arrival.window.learned is None and not source.count(None, arrival.window.cut):
+        raise DataError(
+            f"the training window has 0 rows: all {arrival.fresh_samples} that have arrived are held out",
+            "wait for more data, or let the source hold out less",
+        )
 
 
 def _tell_quarantined(report: Mapping[str, Any] | None, emit: EventSink) -> None:
