@@ -158,7 +158,7 @@ class Intake:
             return
         self.ledger.withdraw(entries, why)
         self.noted.gone += why == GONE
-        if why != GONE:
+        if why == REWRITTEN:
             self.ledger.forget_keys(entries)
 
     # ---- any file --------------------------------------------------------------------------------------------------
@@ -174,6 +174,8 @@ class Intake:
                 self._grow(file, self._placed.move(claimed, file.path), brought)
                 self.noted.moved += 1
                 return
+            if file.path in self.displaced:  # its new rows are no doubles of its old ones
+                self.ledger.forget_keys(self.displaced[file.path][0])
             before = self.ledger.entries(file.path)
             self._add(file, brought, first_row=0, generation=before[0].generation + 1 if before else 0)
             self.noted.revised += bool(before)

@@ -261,6 +261,10 @@ class Ledger:
         """Rows with the keys of these entries are no doubles any more."""
         self._db.executemany("DELETE FROM keys WHERE entry = ?", [(entry.id,) for entry in entries])
 
+    def hand_keys(self, old: int, new: int) -> None:
+        """The keys of one entry's rows are those of another's: the same rows, elsewhere or there again."""
+        self._db.execute("UPDATE keys SET entry = ? WHERE entry = ?", (new, old))
+
     def doubles(self, digests: Sequence[bytes], entry: int) -> Mask:
         """Rows whose key is known already, in this list or in any living entry; the others become known."""
         before = self._db.total_changes

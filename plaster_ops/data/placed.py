@@ -46,17 +46,17 @@ class Placed:
         """The same rows at the same positions, in another file."""
         generation = max((entry.generation for entry in self.ledger.entries(path)), default=-1) + 1
         self.ledger.withdraw(entries, f"now in {path}")
-        self.ledger.forget_keys(entries)
         return [self._born_again(replace(entry, path=path, generation=generation)) for entry in entries]
 
     def come_back(self, entry: Entry) -> None:
         """Rows that were taken back are there again, at their old positions."""
-        self.ledger.forget_keys([entry])
         self._born_again(entry)
 
     def _born_again(self, entry: Entry) -> Entry:
         born = replace(entry, born_at=self.ledger.advance(1), withdrawn_at=None, why=None, id=0)
-        return replace(born, id=self.ledger.put_entry(born))
+        number = self.ledger.put_entry(born)
+        self.ledger.hand_keys(entry.id, number)
+        return replace(born, id=number)
 
     def add(self, file: Found, brought: Brought, *, first_row: int, generation: int, now: float) -> int:
         """New rows, from `first_row` of the file on; returns how many of them are doubles of a key."""

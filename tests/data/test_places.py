@@ -7,7 +7,7 @@ import pytest
 
 from plaster_ops.domain.window import Window
 from plaster_ops.errors import DataError
-from tests.data.test_folder_rules import GOOD, HEADER, NOW, put, source
+from tests.data.test_folder_rules import GOOD, HEADER, NOW, all_rows, put, source
 
 
 def test_a_linked_file_is_taken_and_followed_when_what_it_leads_to_changes(tmp_path: Path) -> None:
@@ -61,3 +61,26 @@ def test_a_ledger_that_is_a_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "mlruns" / "sources" / "s.db").mkdir(parents=True)
     with pytest.raises(DataError, match=r"s\.db is no file"):
         source(tmp_path).newest()
+
+
+def test_a_rewritten_file_is_no_double_of_what_it_was(tmp_path: Path) -> None:
+    put(tmp_path, "a.csv", GOOD)
+    there = source(tmp_path, key=["at"])
+    there.newest()
+    put(tmp_path, "a.csv", GOOD.replace("0.25", "0.26") + "3,0.9,1\n")
+    assert all_rows(there)["price"].to_pylist() == [0.5, 0.26, 0.75]
+    assert there.report()["rows"]["doubles"] == 1
+
+
+@pytest.mark.parametrize("was_away", [False, True])
+def test_rows_that_moved_or_came_back_still_have_their_keys(tmp_path: Path, was_away: bool) -> None:
+    file = put(tmp_path, "a.csv", GOOD)
+    put(tmp_path, "z.csv", HEADER + "9,0.9,1\n")
+    there = source(tmp_path, key=["at"])
+    there.newest()
+    file.rename(file.with_name("b.txt" if was_away else "b.csv"))
+    there.newest()
+    file.with_name("b.txt" if was_away else "b.csv").rename(file.with_name("c.csv"))
+    there.newest()
+    put(tmp_path, "d.csv", HEADER + "3,0.1,0\n4,0.2,0\n", age_s=10)
+    assert all_rows(there)["price"].to_pylist() == [0.5, 0.25, 0.75, 0.2, 0.9]
