@@ -60,7 +60,7 @@ def test_a_file_that_cannot_be_taken_is_set_aside_alone_with_its_row(tmp_path: P
     assert there.report()["files"]["accepted"] == (2 if not nested else name != "list.parquet")
 
 
-@pytest.mark.parametrize(("content", "row"), [(far_time(), 2), (spoiled_text(), 2)])
+@pytest.mark.parametrize(("content", "row"), [(far_time(), 2), (spoiled_text(), 2)], ids=["time", "text"])
 def test_a_value_that_python_cannot_hold_is_named_by_its_row(tmp_path: Path, content: bytes, row: int) -> None:
     put(tmp_path, "a.parquet", content)
     found = aside(source(tmp_path), "a.parquet")
@@ -109,6 +109,7 @@ def test_a_last_line_without_end_has_the_number_of_its_row_whatever_stands_befor
         ("a.csv.gz", gzip.compress(b"")), ("a.csv", "\n\n"), ("a.csv", "at,price,class"),
         ("a.npz", npz(at=np.arange(0), price=np.ones((0, 2)))),
     ],
+    ids=["packed", "blank lines", "header", "arrays"],
 )  # fmt: skip
 def test_what_holds_no_rows_is_empty_in_every_form(tmp_path: Path, name: str, content: str | bytes) -> None:
     put(tmp_path, name, content)
