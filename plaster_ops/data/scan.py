@@ -59,3 +59,6 @@ class Scan:
                 f"(such as {kept[0]}): is it mounted?",
                 f"bring it back; or, to begin anew, remove {ledger.file}",
             )
+        folder = self.reader.folder
+        if folder.is_local and not folder.exists():
+            raise DataError(f"the folder {folder.address} is not there", "make it, or correct the source's path")

@@ -217,7 +217,19 @@ def prepare(ctx: Context) -> dict[str, Any]:
     """The data stage, with the watermarks of the journal."""
     spec = ctx.data_spec(arrived=True, calibration_samples=calibration_samples(ctx))
     spec["inspect"] = inspection_spec(ctx)
-    return ctx.child("prepare", spec, timeout_s=ctx.pipeline.train.timeout_s)
+    prepared = ctx.child("prepare", spec, timeout_s=ctx.pipeline.train.timeout_s)
+    return {**prepared, "times": _with_what_was_learned(ctx, prepared.get("times"))}
+
+
+def _with_what_was_learned(ctx: Context, times: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """The newest row that is trained on may be one that the champion has learned: new ones may all have come late."""
+    champion = ctx.journal.champion(ctx.name)
+    record = None if champion is None else ctx.journal.record(champion.uid)
+    before = None if record is None else record.data.get("newest_trained_at")
+    if times is None or before is None:
+        return None if times is None else dict(times)
+    newest = times.get("newest_trained")
+    return {**times, "newest_trained": before if newest is None else max(newest, before)}
 
 
 def _decide(ctx: Context, request: Request) -> dict[str, Any]:

@@ -260,6 +260,14 @@ def test_a_file_that_comes_back_is_new_only_where_a_window_was_cut_without_it(
     assert there.count(away, back) == (3 if cut_meanwhile else 0)
 
 
+def test_a_folder_that_was_never_there_is_named_and_one_without_files_has_no_rows_yet(tmp_path: Path) -> None:
+    there = source(tmp_path)
+    with pytest.raises(DataError, match="the folder .*is not there"):
+        there.newest()
+    (tmp_path / "arriving").mkdir()
+    assert there.newest() is None
+
+
 def test_a_folder_that_lost_everything_is_an_error_and_changes_nothing(tmp_path: Path) -> None:
     file = put(tmp_path, "a.csv", GOOD)
     there = source(tmp_path)

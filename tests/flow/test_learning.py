@@ -243,6 +243,17 @@ def test_how_far_the_champion_was_behind_is_told_on_the_clock_of_the_data(retrai
     assert "does not say when" in reason(retrain(), m.DATA_STALENESS_S)
 
 
+def test_rows_that_came_late_make_no_model_older_than_its_champion(retrain: Retrain, walk: Walk) -> None:
+    walk.times = {"samples": 1, "newest": 1000.0, "quantiles": {}, "newest_trained": 900.0}
+    retrain()
+    walk.arrived = 14
+    walk.times |= {"newest_trained": 300.0}
+    assert retrain()["data"]["newest_trained_at"] == 900.0
+    walk.arrived = 18
+    walk.times |= {"newest_trained": 950.0}
+    assert retrain()["data"]["newest_trained_at"] == 950.0
+
+
 def test_the_history_tells_the_pace(retrain: Retrain, walk: Walk, now: SteppedClock) -> None:
     walk.times = {"samples": 1, "newest": now.epoch, "quantiles": {}, "newest_trained": now.epoch - 500.0}
     first = retrain()
