@@ -15,7 +15,9 @@ _SAY = {
     "build": "building the engine",
     "trial": "trying the engines on real data",
     "trial-eager": "trying eager",
-    "race": "racing those that keep the score",
+    "race": "racing the engines that keep the score",
+    "start-race": "scoring warm and scratch",
+    "curve": "learning curve",
     "evaluate": "checking parity and scoring",
     "ageing": "asking old models about newer data",
     "examine": "reading the data, scoring both",
@@ -24,7 +26,7 @@ _SAY = {
     "inspection": "looking at module and data",
     "rehearsal": "trying the pipeline",
 }
-_SILENT = frozenset({"accepted", "decide", "ladder"})
+_SILENT = frozenset({"accepted", "decide", "ladder", "start", "unfit", "lost"})
 """Stages that only keep a number for `--resume`."""
 _LONG = frozenset({"fit", "build", "trial", "race", "measure", "ageing"})
 """Stages that a log announces, because nothing else is written while they last."""
@@ -42,6 +44,10 @@ def progress_to_stderr(*, quiet: bool) -> Iterator[EventSink]:
         yield _Lines().show
 
 
+def _kind(event: Mapping[str, Any]) -> str:
+    return str(event.get("stage", "")).partition(" ")[0]
+
+
 def _title(stage: str) -> str:
     kind, _, detail = stage.partition(" ")
     words = _SAY.get(kind, kind)
@@ -56,9 +62,9 @@ class _Lines:
 
     def show(self, event: Mapping[str, Any]) -> None:
         kind = event.get("event")
-        if event.get("stage") in _SILENT:
+        if _kind(event) in _SILENT:
             return
-        if kind == "stage" and event["state"] == "start" and event["stage"].partition(" ")[0] in _LONG:
+        if kind == "stage" and event["state"] == "start" and _kind(event) in _LONG:
             self._say(f"{_title(event['stage'])} ...")
         elif kind == "stage" and event["state"] == "done":
             self._say(f"{_title(event['stage'])}: {event['seconds']:.1f} s")
@@ -95,13 +101,16 @@ class _Bars:
     def __init__(self, progress: Any) -> None:
         self._progress = progress
         self._task: Any = None
+        self._is_stopped = False
 
     def show(self, event: Mapping[str, Any]) -> None:
         kind = event.get("event")
-        if event.get("stage") in _SILENT:
+        if _kind(event) in _SILENT:
             return
         if kind == "stage":
             self._stage(event)
+        elif kind == "asking":
+            self._make_room()
         elif kind == "note":
             self._progress.console.print(f"  {event['text']}", style="dim", markup=False, highlight=False)
         elif kind == "restart":
@@ -111,11 +120,21 @@ class _Bars:
 
     def _stage(self, event: Mapping[str, Any]) -> None:
         if event["state"] == "start":
+            if self._is_stopped:
+                self._progress.start()
+                self._is_stopped = False
             self._task = self._progress.add_task(_title(event["stage"]), total=None, detail="")
         elif self._task is not None:
             self._progress.update(self._task, total=1, completed=1)
             self._progress.stop_task(self._task)
             self._task = None
+
+    def _make_room(self) -> None:
+        """Bars that are drawn again and again would overwrite a question; the next stage draws anew."""
+        self._progress.stop()
+        for task in list(self._progress.task_ids):
+            self._progress.remove_task(task)
+        self._is_stopped = True
 
     def _advance(self, event: Mapping[str, Any]) -> None:
         detail = "  ".join(

@@ -20,7 +20,7 @@ from plaster_ops.flow.sections import input_shapes
 from plaster_ops.flow.sheet import Sheet
 from plaster_ops.flow.sidebyside import SideBySide, value_of, with_missing, write_timed
 from plaster_ops.flow.takeover import count_resumes
-from plaster_ops.flow.train import Trained
+from plaster_ops.flow.train import START_RACE, Trained
 from plaster_ops.plaster import (
     accuracy,
     energy,
@@ -85,7 +85,7 @@ def build_card(
 def aside_s(ctx: Context) -> float:
     """Seconds of the phases of optimising that went into scoring weights: of a race, and of the learning curve."""
     stages = ctx.journal.stages(ctx.uid) if ctx.uid else {}
-    return sum(float(stages.get(name, {}).get("took_s") or 0.0) for name in ("race", "curve"))
+    return sum(float(stages.get(name, {}).get("took_s") or 0.0) for name in (START_RACE, "curve"))
 
 
 def write_noise(sheet: Sheet, ctx: Context, evidence: Evidence | None, known: Mapping[str, float]) -> None:

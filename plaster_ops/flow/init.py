@@ -115,6 +115,7 @@ def _inspect(
         missing = [(side, n, kind) for side, names in found["missing"].items() for n, kind in names.items()]
         if not missing or ask is None:
             return found, request
+        tell({"event": "asking"})
         answers = [f"{side}.{n}={ask(n, f'of the {side}, {kind}')}" for side, n, kind in missing]
         request = replace(request, arguments=(*request.arguments, *answers))
 

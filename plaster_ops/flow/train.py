@@ -23,6 +23,8 @@ from plaster_ops.training.network import recorded
 
 FIT = "fit"
 """The journal's stage of the fit that the plan wants; that of a race's second fit is `fit warm` or `fit scratch`."""
+START_RACE = "start-race"
+"""The stage that scores the two fits of a race. `race` is that of the engines: one retrain may have both."""
 AUTO_SNAPSHOTS, AUTO_SHARE = 20, 0.02
 """What `train.snapshots = "auto"` keeps at most, and the part of the training that it may cost."""
 _LAUNCH_S = 300.0
@@ -269,7 +271,7 @@ def _raced(
         return replace(favoured, race=section, race_s=spent_s)
     rival = _trained(second, other, favoured.why, champion, fits.prepared_for(other), stage)
     files = {favoured.start: favoured.weights, other: rival.weights}
-    scored = ctx.once("race", Phase.EVAL, lambda: _score(ctx, prepared, files))
+    scored = ctx.once(START_RACE, Phase.EVAL, lambda: _score(ctx, prepared, files))
     spent_s += float(scored["took_s"])
     if "lost" in scored:
         section["why"] = f"the two could not be scored ({scored['lost']}): {favoured.start} is used"
@@ -287,7 +289,7 @@ def _score(ctx: Context, prepared: Mapping[str, Any], files: Mapping[str, str]) 
     began_s = ctx.clock.monotonic_s()
     try:
         weights = [{"label": label, "file": files[label]} for label in (SCRATCH, WARM)]
-        found = score_weights(ctx, prepared, folder="race", weights=weights, pair=True)
+        found = score_weights(ctx, prepared, folder=START_RACE, weights=weights, pair=True)
     except FAILURES as error:
         found = {"lost": one_line(error)}
     return found | {"took_s": ctx.clock.monotonic_s() - began_s}

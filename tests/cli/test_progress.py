@@ -1,5 +1,6 @@
 """Progress goes to stderr: lines where it is piped, bars where a person looks, nothing where it is not wanted."""
 
+import io
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -89,3 +90,31 @@ def test_progress_outside_a_stage_moves_no_bar() -> None:
 def test_a_stage_that_nobody_named_is_shown_by_its_own_name() -> None:
     assert progress._title("distil") == "distil"
     assert progress._title("measure") == "measuring, interleaved"
+
+
+def test_a_question_is_not_drawn_over() -> None:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    drawn = Progress(console=Console(file=io.StringIO(), force_terminal=True))
+    show = progress._Bars(drawn).show
+    drawn.start()
+    show({"event": "stage", "stage": "inspection", "state": "start"})
+    show({"event": "stage", "stage": "inspection", "state": "done", "seconds": 1.0})
+    show({"event": "asking"})
+    assert not drawn.live.is_started
+    show({"event": "stage", "stage": "inspection", "state": "start"})
+    assert drawn.live.is_started
+    assert len(drawn.tasks) == 1, "what was drawn before the question is not drawn again"
+    drawn.stop()
+
+
+def test_what_only_keeps_a_decision_is_no_line_and_every_other_stage_is_told_in_words(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with progress_to_stderr(quiet=False) as tell:
+        for stage in ("start", "unfit", "lost fit scratch", "accepted", "start-race", "curve"):
+            tell({"event": "stage", "stage": stage, "state": "start"})
+            tell({"event": "stage", "stage": stage, "state": "done", "seconds": 0.0})
+    lines = [line.partition("] ")[2] for line in capsys.readouterr().err.splitlines()]
+    assert lines == ["scoring warm and scratch: 0.0 s", "learning curve: 0.0 s"]

@@ -148,6 +148,20 @@ def test_scratch_wins_when_warm_has_rotted_and_stays(
     assert race["seconds"] == {"warm": FIT_S + LAUNCH_S, "scratch": FIT_S + LAUNCH_S}
 
 
+def test_a_race_of_starts_and_one_of_engines_may_meet_in_one_retrain(
+    retrain: Retrain, walk: Walk, auto: Settings
+) -> None:
+    pipeline = auto.pipelines["digits"]
+    engine = pipeline.engine.model_copy(update={"precisions": ("int8", "fp32")})
+    auto = auto.model_copy(update={"pipelines": {"digits": pipeline.model_copy(update={"engine": engine})}})
+    nights(retrain, walk, auto, 1)
+    told = retrain(project=auto, ladder=True)
+    assert told["start"]["race"]["won"] == "warm"
+    assert told["engine"]["why"].startswith("--ladder")
+    raced = [row["p50_ms"] for row in told["engine"]["tried"] if row.get("p50_ms")]
+    assert len(raced) == 2, "both engines were timed"
+
+
 def test_a_start_that_holds_its_own_stays_warm_and_is_raced_again_after_so_many(
     retrain: Retrain, walk: Walk, auto: Settings
 ) -> None:
