@@ -71,6 +71,13 @@ class WholeBatch(_Base):
         return {"scores": self.layer(batch["x"]) * batch["weight"]}
 
 
+class NoForward(_Base):
+    """Trained by its steps alone."""
+
+    def training_step(self, batch, _):
+        return batch[0].mean()
+
+
 class Keywords(_Base):
     """forward takes whatever comes, by name."""
 

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from plaster_ops.errors import UsageError
 from plaster_ops.flow.stages import inspection
 from plaster_ops.flow.stages.inspecting.code import evaluate, share_arguments
-from plaster_ops.flow.stages.inspecting.parts import Part, read_batch
+from plaster_ops.flow.stages.inspecting.parts import Part, needs_split, read_batch
 from plaster_ops.flow.stages.inspecting.scores import choose_score
 from tests.flow import strangers
 
@@ -135,6 +135,49 @@ def test_a_forward_that_takes_the_whole_dict_is_wrapped_with_what_it_asks_for() 
     assert reading is not None
     assert (reading.wrap, reading.names) == ("dict", ("x", "weight"))
     assert reading.targets[0].text == 'batch["label"]'
+
+
+def test_labels_that_forward_takes_only_for_a_loss_are_targets() -> None:
+    class Losing(nn.Linear):
+        def forward(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+            found = {"scores": super().forward(batch["x"])}
+            if "label" in batch:
+                found["loss"] = nn.functional.cross_entropy(found["scores"], batch["label"])
+            return found
+
+    reading, met = read_batch(Losing(4, 3), batch())
+    assert reading is not None, met
+    assert (reading.wrap, reading.names, reading.targets[0].text) == ("dict", ("x",), 'batch["label"]')
+
+
+@pytest.mark.parametrize("form", [lambda x: x, lambda x: [x], lambda x: (x,)])
+def test_a_batch_of_one_tensor_that_comes_back_in_its_shape_is_its_own_target(form: Any) -> None:
+    given = form(torch.randn(6, 4))
+    reading, met = read_batch(nn.Linear(4, 4), given)
+    assert reading is not None, met
+    assert reading.inputs == reading.targets
+    assert needs_split(given, reading, reading.targets[0])
+    assert "holds no targets" in read_batch(nn.Linear(4, 3), given)[1]
+
+
+def test_an_assumed_argument_of_the_data_is_marked_too() -> None:
+    told = row(inspect("Plain"), "data sets up")
+    assert (told["state"], "batch_size=32 (a usual value)" in told["detail"]) == ("warn", True)
+    assert row(inspect("Plain", "Rows", "batch_size=8"), "data sets up")["state"] == "ok"
+
+
+def test_a_module_without_forward_is_told_so() -> None:
+    assert "NoForward has no forward" in row(inspect("NoForward"), "batch understood")["detail"]
+
+
+def test_a_reference_without_a_class_is_told_in_the_words_of_its_flag() -> None:
+    found = row(
+        inspection.run({"module": HERE, "data": "x", "arguments": [], "score": None}, Path(), lambda _: None), "imports"
+    )
+    assert (found["detail"], found["next_step"]) == (
+        f"--module {HERE!r} is not MODULE:CLASS",
+        "for example --module mypkg.models:Net",
+    )
 
 
 def test_a_forward_of_keywords_gets_all_but_what_looks_like_a_target() -> None:

@@ -88,7 +88,7 @@ def _set_up(call: Call, findings: Findings) -> tuple[Any, list[Any], list[Any]]:
     if not rolling or not batches:
         which = loader_name(data) if not rolling else "train_dataloader"
         findings.bad("data sets up", f"{which} gives no batch", "let it give at least one batch of labelled samples")
-    findings.ok("data sets up", f"{call.attribute}{_told_arguments(call)}")
+    _tell_built("data sets up", call, "", findings)
     return data, batches, rolling
 
 
@@ -127,14 +127,21 @@ def _build(call: Call, data: Any, findings: Findings) -> Any:
     try:
         require_data_module(data, package_of(model))
     except PlasterError as error:
-        findings.bad("module builds", error.message.replace("model()", call.attribute), error.next_step)
+        told = error.message.replace("model() returned", "--module gives").replace(
+            "data(window) returned", "--data gives"
+        )
+        findings.bad("module builds", told, error.next_step)
     count = sum(parameter.numel() for parameter in model.parameters())
-    if call.assumed:
-        told = ", ".join(f"{n}={call.values[n].text} ({why})" for n, why in call.assumed.items())
-        findings.warn("module builds", f"{call.attribute} with assumed {told}", "--arg NAME=VALUE says otherwise")
-    else:
-        findings.ok("module builds", f"{call.attribute}{_told_arguments(call)}: {count:,} parameters")
+    _tell_built("module builds", call, f": {count:,} parameters", findings)
     return model
+
+
+def _tell_built(check: str, call: Call, more: str, findings: Findings) -> None:
+    if not call.assumed:
+        findings.ok(check, f"{call.attribute}{_told_arguments(call)}{more}")
+        return
+    told = ", ".join(f"{n}={call.values[n].text} ({why})" for n, why in call.assumed.items())
+    findings.warn(check, f"{call.attribute} with assumed {told}{more}", "--arg NAME=VALUE says otherwise")
 
 
 def _require_all(call: Call, flag: str, findings: Findings) -> None:
@@ -149,6 +156,9 @@ def _require_all(call: Call, flag: str, findings: Findings) -> None:
 
 
 def _read(model: Any, kind: Any, rolling: Sequence[Any], findings: Findings) -> list[Reading]:
+    if type(model).forward is package_of(model).LightningModule.forward:
+        told = f"{type(model).__name__} has no forward, and what is served is forward"
+        findings.bad("batch understood", told, "give it a forward from inputs to answers; its steps may call it too")
     reading, met = read_batch(model, rolling[0])
     if reading is None:
         findings.bad(

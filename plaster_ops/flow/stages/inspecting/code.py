@@ -92,7 +92,12 @@ class Call:
 
 def find(reference: str, what: str) -> tuple[str, str, Any]:
     """`(module, attribute, object)` of a reference. Raises `PipelineError` with what there is instead."""
-    module_name, attribute = split_reference(reference)
+    try:
+        module_name, attribute = split_reference(reference)
+    except PipelineError as error:
+        raise PipelineError(
+            f"{what} {reference!r} is not MODULE:CLASS", f"for example {what} mypkg.models:Net"
+        ) from error
     try:
         module = importlib.import_module(module_name)
     except Exception as error:
@@ -103,10 +108,12 @@ def find(reference: str, what: str) -> tuple[str, str, Any]:
     found: Any = module
     for part in attribute.split("."):
         if not hasattr(found, part):
-            kinds = [name for name, value in vars(module).items() if inspect.isclass(value) and name[:1].isupper()]
+            kinds = {name: kind for name, kind in vars(module).items() if inspect.isclass(kind) and name[:1].isupper()}
+            root = module_name.partition(".")[0]
+            own = [name for name, kind in kinds.items() if kind.__module__.partition(".")[0] == root] or list(kinds)
             raise PipelineError(
                 f"module {module_name!r} has no {attribute!r}",
-                f"its classes: {', '.join(sorted(kinds))[:300] or 'none'}",
+                f"name one of its classes: {', '.join(sorted(own))[:300]}" if own else "it has no classes at all",
             )
         found = getattr(found, part)
     if not callable(found):

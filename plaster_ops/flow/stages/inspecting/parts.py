@@ -44,11 +44,13 @@ class Reading:
 
 
 def read_batch(model: nn.Module, batch: Any) -> tuple[Reading | None, str]:
-    """The first reading that forward accepts, with what it answered; else None and what each one met."""
-    if isinstance(batch, Tensor):
-        return None, f"a batch is one tensor {list(batch.shape)}: it holds no targets"
+    """The first reading that forward accepts, with what it answered; else None and what each one met.
+
+    A batch of one tensor is its own target where forward gives it back in its shape, as an autoencoder does.
+    """
+    alone = next(leaves(batch, "batch")) if _is_alone(batch) else None
     met: list[str] = []
-    for reading in _readings(model, batch):
+    for reading in _readings(model, batch) if alone is None else [Reading(inputs=(alone,), targets=(alone,))]:
         try:
             outputs = _try(model, reading)
         except Exception as error:
@@ -56,6 +58,9 @@ def read_batch(model: nn.Module, batch: Any) -> tuple[Reading | None, str]:
             continue
         if not _answers(outputs, reading):
             met.append(f"forward({', '.join(part.text for part in reading.inputs)}) gave no row per sample")
+            continue
+        if alone is not None and not any(part.tensor.shape == alone.tensor.shape for part in leaves(outputs, "")):
+            met.append(f"a batch is one tensor {list(alone.tensor.shape)}: it holds no targets")
             continue
         if not reading.targets:
             met.append("no tensor is left that could be a target")
@@ -107,6 +112,10 @@ def children(value: Any) -> list[tuple[str, Any]]:
     if hasattr(value, "__dict__"):
         return [(f".{name}", part) for name, part in vars(value).items() if not name.startswith("_")]
     return []
+
+
+def _is_alone(batch: Any) -> bool:
+    return isinstance(batch, Tensor) or (isinstance(batch, Sequence) and len(list(leaves(batch, ""))) == 1)
 
 
 def _readings(model: nn.Module, batch: Any) -> Iterator[Reading]:
@@ -170,9 +179,10 @@ def _by_name(model: nn.Module, batch: Any, text: str, targets: tuple[Part, ...])
             yield reading([key], by_name=False)
     if _takes_keywords(model):
         yield reading(candidates, by_name=True)
-    asked = _asked_keys(model, {key: part.tensor for key, part in named.items()})
-    if asked:
-        yield reading(asked, by_name=True, wrap="dict")
+    for keys in (candidates, list(named)):  # some count a loss where the labels are there, and do without them
+        asked = _asked_keys(model, {key: named[key].tensor for key in keys})
+        if asked:
+            yield reading(asked, by_name=True, wrap="dict")
 
 
 class _Watched(dict[str, Any]):
