@@ -10,7 +10,15 @@ from plaster_ops.domain.compare import Evidence, compare_cards
 from plaster_ops.domain.fingerprint import Fingerprint
 from plaster_ops.domain.judgement import Comparison
 from plaster_ops.domain.metric import Metric
-from plaster_ops.domain.metrics import E2E_P50_MS, ESTIMATED_ENERGY, HEADLINES, INPUTS, PHASE_ENERGY
+from plaster_ops.domain.metrics import (
+    E2E_P50_MS,
+    ENGINE_SCORE,
+    ESTIMATED_ENERGY,
+    HEADLINES,
+    INPUTS,
+    PHASE_ENERGY,
+    ROLLING_SCORE,
+)
 from plaster_ops.domain.sample import PairedDifference, PairedRatios
 from plaster_ops.flow.baseline import Baseline
 from plaster_ops.flow.candidates import Opponent
@@ -109,9 +117,14 @@ def is_remeasured(metric: Metric) -> bool:
 
 
 def card_then(recorded: Card, label: str, measured: Measured | None, evaluation: Mapping[str, Any]) -> Card:
-    """An earlier run's card as of today: re-measured where it could be, as `recorded` for what does not change."""
+    """An earlier run's card as of today: re-measured where it could be, as `recorded` for what does not change.
+
+    Without a measurement its scores are still today's where today's sets were put to it.
+    """
     if measured is None:
-        return recorded
+        found = {row.metric: row for row in accuracy.read(evaluation, label) if isinstance(row, Reading)}
+        scores = {metric: found[metric] for metric in (ENGINE_SCORE, ROLLING_SCORE) if metric in found}
+        return Card.of([*(row for row in recorded if row.metric not in scores), *scores.values()])
     stored = [row for row in recorded if not is_remeasured(row.metric)]
     fresh = [row for reader in TIMED for row in reader(measured, label)]
     return Card.of([*stored, *fresh, *accuracy.read(evaluation, label)])

@@ -4,11 +4,13 @@ from typing import Any
 
 import pytest
 
+from plaster_ops.domain.card import Card, Reading
 from plaster_ops.domain.judgement import Comparison, Judgement
-from plaster_ops.domain.metrics import E2E_P50_MS, E2E_P90_MS, ENGINE_BYTES, INFERENCES_PER_J, Metric
+from plaster_ops.domain.metrics import E2E_P50_MS, E2E_P90_MS, ENGINE_BYTES, INFERENCES_PER_J, ROLLING_SCORE, Metric
 from plaster_ops.errors import NotComparable, UsageError
 from plaster_ops.flow import comparison
 from plaster_ops.flow.comparison import compare_runs, overall
+from plaster_ops.flow.sidebyside import card_then
 from plaster_ops.settings import Settings
 from plaster_ops.tracking.journal import Journal
 from tests.conftest import SteppedClock
@@ -192,3 +194,16 @@ def test_the_letters_are_summed_up_in_one_word(words: tuple[Judgement, ...], sum
 
 def test_only_headlines_are_summed_up() -> None:
     assert overall([row(E2E_P50_MS, S), row(E2E_P90_MS, W)]) is S
+
+
+def test_an_earlier_score_is_of_todays_data_even_where_nothing_was_timed() -> None:
+    recorded = Card.of([Reading(metric=ROLLING_SCORE, value=1.0), Reading(metric=E2E_P50_MS, value=2.0)])
+    scored = {"value": 0.5, "ci95": None, "n": 48, "method": "t"}
+    rolling = {"n": 48, "engines": {"now": scored, "then-1": scored}, "reference": None}
+    evaluation = {"better": "higher", "sets": {"rolling": rolling, "golden": None}, "parity": {}}
+    then = card_then(recorded, "then-1", None, evaluation)
+    values = {row.metric: row.value for row in then if isinstance(row, Reading)}
+    assert (values[ROLLING_SCORE], values[E2E_P50_MS]) == (0.5, 2.0)
+    unknown = card_then(recorded, "then-9", None, evaluation).find(ROLLING_SCORE)
+    assert isinstance(unknown, Reading)
+    assert unknown.value == 1.0, "an engine that was not scored today has what was recorded"
