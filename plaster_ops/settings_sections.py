@@ -248,12 +248,17 @@ class PipelineSettings(Section):
             gate.limit(name)
         return gates
 
-    def declared_gates(self) -> tuple[Gate, ...]:
-        """The gates as the domain knows them; the golden floor joins any others, by default at 0.05."""
+    def declared_gates(self, *, has_golden: bool = True) -> tuple[Gate, ...]:
+        """The gates as the domain knows them; the golden floor joins any others, by default at 0.05.
+
+        `has_golden` False: the pipeline has no golden set and the headline score is the rolling one, so that the golden
+        floor would be a second accuracy gate: it is left out where there is a first.
+        """
         gates = {"golden": _default_gates()["golden"], **self.gates} if self.gates else {}
         return tuple(
             Gate(name=name, metric=GATE_METRICS[name], limit=gate.limit(name), required=gate.required)
             for name, gate in gates.items()
+            if has_golden or name != "golden" or "accuracy" not in gates
         )
 
     def margins(self) -> dict[str, float]:

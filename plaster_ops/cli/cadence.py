@@ -16,7 +16,7 @@ def command(
         typer.Option(
             "--margin",
             min=0,
-            help="Loss of score that does not matter. Default: 0.005, or less.",
+            help="Loss of score that does not matter. Default: 0.005, or the accuracy gate's if less.",
             show_default=False,
         ),
     ] = None,

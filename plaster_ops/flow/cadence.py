@@ -137,7 +137,7 @@ def cadence(
         places = [place for place in range(1, len(past.records)) if past.window(place) is not None]
         if not places:
             raise UsageError(
-                f"{len(past.records)} finished retrains of {found!r}, none with new data since the one before",
+                f"{found!r} has no two finished retrains with new data between them, of {len(past.records)}",
                 f"the pipeline needs a source, and some retrains: plaster-ops retrain {found}",
             )
         with scratch_context(ports, found, pipeline, purpose="cadence", tell=tell, start_s=start_s) as ctx:

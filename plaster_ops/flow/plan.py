@@ -43,10 +43,10 @@ def describe_plan(settings: Settings, name: str | None, request: Request) -> str
     lines += [
         f"           window {window['learned']} -> {window['cut']}, held out up to {window['end']}",
         f"           new {prepared['new_samples']}, train on {prepared['train_samples']}, "
-        f"evaluate on {prepared['eval_samples']}, golden {prepared['golden_samples']}",
+        f"evaluate on {prepared['eval_samples']}, {_golden(prepared)}",
         *(f"           {note}" for note in (prepared.get("drift") or {}).get("notes", ())),
         f"start      {_start(start, champion)}",
-        f"ranks      {pipeline.train.devices} x {request.part.nodes} node, "
+        f"ranks      {pipeline.train.devices} x {request.part.nodes} node{'' if request.part.nodes == 1 else 's'}, "
         f"launcher {name_for(pipeline.train.launcher, request.part.nodes)}",
         f"engine     {_told(decided)}",
         "           "
@@ -60,10 +60,15 @@ def describe_plan(settings: Settings, name: str | None, request: Request) -> str
         f"compare    {shown.which + ' = #' + str(shown.record.index) if shown else 'no earlier run: a baseline'}",
         *(
             f"gate       {gate.name}: {gate.metric.key} may get worse by {gate.limit:g}"
-            for gate in pipeline.declared_gates()
+            for gate in pipeline.declared_gates(has_golden=prepared["golden_samples"] is not None)
         ),
     ]
     return "\n".join(lines)
+
+
+def _golden(prepared: Mapping[str, Any]) -> str:
+    count = prepared["golden_samples"]
+    return "no golden set" if count is None else f"golden {count}"
 
 
 def _start(plan: StartPlan, champion: Baseline | None) -> str:

@@ -36,16 +36,14 @@ def decide(
 ) -> Decision:
     """The decision from the comparison with the champion; None where there is no champion yet.
 
-    `has_golden` False: the pipeline has no golden set and the headline score is the rolling one, so that the golden
-    floor would be a second accuracy gate: it is left out where there is a first. `allowed` False (`--no-promote`) holds
+    `has_golden`: see `PipelineSettings.declared_gates`. `allowed` False (`--no-promote`) holds
     a run that the gates would have let through.
     """
     if against_champion is None:
         reason = "first engine of this pipeline: it is the baseline that later retrains are compared with"
         decision = Decision(verdict=Verdict.BASELINE, reasons=(reason,), exit_code=ExitCode.DONE)
     else:
-        doubled = not has_golden and "accuracy" in pipeline.gates
-        gates = tuple(gate for gate in pipeline.declared_gates() if not (doubled and gate.name == "golden"))
+        gates = pipeline.declared_gates(has_golden=has_golden)
         decision = _from_outcomes(pipeline, apply_gates(gates, against_champion))
     if decision.promotes and not allowed:
         return replace(decision, verdict=Verdict.HELD, reasons=("held by --no-promote", *decision.reasons))

@@ -49,8 +49,8 @@ def _cells(found: Any, row: Any) -> list[str]:
 def _title(found: Any) -> str:
     slot = "" if found.slot_s is None else f", one about every {show_span(found.slot_s)}"
     return (
-        f"{found.pipeline}: {found.runs} retrains{slot}; scores of older models on {found.answer.slots} later pieces of"
-        " data"
+        f"{found.pipeline}: {found.runs} retrains{slot}; scores of older models on {found.answer.slots} slots (the new"
+        " data between two retrains)"
     )
 
 
@@ -96,12 +96,12 @@ def _suggestion(found: Any) -> str:
 def _each_time(found: Any, told: Any) -> str:
     slower = next((row for row in told.rows if row.every > 1), None)
     if slower is None:
-        return f"* keep retraining each time: {told.slots} pieces of data are too few to look at a slower cadence"
+        return f"* keep retraining each time: {told.slots} slots are too few to look at a slower cadence"
     name, (low, high) = _every(found, slower.every), slower.loss_ci95
     if low > told.margin:
         return f"* keep retraining each time: {name} loses {slower.loss:.4f}, at least {low:.4f}"
     return (
-        f"* keep retraining each time for now: {told.slots} pieces of data do not tell whether {name} is enough; it"
+        f"* keep retraining each time for now: {told.slots} slots do not tell whether {name} is enough; it"
         f" loses {slower.loss:+.4f}, up to {high:+.4f} (95 %), and {told.margin:g} is allowed"
     )
 

@@ -197,8 +197,8 @@ def test_the_answer_is_json_with_numbers(
 
 
 def test_a_past_without_new_data_between_retrains_cannot_be_asked(retrain: Retrain, settings: Settings) -> None:
-    with pytest.raises(UsageError, match="0 finished retrains of 'digits'"):
+    with pytest.raises(UsageError, match="'digits' has no two finished retrains with new data between them, of 0"):
         look(settings)
     retrain()
-    with pytest.raises(UsageError, match="1 finished retrains of 'digits', none with new data"):
+    with pytest.raises(UsageError, match="with new data between them, of 1"):
         look(settings)

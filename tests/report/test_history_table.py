@@ -12,6 +12,7 @@ from plaster_ops.report.table import print_view
 def row(index: int | None, **changed: Any) -> dict[str, Any]:
     values = {metric.key: 1.5 for metric in HEADLINES} | {"energy/inferences_per_j": None}
     plain = {
+        "pipeline": "digits",
         "index": index,
         "state": "finished",
         "verdict": "promoted",
@@ -44,6 +45,14 @@ def test_the_champion_has_a_star_and_a_skip_no_number() -> None:
     lines = history_plain(ROWS).splitlines()[1:-1]
     assert [line.split()[0] for line in lines[:2]] == ["1", "2*"]
     assert lines[2].startswith("    2026-11-23 15:05")
+
+
+def test_rows_of_several_pipelines_say_whose_they_are() -> None:
+    both = [*ROWS[:2], {**ROWS[0], "pipeline": "other"}]
+    assert [line.split()[:2] for line in history_plain(both).splitlines()[1:-1]] == [
+        ["digits", "1"], ["digits", "2*"], ["other", "1"],
+    ]  # fmt: skip
+    assert "| other 1 |" in history_markdown(both)
 
 
 def test_a_value_that_was_not_measured_is_not_a_zero() -> None:
