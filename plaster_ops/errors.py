@@ -79,6 +79,10 @@ class WeightsDiffer(TrainingFailed):
     """The champion's weights do not fit the model as it is today."""
 
 
+class Postponed(TrainingFailed):
+    """The fit lacks something from outside: a node that did not come, room on a disk. The run waits to be resumed."""
+
+
 class BuildFailed(PlasterError):
     """No engine that may be used: export, build or parity failed, or a digest does not match."""
 

@@ -12,7 +12,7 @@ from typing import Any
 from plaster_ops.domain.run import RunRecord, Verdict
 from plaster_ops.domain.timeline import Phase, Timeline
 from plaster_ops.engines.ladder import check_candidates, engine_device
-from plaster_ops.errors import Interrupted, PlasterError, Unexpected, UsageError
+from plaster_ops.errors import Interrupted, PlasterError, Postponed, Unexpected, UsageError
 from plaster_ops.flow import record as records
 from plaster_ops.flow.baseline import check_name, choose_baseline
 from plaster_ops.flow.context import Context, slug
@@ -65,7 +65,7 @@ def run_retrain(
         try:
             ctx = replace(ctx, part=request.part, nodes=nodes)
             return _finish(ctx, ports, _attempt(ctx, ports, row, request, resumed=resumed), request)
-        except Interrupted as error:
+        except (Interrupted, Postponed) as error:
             _record_interruption(ctx, row, error)
             raise
 
@@ -75,7 +75,7 @@ def _attempt(ctx: Context, ports: Ports, row: RunRow, request: Request, *, resum
     try:
         with _counted(ctx):
             return _retrain(ctx, row, request, resumed=resumed)
-    except Interrupted:
+    except (Interrupted, Postponed):
         raise
     except PlasterError as error:
         _record_failure(ctx, row, error)
@@ -235,13 +235,14 @@ def _record_failure(ctx: Context, row: RunRow, error: PlasterError) -> None:
     ctx.journal.fail_run(ctx.uid, Verdict.FAILED, [error.message], error.exit_code, record)
 
 
-def _record_interruption(ctx: Context, row: RunRow, error: Interrupted) -> None:
+def _record_interruption(ctx: Context, row: RunRow, error: Interrupted | Postponed) -> None:
     """The run waits to be resumed, unless it had ended already; the error tells what is known and how to go on."""
     ctx.journal.save_progress(ctx.uid, ctx.timeline.to_json())
     ctx.journal.interrupt_run(ctx.uid, error.message)
     called = ctx.name if ctx.name in ctx.settings.pipelines else ctx.pipeline.ref
     if ctx.journal.run(ctx.uid).state is RunState.INTERRUPTED:
-        error.next_step = how_to_resume(row, called)
+        first = f"{error.next_step}; then " if isinstance(error, Postponed) else ""
+        error.next_step = first + how_to_resume(row, called)
     else:
         error.next_step = f"the run had ended: plaster-ops history {called}; send what waits: plaster-ops sync"
     known = ctx.journal.record(ctx.uid) or records.failed(ctx, row, error)

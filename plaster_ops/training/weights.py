@@ -7,21 +7,26 @@ the names of `state_dict()` and a plain strict `load_state_dict` reads it everyw
 from pathlib import Path
 from typing import Any
 
-from plaster_ops.errors import TrainingFailed, WeightsDiffer
+from plaster_ops.errors import Postponed, TrainingFailed, WeightsDiffer
 from plaster_ops.training.resume import digest_of
 
 
 def save_weights(model: Any, path: Path) -> str:
     """Writes the model's `state_dict` to `path`, whole or not at all; returns its SHA-256.
 
-    Raises `TrainingFailed` where an entry is no tensor, or holds NaN or infinity.
+    Raises `TrainingFailed` where an entry is no tensor, or holds NaN or infinity; `Postponed` where the disk is full.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     plain = plain_state(model)
     temporary = path.with_name(f"{path.name}.tmp")
-    save_file(plain, str(temporary))
-    temporary.replace(path)
+    try:
+        save_file(plain, str(temporary))
+        temporary.replace(path)
+    except (OSError, SafetensorError) as error:
+        temporary.unlink(missing_ok=True)
+        raise Postponed(f"the trained weights could not be written: {error}", f"make room for {path}") from error
     return digest_of(path)
 
 

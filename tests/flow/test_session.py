@@ -15,6 +15,7 @@ from plaster_ops.errors import (
     ExitCode,
     Interrupted,
     PlasterError,
+    Postponed,
     TimedOut,
     TrackingUnavailable,
     TrainingFailed,
@@ -373,6 +374,18 @@ def test_an_interrupted_run_waits_and_is_not_a_failure(retrain: Retrain, walk: W
         (row,) = journal.history("digits")
         assert (row.state, row.verdict) == (RunState.INTERRUPTED, None)
         assert journal.pending() == []
+
+
+def test_a_fit_that_lacks_a_node_waits_for_the_next_plain_retrain(retrain: Retrain, walk: Walk) -> None:
+    walk.errors = {"fit": Postponed("node 1 did not come within 8 s", "start it there")}
+    with pytest.raises(Postponed) as caught:
+        retrain()
+    assert (caught.value.exit_code, caught.value.payload["exit_code"]) == (10, 10)
+    assert caught.value.payload["reasons"] == ["node 1 did not come within 8 s"]
+    assert caught.value.next_step.startswith("start it there; then continue it with: ")
+    walk.errors = {}
+    told = retrain()
+    assert (told["run"]["index"], told["verdict"], walk.calls["prepare"]) == (1, "baseline", 1)
 
 
 def test_an_interrupted_run_tells_what_it_knows_already(retrain: Retrain, walk: Walk) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from plaster_ops.errors import TrainingFailed
+from plaster_ops.errors import Postponed, TrainingFailed
 from plaster_ops.training.resume import digest_of
 from plaster_ops.training.weights import load_weights, save_weights
 
@@ -33,6 +33,14 @@ def test_weights_that_are_not_finite_are_never_written(tmp_path: Path) -> None:
     with pytest.raises(TrainingFailed, match="not finite: bias"):
         save_weights(model, tmp_path / "w.safetensors")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_that_find_no_room_leave_nothing_and_are_for_later(tmp_path: Path) -> None:
+    (tmp_path / "w.safetensors").mkdir()
+    with pytest.raises(Postponed, match="could not be written") as caught:
+        save_weights(torch.nn.Linear(2, 2), tmp_path / "w.safetensors")
+    assert caught.value.next_step == f"make room for {tmp_path / 'w.safetensors'}"
+    assert [path.name for path in tmp_path.iterdir()] == ["w.safetensors"]
 
 
 def test_missing_and_unknown_tensors_are_named(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from plaster_ops import __version__
-from plaster_ops.errors import ChildFailed, PlasterError, TimedOut, TrainingFailed
+from plaster_ops.errors import ChildFailed, PlasterError, Postponed, TimedOut
 from plaster_ops.ports import EventSink
 from plaster_ops.processes import handover
 from plaster_ops.processes.signals import raise_if_stopped
@@ -55,7 +55,7 @@ class Leader:
         self._others = {node: Pulse(board, node) for node in range(1, nodes)}
 
     def run(self, launcher: Launcher, attempt: Attempt) -> list[dict[str, Any]]:
-        """See `Nodes`. Raises `TrainingFailed` where a node does not come (back) within `node_timeout_s`."""
+        """See `Nodes`. Raises `Postponed` where a node does not come (back) within `node_timeout_s`."""
         began_s = time.monotonic()
         self._gather(attempt.limits.timeout_s, attempt.on_event)
         with self._port() as port:
@@ -102,7 +102,7 @@ class Leader:
             return
         if limit_s < self._node_timeout_s:
             raise TimedOut(f"{STAGE}: not done after {limit_s:g} s", "raise train.timeout_s")
-        raise TrainingFailed(
+        raise Postponed(
             f"{_nodes(told)} did not come within {limit_s:g} s",
             "start the same command there with its own --node-rank, or raise train.node_timeout_s",
         )

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from plaster_ops.errors import ChildFailed, ExitCode, NotRecorded, TimedOut, TrainingFailed, UsageError
+from plaster_ops.errors import ChildFailed, ExitCode, NotRecorded, Postponed, TimedOut, TrainingFailed, UsageError
 from plaster_ops.processes import handover
 from plaster_ops.processes.gang import Limits
 from plaster_ops.training.devices import Devices
@@ -108,7 +108,7 @@ def test_both_nodes_run_what_node_0_announces_and_the_other_ends_with_it(
 def test_a_node_that_does_not_come_fails_the_fit_with_10(tmp_path: Path, make_spec: SpecMaker) -> None:
     told: Told = []
     attempt = make_attempt(make_spec(devices=2, nodes=2), tmp_path / "a", told.append)
-    with leading(tmp_path, 0.2) as nodes, pytest.raises(TrainingFailed, match="node 1 did not come within") as caught:
+    with leading(tmp_path, 0.2) as nodes, pytest.raises(Postponed, match="node 1 did not come within") as caught:
         nodes.run(Launcher(), attempt)
     assert caught.value.exit_code == ExitCode.TRAINING_FAILED
     assert [event["text"] for event in told] == ["waiting for node 1"]
