@@ -21,7 +21,7 @@ from plaster_ops.training.checkpoint_file import keep
 from plaster_ops.training.farewell import StopRequest
 from plaster_ops.training.fitlog import FitLog
 from plaster_ops.training.messages import FitSpec
-from plaster_ops.training.rank_state import EpochStart, add_means, collect, gather, put_back_metrics
+from plaster_ops.training.rank_state import EpochStart, add_means, collect, gather, put_back_metrics, put_back_trains
 from plaster_ops.training.replay import make_again, mark, return_to, why_not_inside
 
 KEY = "plaster_ops"
@@ -74,6 +74,7 @@ class Keeper:
         if self._resumed is not None:
             trainer.should_stop = bool(self._resumed["should_stop"])
             put_back_metrics(trainer, self._mine(trainer))
+            put_back_trains(trainer, self._mine(trainer))
         run()
 
     def _mine(self, trainer: Any) -> dict[str, Any]:

@@ -1,5 +1,5 @@
 """What one rank has that Lightning's checkpoint, made by rank 0, does not hold: its generators, the start of its
-present epoch, and what its metrics have gathered of it. Runs in workers only."""
+present epoch, what its metrics have gathered of it, and which parts train. Runs in workers only."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +25,7 @@ def collect(trainer: Any, start: EpochStart, counted: int) -> dict[str, Any]:
         "before_batch": start.before_batch,
         "counted": counted,
         "metrics": _metrics(trainer.lightning_module),
+        "trains": _trains(trainer.lightning_module),
         "means": _means(trainer.fit_loop.epoch_loop._results),
         "logged": {name: _plain(value) for name, value in trainer.callback_metrics.items()},
     }
@@ -37,6 +38,16 @@ def gather(trainer: Any, mine: dict[str, Any]) -> list[dict[str, Any]]:
     into: list[Any] | None = [None] * trainer.world_size if trainer.is_global_zero else None
     torch.distributed.gather_object(mine, into, dst=0)
     return into or []
+
+
+def put_back_trains(trainer: Any, state: dict[str, Any]) -> None:
+    """What was frozen or thawed on the way is so again; no `state_dict` holds it."""
+    parameters, modules = state["trains"]
+    for name, parameter in trainer.lightning_module.named_parameters():
+        parameter.requires_grad_(parameters.get(name, parameter.requires_grad))
+    for name, module in trainer.lightning_module.named_modules():
+        for flag, value in modules.get(name, {}).items():
+            setattr(module, flag, value)
 
 
 def put_back_metrics(trainer: Any, state: dict[str, Any]) -> None:
@@ -84,6 +95,16 @@ def _metrics(module: Any) -> dict[str, Any]:
         name: (metric._update_count, {key: _plain(getattr(metric, key)) for key in metric._defaults})
         for name, metric in module.named_modules()
         if hasattr(metric, "_defaults") and bool(getattr(metric, "_update_count", False))
+    }
+
+
+def _trains(module: Any) -> tuple[dict[str, bool], dict[str, dict[str, bool]]]:
+    """By name which parameters train, and the flags of modules that say how."""
+    flags = ("training", "track_running_stats")
+    parameters = {name: parameter.requires_grad for name, parameter in module.named_parameters()}
+    return parameters, {
+        name: {flag: bool(getattr(part, flag)) for flag in flags if hasattr(part, flag)}
+        for name, part in module.named_modules()
     }
 
 

@@ -4,6 +4,7 @@ import importlib
 import os
 import random
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -86,22 +87,28 @@ class Steps:
         return None
 
     def _misbehave(self, index: int) -> None:
-        """Rank 1 is lost in the middle of the third epoch, once."""
+        """Rank 1 is lost in the middle of the third epoch, once; in the fourth one step takes long, once."""
         here = (self.global_rank, self.current_epoch, index) == (1, 2, 4)
         if "killed" in self.how and here and not Path("killed").exists():
             Path("killed").touch()
             os.kill(os.getpid(), signal.SIGKILL)
+        if "slow" in self.how and (self.current_epoch, index) == (3, 3) and not Path("slow").exists():
+            time.sleep(1.5)
+            Path("slow").touch()
 
     def validation_step(self, batch: Any, _index: int) -> None:
         noisy = self(batch[0]) + torch.randn(len(batch[1]))
         self.log("val_loss", functional.binary_cross_entropy_with_logits(noisy, batch[1]), sync_dist=True)
 
     def configure_optimizers(self) -> Any:
-        optimizer = torch.optim.Adam(self.parameters(), 0.02)
+        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        optimizer = torch.optim.Adam(trained, 0.02)
         if "plateau" in self.how:
             plan = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=0, threshold=0.5)
             name = "train_loss" if "train" in self.how else "val_loss"
             return [optimizer], [{"scheduler": plan, "monitor": name}]
+        if "thaw" in self.how:  # a plan counts the groups that the optimiser had when it was made
+            return optimizer
         plan = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 60)
         return [optimizer], [{"scheduler": plan, "interval": "step"}]
 
@@ -109,11 +116,27 @@ class Steps:
         callbacks = importlib.import_module(f"{self.package}.callbacks")
         if "swa" in self.how:
             return [callbacks.StochasticWeightAveraging(swa_lrs=0.05, swa_epoch_start=2)]
+        if "thaw" in self.how:
+            return [_thaw(callbacks)]
         if "ema" in self.how:
             return [callbacks.EMAWeightAveraging(decay=0.9)]
         if "stop" in self.how:
             return [callbacks.EarlyStopping("train_loss", patience=1, min_delta=0.05)]
         return []
+
+
+def _thaw(callbacks: Any) -> Any:
+    """The first layers train from the second epoch on."""
+
+    class Thaw(callbacks.BaseFinetuning):
+        def freeze_before_training(self, module: Any) -> None:
+            self.freeze(module.layers[:2], train_bn=False)
+
+        def finetune_function(self, module: Any, epoch: int, optimizer: Any) -> None:
+            if epoch == 1:
+                self.unfreeze_and_add_param_group(module.layers[:2], optimizer, lr=0.01)
+
+    return Thaw()
 
 
 def data_of(package: Any, how: str) -> Any:
@@ -145,4 +168,4 @@ class Noisy:
 
 
 pl_noisy = Noisy()
-pl_killed = Noisy(how="killed")
+pl_killed = Noisy(how="killed slow")
