@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +17,21 @@ import pytest
 
 import plaster_ops
 from plaster_ops.errors import Interrupted, TimedOut, TrainingFailed
+from plaster_ops.ports import EventSink
 from plaster_ops.processes.gang import Limits
 from plaster_ops.training.launch import fit
 from plaster_ops.training.launchers.registry import BUILT_IN, find_launcher
+from plaster_ops.training.messages import FitOutcome, FitResult
 from plaster_ops.training.nodes.follower import follow
 from plaster_ops.training.nodes.leader import Place, lead
+from plaster_ops.training.resume import digest_of
 from tests.training.conftest import SpecMaker
 from tests.training.conftest import make_spec as make_spec
 
 ROOT = Path(plaster_ops.__file__).resolve().parent.parent
 PATIENT = Limits(timeout_s=240, idle_s=120, grace_s=1.0)
 every = pytest.mark.parametrize("launcher", sorted(BUILT_IN))
-_digests: dict[int, str] = {}
+_undisturbed: list[FitResult] = []
 
 PARENT = """
 import json, sys
@@ -42,13 +46,23 @@ fit(spec, folder=folder / "fit", limits=Limits(timeout_s=240, idle_s=None), on_e
 """
 
 
-def undisturbed(folder: Path, make_spec: SpecMaker, ranks: int) -> str:
-    """The weights of a gang that nobody disturbed."""
-    if ranks not in _digests:
-        spec = make_spec(devices=ranks, checkpoint_folder=str(folder / "undisturbed-checkpoints"))
-        outcome = fit(spec, folder=folder / "undisturbed", limits=PATIENT, on_event=lambda _e: None, launcher="local")
-        _digests[ranks] = outcome.result.weights_digest
-    return _digests[ranks]
+def undisturbed(folder: Path, make_spec: SpecMaker) -> FitResult:
+    """Two ranks of a gang that nobody disturbed."""
+    if not _undisturbed:
+        spec = make_spec(reference="noisy:pl_noisy", devices=2, checkpoint_folder=str(folder / "undisturbed-points"))
+        whole = fit(spec, folder=folder / "undisturbed", limits=PATIENT, on_event=lambda _e: None, launcher="local")
+        result = whole.result
+        assert whole.wall_s == pytest.approx(whole.launch_s + result.fit_s)
+        assert (result.samples_seen, result.samples_learned, result.learned_reason) == (4 * 102, 4 * 101, "")
+        assert all(0 < work < time for work, time in zip(result.rank_works_s, result.rank_times_s, strict=True))
+        assert digest_of(Path(result.weights_file)) == result.weights_digest
+        _undisturbed.append(result)
+    return _undisturbed[0]
+
+
+def places(result: FitResult) -> list[int]:
+    """The steps after which the fit was validated."""
+    return [point["step"] for point in result.curves if point["key"] == "val_loss"]
 
 
 def is_gone(pid: int, within_s: float = 10.0) -> bool:
@@ -89,25 +103,42 @@ def wait_for(files: list[Path]) -> None:
         select.select([], [], [], 0.02)
 
 
-def test_one_rank_has_the_weights_of_the_gang(tmp_path: Path, make_spec: SpecMaker) -> None:
-    outcome = fit(make_spec(), folder=tmp_path / "fit", limits=PATIENT, on_event=lambda _e: None, launcher="torchrun")
-    assert outcome.result.weights_digest == undisturbed(tmp_path, make_spec, 1)
-
-
 @every
-def test_a_fit_that_loses_a_rank_ends_with_the_weights_of_one_that_lost_none(
+def test_ranks_that_were_killed_and_then_stopped_end_in_the_undisturbed_weights(
     tmp_path: Path, make_spec: SpecMaker, launcher: str
 ) -> None:
+    """They are stopped while a step lasts that takes longer than ranks are given which lost a neighbour."""
     events: list[Any] = []
-    spec = make_spec(reference="tiny:pl_killed", devices=2)
-    outcome = fit(spec, folder=tmp_path / "fit", limits=PATIENT, on_event=events.append, launcher=launcher)
-    assert (outcome.attempts, outcome.restarts, outcome.result.resumed_from_epoch) == (2, 1, 2)
-    assert (outcome.result.world_size, len(outcome.result.rank_times_s)) == (2, 2)
+
+    def stop_in_the_last_epoch(event: Any) -> None:
+        events.append(event)
+        if event["event"] == "checkpoint" and (event["epoch"], event["batch"]) == (3, 3):
+            raise Interrupted(15)
+
+    def once_more(tell: EventSink) -> FitOutcome:
+        limits = replace(PATIENT, grace_s=0.0, farewell_s=60.0)
+        return fit(spec, folder=tmp_path / "fit", limits=limits, on_event=tell, launcher=launcher)
+
+    spec = make_spec(reference="noisy:pl_killed", devices=2, checkpoint_every_s=1e-9)
+    with pytest.raises(Interrupted):
+        once_more(stop_in_the_last_epoch)
     (restart,) = [event for event in events if event["event"] == "restart"]
-    assert restart["reason"] == "fit: rank 1 was killed by SIGKILL"
+    assert (restart["reason"], restart["from_epoch"]) == ("fit: rank 1 was killed by SIGKILL", 2)
     assert {event["rank"] for event in events if event["event"] == "progress"} == {0}
+    kept = [(event["epoch"], event["batch"]) for event in events if event["event"] == "checkpoint"]
+    assert (2, 4) in kept
+    assert kept[-1] > (3, 3), "the ranks were given time for one more"
+    events.clear()
+    again = once_more(events.append)
+    started = next(event for event in events if event["event"] == "attempt")
+    assert (started["resumed_from_epoch"], started["resumed_from_batch"]) == kept[-1]
     assert {event["rank"] for event in events if event["event"] == "finished"} == {0, 1}
-    assert outcome.result.weights_digest == undisturbed(tmp_path, make_spec, 2)
+    assert (again.attempts, again.restarts, len(again.result.rank_times_s)) == (1, 0, 2)
+    assert sorted(path.name for path in (tmp_path / "fit").glob("attempt-*")) == ["attempt-1", "attempt-2", "attempt-3"]
+    whole = undisturbed(tmp_path, make_spec)
+    same = ("weights_digest", "steps", "epochs", "samples_seen", "samples_learned", "metrics", "world_size")
+    assert [getattr(again.result, name) for name in same] == [getattr(whole, name) for name in same]
+    assert [places(result) for result in (again.result, whole)] == [[7, 14, 21, 28]] * 2
 
 
 @every
@@ -130,7 +161,7 @@ def test_a_fit_that_hangs_is_stopped_with_all_that_it_started(
 ) -> None:
     """How far it came in that time is the machine's affair; what is asked is that nothing of it is left."""
     spec = make_spec(reference="hangs:pipeline", devices=2)
-    limits = Limits(timeout_s=8, idle_s=None, grace_s=1.0)
+    limits = Limits(timeout_s=6, idle_s=None, grace_s=1.0)
     events: list[Any] = []
     with pytest.raises(TimedOut):
         fit(spec, folder=tmp_path / "fit", limits=limits, on_event=events.append, launcher=launcher)
@@ -178,7 +209,7 @@ def test_killing_the_parent_hard_leaves_nothing(
 
 def test_two_nodes_that_lose_a_rank_end_with_the_weights_of_the_gang(tmp_path: Path, make_spec: SpecMaker) -> None:
     """Both on this machine, each with an agent of its own; the rank that is killed is the other node's."""
-    spec = make_spec(reference="tiny:pl_killed", nodes=2)
+    spec = make_spec(reference="noisy:pl_killed", nodes=2)
     board, project = tmp_path / "board", Path(spec.project)
     notes: list[Any] = []
     place = Place(address="127.0.0.1")
@@ -191,5 +222,5 @@ def test_two_nodes_that_lose_a_rank_end_with_the_weights_of_the_gang(tmp_path: P
     assert (outcome.restarts, outcome.result.resumed_from_epoch, outcome.result.world_size) == (1, 2, 2)
     (restart,) = [event for event in notes if event["event"] == "restart"]
     assert restart["reason"] == "fit: rank 1 was killed by SIGKILL"
-    assert outcome.result.weights_digest == undisturbed(tmp_path, make_spec, 2)
+    assert outcome.result.weights_digest == undisturbed(tmp_path, make_spec).weights_digest
     assert working_in(project) == []

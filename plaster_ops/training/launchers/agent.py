@@ -4,11 +4,14 @@ Runs in the stage `agent` only. Rank numbers are ours (static rendezvous): torch
 name, and the node that keeps the record could end up without rank 0.
 """
 
+import contextlib
 import os
+import signal
 import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from plaster_ops.ports import EventSink
@@ -46,7 +49,9 @@ def run_agent(spec: Mapping[str, Any], *, emit: EventSink) -> dict[str, Any]:
         rdzv_configs={"rank": spec["node"], "timeout": _JOIN_S},
         max_restarts=0,
         monitor_interval=0.1,
+        signals_to_handle="SIGINT",  # SIGTERM is ours
     )
+    signal.signal(signal.SIGTERM, _ask_ranks)
     try:
         elastic_launch(config, sys.executable)("-P", "-m", ENTRY, "fit", str(folder))
     except ChildFailedError as error:
@@ -55,6 +60,20 @@ def run_agent(spec: Mapping[str, Any], *, emit: EventSink) -> dict[str, Any]:
         for ear in ears:
             ear.close()
     return {"endings": {}}
+
+
+def _ask_ranks(number: int, _frame: FrameType | None) -> None:
+    """Passes SIGTERM on and waits for the ranks as before: they write a checkpoint first, for which torch's own handler
+    would leave them what a rank has that lost its neighbour. Without ranks it ends the process."""
+    import psutil
+
+    ranks = psutil.Process().children()
+    if not ranks:
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+    for rank in ranks:
+        with contextlib.suppress(psutil.Error):
+            rank.terminate()
 
 
 def _prepare(folder: Path, spec: Mapping[str, Any]) -> None:

@@ -26,7 +26,7 @@ class Strict(tiny.Steps, LightningModule):
 
 class Pipeline(tiny.Tiny):
     def __init__(self) -> None:
-        super().__init__("pytorch_lightning")
+        super().__init__("pytorch_lightning", "sampled")
 
     def model(self) -> Any:
         import pytorch_lightning
