@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from plaster_ops.errors import UsageError
-from plaster_ops.flow.init import InitRequest, Outcome, _name_of, _timeout_s, run_init
+from plaster_ops.flow.init import InitRequest, Outcome, _name_of, _stopped, _timeout_s, run_init
 from plaster_ops.report.checklist import checklist_view
 from plaster_ops.settings import load_settings
 
@@ -60,3 +60,11 @@ def test_the_checklist_says_what_to_do_and_what_comes_next() -> None:
     assert "BAD   imports  no module" in text
     assert "-> install it" in text
     assert "nothing was written" in text
+
+
+def test_where_a_check_is_bad_nothing_is_written_without_a_word_for_it(tmp_path: Path) -> None:
+    checks = [{"name": "imports", "state": "bad", "detail": "needs backbone", "next_step": "--arg backbone=..."}]
+    request = InitRequest(module="pkg.models:NetA", data="pkg.data:Rows")
+    ended = _stopped("net_a", request, checks, {"module": {}, "data": {}}, tmp_path / "net_a_pipeline.py")
+    assert (ended.ok, ended.files, ended.next_step) == (False, (), "--arg backbone=...")
+    assert list(tmp_path.iterdir()) == []
