@@ -8,13 +8,48 @@ import pytest
 
 from plaster_ops.domain.card import Reading
 from plaster_ops.domain.metrics import DDP_RANK_SKEW_RATIO
-from plaster_ops.errors import UsageError
+from plaster_ops.errors import ChildFailed, TrainingFailed, UsageError
 from plaster_ops.plaster.learning import fit_rows
 from plaster_ops.processes.gang import Limits
 from plaster_ops.training.launch import fit
+from plaster_ops.training.launchers.seam import Attempt
+from plaster_ops.training.resume import complete, unfinished_path
 from tests.training.conftest import SpecMaker
 
 PATIENT = Limits(timeout_s=240, idle_s=120, grace_s=1.0)
+
+
+class Dying:
+    """A launcher whose ranks end as `kind` says, those of the first attempts after one more checkpoint each."""
+
+    spans_nodes = False
+    kind, further = "signal", 0
+
+    def run(self, attempt: Attempt) -> list[dict[str, Any]]:
+        number = int(attempt.folder.name.removeprefix("attempt-"))
+        if number <= self.further:
+            folder, spec = Path(attempt.spec.checkpoint_folder), attempt.spec
+            folder.mkdir(exist_ok=True)
+            unfinished_path(folder).write_bytes(b"state")
+            complete(folder, epoch=number, step=number, fit_id=spec.fit_id(), log={}, world_size=1)
+        raise ChildFailed("fit", "it was so", "", kind=self.kind)
+
+
+@pytest.mark.parametrize(
+    ("kind", "further", "attempts"),
+    [("signal", 0, 3), ("exit", 0, 3), ("signal", 9, 3), ("exception", 0, 1), ("exception", 1, 2), ("exception", 9, 3)],
+)
+def test_ranks_that_die_are_started_again_so_often_and_a_bug_only_where_it_came_further(
+    tmp_path: Path, make_spec: SpecMaker, monkeypatch: pytest.MonkeyPatch, kind: str, further: int, attempts: int
+) -> None:
+    monkeypatch.setattr(Dying, "kind", kind)
+    monkeypatch.setattr(Dying, "further", further)
+    events: list[Any] = []
+    with pytest.raises(TrainingFailed, match="it was so"):
+        fit(make_spec(), folder=tmp_path, limits=PATIENT, on_event=events.append, launcher=f"{__name__}:Dying")
+    assert [event["attempt"] for event in events if event["event"] == "attempt"] == list(range(1, attempts + 1))
+    resumed = [event["resumed_from_epoch"] for event in events if event["event"] == "attempt"]
+    assert resumed == [min(number, further) or None for number in range(attempts)]
 
 
 def test_two_nodes_need_a_launcher_that_spans_them(tmp_path: Path, make_spec: SpecMaker) -> None:

@@ -169,3 +169,4 @@ class Noisy:
 
 pl_noisy = Noisy()
 pl_killed = Noisy(how="killed slow")
+pl_slow = Noisy(how="slow")
