@@ -31,7 +31,7 @@ demo: $(VENV)/.demo
 	@echo "      $(BIN)/python -m pipelines.digits arrive && $(BIN)/plaster-ops retrain --compare champion"
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .

@@ -24,6 +24,7 @@ from plaster_ops.engines.openvino_model import (
     effective_precision,
     import_openvino,
     input_indices,
+    openvino_core,
     quantise,
     with_fixed_batch,
     words,
@@ -91,7 +92,7 @@ class OpenVinoBackend:
         if spec.precision == "int8":
             model = quantise(model, spec, calibration, options)
         ov.save_model(model, folder / MODEL, compress_to_fp16=False)
-        core = ov.Core()
+        core = openvino_core()
         compiled = compile_model(core, model, compile_config(spec, options))
         check_precision(compiled, spec.precision)
         return measure_coverage(core, model, compiled, count_ops(program), spec.precision)
@@ -103,7 +104,7 @@ class OpenVinoBackend:
 
     def load(self, folder: Path, spec: EngineSpec) -> OpenVinoEngine:
         """The engine, compiled for `spec.threads` threads. Raises `BuildFailed` where it does not load here."""
-        core = import_openvino().Core()
+        core = openvino_core()
         options = read_options(spec, _OPTIONS)
         loader = _Loader(core, folder, spec, options)
         general = loader.compiled(None)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from plaster_ops.engines.cpu import this_cpu
@@ -32,6 +33,17 @@ def import_openvino() -> Any:
         modules: dict[str, Any] = sys.modules
         modules.setdefault("openvino_telemetry", None)
     return importlib.import_module("openvino")
+
+
+@cache
+def openvino_core() -> Any:
+    """The one `Core` of this process, kept to its end.
+
+    Its CPU plugin gives the thread a signal stack, and takes it away with the `Core`. Of two that do not go in the
+    reverse order of their coming, the second puts a stack back that is gone, and the next signal that Python handles
+    is a SIGSEGV.
+    """
+    return import_openvino().Core()
 
 
 def convert(program: ExportedProgram, spec: EngineSpec) -> Any:

@@ -1,6 +1,7 @@
 """Single backends on many models, and what only one of them can do; what all must do is in tests/contracts."""
 
 import os
+import pickle
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -103,6 +104,26 @@ def test_a_large_input_is_read_where_it_lies_and_a_small_one_after_it_is_right(t
         assert_parity(exported, engine, [exported.inputs(2), small, exported.inputs(2), exported.inputs(1)], "fp32")
     finally:
         module._COPY_UP_TO_BYTES = threshold
+
+
+def test_a_process_still_takes_signals_after_openvinos_engines_came_and_went(tmp_path: Path) -> None:
+    """In a process of its own, as the signal would end it."""
+    exported = export_model("mlp")
+    for name in ("first", "second"):
+        exported.build(tmp_path / name, "openvino")
+    code = (
+        "import faulthandler, gc, os, pickle, signal, sys; faulthandler.enable()\n"
+        "from pathlib import Path; from plaster_ops.engines.registry import find_backend\n"
+        "spec = pickle.loads(sys.stdin.buffer.read())\n"
+        "engines = [find_backend('openvino').load(Path(folder), spec) for folder in sys.argv[1:]]\n"
+        "while engines: engines.pop(0).close(); gc.collect()\n"
+        "signal.signal(signal.SIGTERM, lambda *_: print('taken'))\n"
+        "os.kill(os.getpid(), signal.SIGTERM)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "first"), str(tmp_path / "second")]
+    given = pickle.dumps(exported.spec("openvino", "fp32"))
+    done = subprocess.run(command, input=given, capture_output=True, check=False, cwd=Path(__file__).parents[2])
+    assert (done.returncode, done.stdout) == (0, b"taken\n"), done.stderr
 
 
 def test_openvino_writes_nothing_to_the_home_folder(tmp_path: Path) -> None:
