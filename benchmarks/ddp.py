@@ -1,9 +1,9 @@
 """A fit on two ranks beside the same LightningModule under plain torchrun; and what our callbacks cost a step.
 
-`python -m benchmarks.ddp [--rounds 5] [--epochs 12]` runs, in turns, (a) `torchrun --standalone --nproc-per-node 2
-benchmarks/ddp_script.py` and (b) our fit with the local launcher: equal model, data, seed, threads, a checkpoint an
-epoch. CPU seconds are user and system of the command and of all that it waited for (wait4). `--steps` measures the
-callbacks alone, on one rank in one process.
+`python -m benchmarks.ddp [--rounds 5] [--epochs 12] [--gpu]` runs, in turns, (a) `torchrun --standalone
+--nproc-per-node 2 benchmarks/ddp_script.py` and (b) our fit with the local launcher: equal model, data, seed, threads,
+a checkpoint an epoch. CPU seconds are user and system of the command and of all that it waited for (wait4). `--steps`
+measures the callbacks alone, on one rank in one process. `--gpu`: one rank on a GPU, deterministic.
 """
 
 import argparse
@@ -35,17 +35,16 @@ class Ran:
     weights: Path
 
 
-def plain(folder: Path, epochs: int) -> Ran:
+def plain(folder: Path, epochs: int, gpu: bool) -> Ran:
     """The user's script under torchrun."""
-    run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    return _timed([*run, str(HERE / "ddp_script.py"), str(folder), str(epochs)], folder)
+    run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "1" if gpu else "2"]
+    return _timed([*run, str(HERE / "ddp_script.py"), str(folder), str(epochs), "gpu" if gpu else "cpu"], folder)
 
 
-def ours(folder: Path, epochs: int) -> Ran:
+def ours(folder: Path, epochs: int, gpu: bool) -> Ran:
     """Our fit, from a parent of its own."""
-    return _timed(
-        [sys.executable, "-m", "benchmarks.ddp", "--one-of-ours", str(folder), "--epochs", str(epochs)], folder
-    )
+    run = [sys.executable, "-m", "benchmarks.ddp", "--one-of-ours", str(folder), "--epochs", str(epochs)]
+    return _timed([*run, *(["--gpu"] if gpu else [])], folder)
 
 
 def _timed(command: Sequence[str], folder: Path) -> Ran:
@@ -68,7 +67,7 @@ def _timed(command: Sequence[str], folder: Path) -> Ran:
     )
 
 
-def one_of_ours(folder: Path, epochs: int) -> None:
+def one_of_ours(folder: Path, epochs: int, gpu: bool) -> None:
     """A parent that only fits; loads no torch."""
     from plaster_ops.processes.gang import Limits
     from plaster_ops.training.launch import fit
@@ -87,10 +86,11 @@ def one_of_ours(folder: Path, epochs: int) -> None:
         window=WINDOW,
         max_epochs=epochs,
         checkpoint_folder=str(folder / "checkpoints"),
-        devices=2,
-        accelerator="cpu",
+        devices=1 if gpu else 2,
+        accelerator="gpu" if gpu else "cpu",
         threads=1,
         seed=7,
+        trainer={"deterministic": True} if gpu else {},
     )
     fit(spec, folder=folder, limits=Limits(timeout_s=900, idle_s=120), on_event=tell, launcher="local")
     (folder / "moments.json").write_text(json.dumps(moments), encoding="utf-8")
@@ -105,7 +105,7 @@ def same_weights(first: Path, second: Path) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
-def compare(rounds: int, epochs: int) -> None:
+def compare(rounds: int, epochs: int, gpu: bool) -> None:
     """Prints the table of docs/benchmarks.md."""
     rows: dict[str, list[Ran]] = {"torchrun": [], "plaster-ops": []}
     with tempfile.TemporaryDirectory() as scratch:
@@ -114,7 +114,7 @@ def compare(rounds: int, epochs: int) -> None:
             for name, run in sides if number % 2 == 0 else sides[::-1]:
                 folder = Path(scratch) / f"{name}-{number}"
                 folder.mkdir()
-                rows[name].append(run(folder, epochs))
+                rows[name].append(run(folder, epochs, gpu))
                 print(f"round {number + 1} {name}: {_line(rows[name][-1])}", file=sys.stderr, flush=True)
         equal = all(same_weights(a.weights, b.weights) for a, b in zip(*rows.values(), strict=True))
     print("| | CPU s | wall s | start s | training s |\n|-|-|-|-|-|")
@@ -194,14 +194,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--steps", action="store_true")
+    parser.add_argument("--gpu", action="store_true")
     parser.add_argument("--one-of-ours", type=Path)
     arguments = parser.parse_args()
     if arguments.one_of_ours:
-        one_of_ours(arguments.one_of_ours, arguments.epochs)
+        one_of_ours(arguments.one_of_ours, arguments.epochs, arguments.gpu)
     elif arguments.steps:
         steps(arguments.rounds)
     else:
-        compare(arguments.rounds, arguments.epochs)
+        compare(arguments.rounds, arguments.epochs, arguments.gpu)
 
 
 if __name__ == "__main__":

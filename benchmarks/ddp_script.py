@@ -1,4 +1,4 @@
-"""What a user writes for torchrun: `torchrun --standalone --nproc-per-node 2 ddp_script.py FOLDER EPOCHS`."""
+"""What a user writes for torchrun: `torchrun --standalone --nproc-per-node 2 ddp_script.py FOLDER EPOCHS cpu|gpu`."""
 
 import json
 import sys
@@ -23,13 +23,14 @@ class Moments(Callback):
 
 
 def main() -> None:
-    folder, epochs = Path(sys.argv[1]), int(sys.argv[2])
+    folder, epochs, accelerator = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
     pl.seed_everything(7, workers=True, verbose=False)
     model, moments = Net(), Moments()
     trainer = pl.Trainer(
-        accelerator="cpu",
-        devices=2,
+        accelerator=accelerator,
+        devices=1 if accelerator == "gpu" else 2,
         strategy="ddp",
+        deterministic=accelerator == "gpu",
         max_epochs=epochs,
         callbacks=[ModelCheckpoint(dirpath=folder, save_last=True), moments],
         logger=False,
