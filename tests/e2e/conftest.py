@@ -64,8 +64,20 @@ def run_command(project: Path, *arguments: str, timeout_s: float = 280, env: dic
     return Ended(code=done.returncode, out=done.stdout, err=done.stderr)
 
 
-def make_project(folder: Path, settings: str = SETTINGS) -> Path:
+_STORE: list[Path] = []
+
+
+@pytest.fixture(scope="session", autouse=True)
+def empty_store(template_store: Path) -> None:
+    """What `make_project` begins with, and a user's first retrain makes; test_wheel and test_bring_your_own do too."""
+    _STORE[:] = [template_store]
+
+
+def make_project(folder: Path, settings: str = SETTINGS, *, store: bool = True) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
+    if store:
+        (folder / "mlruns").mkdir()
+        shutil.copyfile(_STORE[0], folder / "mlruns" / "mlflow.db")
     (folder / "plaster.toml").write_text(settings, encoding="utf-8")
     shutil.copyfile(MODULE, folder / "user_module.py")
     return folder

@@ -58,7 +58,7 @@ def test_a_node_that_is_killed_and_stays_away_fails_the_run_with_10_which_goes_o
 
 
 def test_a_follower_without_a_node_0_ends_with_10_and_writes_no_journal(tmp_path: Path) -> None:
-    project = make_project(tmp_path / "p", SETTINGS % 1)
+    project = make_project(tmp_path / "p", SETTINGS % 1, store=False)
     ended = run_command(project, "retrain", "--node-rank", "1")
     assert ended.code == 10
     assert "nothing heard of node 0" in ended.err

@@ -102,7 +102,7 @@ def test_an_engine_file_that_was_changed_is_never_loaded(copy_of: Callable[[], P
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere; a file stands in the way instead, below")
 def test_a_read_only_memory_is_told_before_anything_is_trained(tmp_path: Path) -> None:
-    project = make_project(tmp_path / "p")
+    project = make_project(tmp_path / "p", store=False)
     memory = project / "mlruns"
     memory.mkdir()
     memory.chmod(0o500)
@@ -112,7 +112,7 @@ def test_a_read_only_memory_is_told_before_anything_is_trained(tmp_path: Path) -
 
 
 def test_a_memory_that_cannot_be_made_is_told_before_anything_is_trained(tmp_path: Path) -> None:
-    project = make_project(tmp_path / "p")
+    project = make_project(tmp_path / "p", store=False)
     (project / "mlruns").write_text("in the way", encoding="utf-8")
     ended = run_command(project, "retrain")
     assert ended.code == 12

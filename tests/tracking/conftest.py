@@ -1,9 +1,7 @@
-"""One MLflow store is made per session; each test gets a copy of it, for a fresh one costs seconds."""
+"""Each test gets a copy of the one MLflow store of tests/conftest.py."""
 
 import shutil
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -11,18 +9,6 @@ import pytest
 from plaster_ops.tracking.connection import Location, resolve_uri
 from plaster_ops.tracking.journal import Journal
 from plaster_ops.tracking.mlflow_store import MlflowTracker
-
-
-@pytest.fixture(scope="session")
-def template_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("template")
-    database = folder / "mlflow.db"
-    with MlflowTracker.at(f"sqlite:///{database}") as tracker:
-        tracker.sweep_stale("nowhere")
-    with closing(sqlite3.connect(database)) as db:
-        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        db.execute("PRAGMA journal_mode = DELETE")
-    return database
 
 
 @pytest.fixture
