@@ -15,12 +15,13 @@ from plaster_ops.errors import SettingsError
 from plaster_ops.settings_sections import (
     Alert,
     Budgets,
-    Cadence,
+    CadenceSettings,
     DataSettings,
     EngineSettings,
     GateSettings,
     Measure,
     PipelineSettings,
+    SchedulerSettings,
     Section,
     Train,
     TriggerSettings,
@@ -31,6 +32,7 @@ from plaster_ops.settings_sections import (
 class _File(Section):
     default: str | None = None
     tracking_uri: str = "sqlite:///mlruns/mlflow.db"
+    scheduler: SchedulerSettings = SchedulerSettings()
     pipelines: Annotated[dict[str, PipelineSettings], BeforeValidator(lambda v: v or {})] = Field(default_factory=dict)
 
 
@@ -44,6 +46,7 @@ class Settings(BaseModel):
     tracking_uri: str
     default: str | None
     pipelines: dict[str, PipelineSettings]
+    scheduler: SchedulerSettings = SchedulerSettings()
 
     @property
     def memory(self) -> Path:
@@ -95,6 +98,7 @@ def load_settings(project: Path | None = None) -> Settings:
         tracking_uri=parsed.tracking_uri,
         default=parsed.default,
         pipelines=parsed.pipelines,
+        scheduler=parsed.scheduler,
     )
 
 
@@ -137,7 +141,7 @@ def explain_values(error: ValueError) -> str:
 
 
 def _wrong_value(found: Mapping[str, Any]) -> str:
-    return f"{_dotted(found)} = {found.get('input')!r}: {found['msg']}"
+    return f"{_dotted(found)} = {found.get('input')!r}: {found['msg'].removeprefix('Value error, ')}"
 
 
 def _dotted(found: Mapping[str, Any]) -> str:
@@ -150,10 +154,11 @@ def _keys_at(path: tuple[int | str, ...]) -> list[str]:
     for part in path:
         model = {
             "pipelines": None,
+            "scheduler": SchedulerSettings,
             "data": DataSettings,
             "train": Train,
             "trigger": TriggerSettings,
-            "cadence": Cadence,
+            "cadence": CadenceSettings,
             "budgets": Budgets,
             "alerts": Alert,
             "engine": EngineSettings,

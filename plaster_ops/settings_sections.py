@@ -2,12 +2,15 @@
 
 import difflib
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal
+from datetime import datetime
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from plaster_ops.domain.durations import parse_lookback
+from plaster_ops.domain.durations import duration_us, parse_lookback
 from plaster_ops.domain.gates import GATE_METRICS, Gate
+from plaster_ops.domain.schedule import Cadence, zone_of
+from plaster_ops.domain.slots import Rules
 from plaster_ops.errors import SettingsError
 
 Start = Literal["warm", "scratch", "auto"]
@@ -171,7 +174,15 @@ class TriggerSettings(Section):
 
     min_new_samples: Annotated[int, Field(ge=1)] = 1
     """Fewer samples than this since the last finished retrain: a recorded skip."""
+    on_data: bool = False
+    """The scheduler looks every `poll_s` whether so many samples are there, and retrains once none came for
+    `debounce_s`."""
+    poll_s: Annotated[float, Field(ge=1)] = 60.0
+    debounce_s: Annotated[float, Field(ge=0)] = 60.0
     on_drift: Annotated[tuple[str, ...], _LIST] = ()
+    """The scheduler retrains once where the newest retrain's record says that one of these drifts."""
+    cooldown_s: Annotated[float, Field(ge=0)] = 86_400.0
+    """After a retrain that drift made due, none is due by drift for so long."""
 
 
 class DataSettings(Section):
@@ -191,14 +202,74 @@ class DataSettings(Section):
         return value
 
 
-class Cadence(Section):
-    """When a retrain is due; read by the scheduler."""
+class CadenceSettings(Section):
+    """When a retrain is due by the clock, and what becomes of a slot that cannot run then. Read by the scheduler."""
 
     cron: str | None = None
+    """Five fields of a crontab line, or @hourly, @daily, @weekly, @monthly, @yearly."""
+    every: str | None = None
+    """A duration instead (6h, 1d), counted from `start`, else from 1970."""
     timezone: str = "UTC"
     jitter_s: Annotated[float, Field(ge=0)] = 0.0
+    """Each slot is due up to so much later than planned, always by the same part of it."""
+    start: datetime | None = None
+    end: datetime | None = None
+    """No slot is before the first and after the second; without an offset in `timezone`."""
     missed: Literal["run_once", "run_all", "skip"] = "run_once"
     overlap: Literal["skip", "queue"] = "skip"
+    late_s: Annotated[float, Field(ge=1)] = 60.0
+    """A slot found later than this was missed."""
+    priority: int = 0
+    retries: Annotated[int, Field(ge=0)] = 2
+    backoff_s: Annotated[float, Field(ge=0)] = 60.0
+    """Before the first retry; each later one waits twice as long."""
+    timeout_s: Annotated[float, Field(gt=0)] | None = None
+
+    @model_validator(mode="after")
+    def _known_cadence(self) -> Self:
+        self.cadence()
+        return self
+
+    def cadence(self) -> Cadence | None:
+        """The slots of it; None where it is due by nothing but data, drift or a hand. Raises `ValueError`."""
+        if self.cron is None and self.every is None:
+            zone_of(self.timezone)
+            return None
+        return Cadence(
+            cron=self.cron,
+            every_s=None if self.every is None else duration_us(self.every) / 1e6,
+            timezone=self.timezone,
+            jitter_s=self.jitter_s,
+            start_s=self._instant_s(self.start),
+            end_s=self._instant_s(self.end),
+        )
+
+    def rules(self) -> Rules:
+        """What is done with slots that were missed or overlap."""
+        return Rules(missed=self.missed, overlap=self.overlap, late_s=self.late_s)
+
+    def _instant_s(self, at: datetime | None) -> float | None:
+        if at is None:
+            return None
+        return (at if at.tzinfo is not None else at.replace(tzinfo=zone_of(self.timezone))).timestamp()
+
+
+class SchedulerSettings(Section):
+    """The scheduler of this project, whoever keeps it: the service, cron, systemd or Kubernetes."""
+
+    devices: Annotated[int, Field(ge=1)] | Annotated[tuple[str, ...], _FILLED] = 1
+    """How many retrains may run at once on this machine; or a list, one an entry, each with CUDA_VISIBLE_DEVICES set
+    to its entry ("0", "1,2", a UUID)."""
+    queue_max: Annotated[int, Field(ge=1)] = 10_000
+    """So many slots may wait, of all pipelines; one more is skipped."""
+    grace_s: Annotated[float, Field(ge=0)] = 600.0
+    """SIGTERM to the service: what runs may end for so long, then it is stopped, to be continued later."""
+    stop_s: Annotated[float, Field(ge=0)] = 60.0
+    """A retrain that is stopped or timed out has so long between SIGTERM and SIGKILL."""
+    listen: str = "127.0.0.1:8075"
+    """Where /healthz, /metrics and the status page are served; "" for nowhere."""
+    check_s: Annotated[float, Field(ge=0)] = 900.0
+    """A slot that has not started so long after it was due is late: `schedule check` and alerts say so."""
 
 
 class Budgets(Section):
@@ -212,6 +283,7 @@ class Alert(Section):
 
     kind: Literal["webhook", "slack", "smtp"]
     url_env: str
+    """Its name. For smtp: smtp[s]://user:password@host:port/?from=ADDRESS&to=ADDRESS."""
 
 
 def _default_gates() -> dict[str, GateSettings]:
@@ -230,7 +302,7 @@ class PipelineSettings(Section):
     auto: AutoSettings = AutoSettings()
     trigger: TriggerSettings = TriggerSettings()
     data: DataSettings = DataSettings()
-    cadence: Cadence = Cadence()
+    cadence: CadenceSettings = CadenceSettings()
     train: Train = Train()
     engine: EngineSettings = EngineSettings()
     measure: Measure = Measure()

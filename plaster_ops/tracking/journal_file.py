@@ -107,7 +107,45 @@ _V2 = (
         PRIMARY KEY (pipeline, fingerprint, profile, key)) WITHOUT ROWID""",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_V1, _V2)
+_V3 = (
+    """CREATE TABLE slots (
+        id INTEGER PRIMARY KEY,
+        pipeline TEXT NOT NULL,
+        cause TEXT NOT NULL,
+        planned_s REAL NOT NULL,
+        due_s REAL NOT NULL,
+        state TEXT NOT NULL
+            CHECK (state IN ('due', 'running', 'ran', 'skipped', 'missed', 'failed', 'timed_out')),
+        reason TEXT NOT NULL DEFAULT '',
+        was_missed INTEGER NOT NULL DEFAULT 0,
+        attempts INTEGER NOT NULL DEFAULT 0,
+        not_before_s REAL,
+        started_s REAL,
+        ended_s REAL,
+        exit_code INTEGER,
+        verdict TEXT,
+        run TEXT,
+        owner TEXT,
+        UNIQUE (pipeline, cause, planned_s))""",
+    "CREATE INDEX slots_open ON slots (pipeline) WHERE state IN ('due', 'running')",
+    """CREATE TABLE cadences (
+        pipeline TEXT PRIMARY KEY,
+        cadence TEXT NOT NULL,
+        upto_s REAL NOT NULL) WITHOUT ROWID""",
+    """CREATE TABLE pauses (
+        pipeline TEXT PRIMARY KEY,
+        at_s REAL NOT NULL,
+        by TEXT NOT NULL,
+        reason TEXT NOT NULL) WITHOUT ROWID""",
+    """CREATE TABLE conditions (
+        pipeline TEXT NOT NULL,
+        condition TEXT NOT NULL,
+        since_s REAL NOT NULL,
+        reason TEXT NOT NULL,
+        PRIMARY KEY (pipeline, condition)) WITHOUT ROWID""",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_V1, _V2, _V3)
 """Statements per schema version, oldest first. Append only: a version that was released never changes."""
 
 
@@ -119,8 +157,9 @@ def now_iso() -> str:
 class JournalFile:
     """One open connection to `<folder>/plaster.db`; usable from several threads, one transaction at a time."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> None:
         self.folder = folder.absolute()
+        self._busy_timeout_s = busy_timeout_s
         self.path = self.folder / FILE_NAME
         self._lock = threading.RLock()
         self._connection = self._connect()
@@ -186,7 +225,7 @@ class JournalFile:
         with self._translated():
             self.folder.mkdir(parents=True, exist_ok=True)
             connection = sqlite3.connect(
-                self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+                self.path, timeout=self._busy_timeout_s, isolation_level=None, check_same_thread=False
             )
             try:
                 connection.row_factory = sqlite3.Row

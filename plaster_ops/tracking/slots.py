@@ -1,0 +1,190 @@
+"""The slot ledger: every slot of every schedule as one row of `mlruns/plaster.db`, and who is paused."""
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from operator import attrgetter
+
+from plaster_ops.domain.slots import OPEN, Cause, Slot, SlotState
+from plaster_ops.tracking.journal_file import JournalFile
+
+_COLUMNS = tuple(field.name for field in fields(Slot))
+_NAMES = ", ".join(_COLUMNS)
+_ADD = f"INSERT INTO slots ({_NAMES}) VALUES ({', '.join('?' for _ in _COLUMNS)})"
+_CHANGED = tuple(name for name in _COLUMNS if name not in ("pipeline", "cause", "planned_s"))
+_PUT = (
+    f"UPDATE slots SET {', '.join(f'{name} = ?' for name in _CHANGED)}"
+    " WHERE pipeline = ? AND cause = ? AND planned_s = ?"
+)
+
+
+_PAUSES = "SELECT pipeline, at_s, by, reason FROM pauses"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pause:
+    """Since when a pipeline is paused (seconds UTC), by whom, and why."""
+
+    at_s: float
+    by: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Accounted:
+    """Up to where (`upto_s`, seconds UTC) the slots of a pipeline are in the ledger, and by which `cadence`."""
+
+    cadence: str
+    upto_s: float
+
+
+class SlotLedger:
+    """Reads and writes the ledger. Raises `NotRecorded` where the file cannot be written."""
+
+    def __init__(self, file: JournalFile) -> None:
+        self.file = file
+
+    @contextmanager
+    def write(self) -> Iterator["LedgerWriter"]:
+        """One transaction: all of what is written in the block, or nothing."""
+        with self.file.write() as db:
+            yield LedgerWriter(db)
+
+    def open_slots(self) -> list[Slot]:
+        """Every slot that waits or runs, oldest first."""
+        states = ", ".join(f"'{state}'" for state in OPEN)
+        rows = self.file.rows(f"SELECT {_NAMES} FROM slots WHERE state IN ({states}) ORDER BY planned_s, id")
+        return [read_slot(row) for row in rows]
+
+    def newest(self, pipeline: str | None = None, limit: int = 20, *, ended: bool = False) -> list[Slot]:
+        """The newest slots, newest first; `ended`: of those that came to an end alone."""
+        where = ["pipeline = ?"] if pipeline is not None else []
+        if ended:
+            where.append("state NOT IN ('due', 'running')")
+        rows = self.file.rows(
+            f"SELECT {_NAMES} FROM slots{' WHERE ' + ' AND '.join(where) if where else ''}"
+            " ORDER BY planned_s DESC, id DESC LIMIT ?",
+            ([pipeline] if pipeline is not None else []) + [limit],
+        )
+        return [read_slot(row) for row in rows]
+
+    def between(self, pipeline: str, after_s: float, upto_s: float) -> list[Slot]:
+        """The slots planned in `(after_s, upto_s]`, oldest first."""
+        rows = self.file.rows(
+            f"SELECT {_NAMES} FROM slots WHERE pipeline = ? AND planned_s > ? AND planned_s <= ?"
+            " ORDER BY planned_s, id",
+            (pipeline, after_s, upto_s),
+        )
+        return [read_slot(row) for row in rows]
+
+    def find(self, pipeline: str, cause: Cause, planned_s: float) -> Slot | None:
+        """That one slot; None where there is none."""
+        row = self.file.row(
+            f"SELECT {_NAMES} FROM slots WHERE pipeline = ? AND cause = ? AND planned_s = ?",
+            (pipeline, cause, planned_s),
+        )
+        return None if row is None else read_slot(row)
+
+    def last_started(self) -> dict[str, float]:
+        """When each pipeline started a slot last, in seconds UTC."""
+        rows = self.file.rows("SELECT pipeline, MAX(started_s) AS at FROM slots WHERE started_s NOT NULL GROUP BY 1")
+        return {row["pipeline"]: row["at"] for row in rows}
+
+    def accounted(self) -> dict[str, Accounted]:
+        """Up to where the slots of each pipeline are in here."""
+        rows = self.file.rows(
+            "SELECT pipeline, cadence, MAX(upto_s, COALESCE((SELECT MAX(planned_s) FROM slots WHERE"
+            " slots.pipeline = cadences.pipeline AND slots.cause = 'clock'), upto_s)) AS upto_s FROM cadences"
+        )
+        return {row["pipeline"]: Accounted(cadence=row["cadence"], upto_s=row["upto_s"]) for row in rows}
+
+    def pauses(self) -> dict[str, Pause]:
+        """Who is paused."""
+        return read_pauses(self.file.rows(_PAUSES))
+
+    def conditions(self, pipeline: str | None = None) -> dict[tuple[str, str], tuple[float, str]]:
+        """What is wrong with a pipeline: `(pipeline, condition)` -> since when (seconds UTC), and the reason."""
+        rows = self.file.rows("SELECT pipeline, condition, since_s, reason FROM conditions")
+        return {
+            (row["pipeline"], row["condition"]): (row["since_s"], row["reason"])
+            for row in rows
+            if pipeline in (None, row["pipeline"])
+        }
+
+
+class LedgerWriter:
+    """What may be done inside one transaction of the ledger."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+
+    def add(self, slots: Iterable[Slot]) -> None:
+        """New rows. Raises `sqlite3.IntegrityError` where one is known already."""
+        self._db.executemany(_ADD, map(_values, slots))
+
+    def put(self, slot: Slot) -> None:
+        """What is new of a row that is there."""
+        self._db.execute(_PUT, (*_changed(slot), *slot.name))
+
+    def state_of(self, slot: Slot) -> SlotState | None:
+        """The state of that row now, also as another process left it; None where there is none."""
+        row = self._db.execute(
+            "SELECT state FROM slots WHERE pipeline = ? AND cause = ? AND planned_s = ?", slot.name
+        ).fetchone()
+        return None if row is None else SlotState(row["state"])
+
+    def account(self, pipeline: str, cadence: str, upto_s: float) -> None:
+        """From then on the slots of the pipeline are those of this cadence; every earlier one is in the ledger."""
+        self._db.execute("INSERT OR REPLACE INTO cadences VALUES (?, ?, ?)", (pipeline, cadence, upto_s))
+
+    def pauses(self) -> dict[str, Pause]:
+        """Who is paused."""
+        return read_pauses(self._db.execute(_PAUSES).fetchall())
+
+    def pause(self, pipeline: str, pause: Pause) -> None:
+        """The pipeline's slots are skipped from now on."""
+        self._db.execute(
+            "INSERT OR REPLACE INTO pauses VALUES (?, ?, ?, ?)", (pipeline, pause.at_s, pause.by, pause.reason)
+        )
+
+    def resume(self, pipeline: str) -> bool:
+        """They are not; False where they were not before either."""
+        return self._db.execute("DELETE FROM pauses WHERE pipeline = ?", (pipeline,)).rowcount > 0
+
+    def set_condition(self, pipeline: str, condition: str, since_s: float, reason: str) -> bool:
+        """Notes that it holds; False where that was noted already (its reason is brought up to date)."""
+        changed = self._db.execute(
+            "UPDATE conditions SET reason = ? WHERE pipeline = ? AND condition = ?", (reason, pipeline, condition)
+        ).rowcount
+        if not changed:
+            self._db.execute("INSERT INTO conditions VALUES (?, ?, ?, ?)", (pipeline, condition, since_s, reason))
+        return not changed
+
+    def clear_condition(self, pipeline: str, condition: str) -> bool:
+        """Notes that it does not hold; False where it did not before either."""
+        return (
+            self._db.execute(
+                "DELETE FROM conditions WHERE pipeline = ? AND condition = ?", (pipeline, condition)
+            ).rowcount
+            > 0
+        )
+
+
+def read_slot(row: sqlite3.Row) -> Slot:
+    """A row as it is in the file."""
+    values = dict(row) | {
+        "cause": Cause(row["cause"]),
+        "state": SlotState(row["state"]),
+        "was_missed": bool(row["was_missed"]),
+    }
+    return Slot(**values)
+
+
+def read_pauses(rows: Iterable[sqlite3.Row]) -> dict[str, Pause]:
+    """Rows of pauses by their pipeline."""
+    return {row["pipeline"]: Pause(at_s=row["at_s"], by=row["by"], reason=row["reason"]) for row in rows}
+
+
+_values = attrgetter(*_COLUMNS)
+_changed = attrgetter(*_CHANGED)
