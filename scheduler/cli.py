@@ -1,0 +1,14 @@
+"""`plaster-ops schedule`: attached to the command by the entry point `plaster_ops.commands`. Imports nothing heavy."""
+
+import typer
+
+app = typer.Typer(
+    help="Retrains by the clock, by new data and by drift, with every slot accounted for.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+
+@app.callback()
+def schedule() -> None:
+    """Retrains by the clock, by new data and by drift, with every slot accounted for."""

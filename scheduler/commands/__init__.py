@@ -1,0 +1,1 @@
+"""The commands below `plaster-ops schedule`, one file each."""
