@@ -76,16 +76,18 @@ class Planner:
     _last_started: dict[str, float] = field(default_factory=dict)
     _paused: dict[str, str] = field(default_factory=dict)
     _stepped: dict[str, float] = field(default_factory=dict)
+    _partial: bool = False
 
     # ---- settings --------------------------------------------------------------------------------------------------
-    def load(self, plans: Mapping[str, Plan], now_s: float) -> None:
+    def load(self, plans: Mapping[str, Plan], now_s: float, *, partial: bool = False) -> None:
         """Takes the settings at the start, or new ones. Slots that the old ones made due are accounted for before.
 
         A pipeline that is new, or whose cadence has changed, is due from now on; one that is gone keeps its open rows
-        until they end, and its waiting slots are skipped.
+        until they end, and its waiting slots are skipped. `partial`: there are other pipelines, which others keep.
         """
+        self._partial = partial
         if not self._works:
-            self._recover()
+            self._recover(set(plans) if partial else None)
         else:
             with self._written() as write:
                 self._decide_due(write, now_s)
@@ -99,15 +101,20 @@ class Planner:
                     write.account(name, cadence, upto_s)
                 self._works[name] = _Clockwork(plan, upto_s)
             for slot in [slot for slot in self._waiting.values() if slot.pipeline not in plans]:
+                if partial:
+                    self._waiting.pop(slot.name)
+                    continue
                 self._put(write, slot.ended(SlotState.SKIPPED, "the pipeline is not in the settings any more", now_s))
         for name in self._works:
             self._push(name)
 
-    def _recover(self) -> None:
+    def _recover(self, mine: set[str] | None) -> None:
         """Open rows as they were left: those of a writer that is gone wait again, once more at most."""
         self._last_started = self.ledger.last_started()
         with self.ledger.write() as write:
             for slot in self.ledger.open_slots():
+                if mine is not None and slot.pipeline not in mine:
+                    continue
                 if slot.state is SlotState.RUNNING and slot.owner is not None and self.is_alive(slot.owner):
                     self._running[slot.pipeline] = slot  # of `schedule once`, or of a service that is being replaced
                 elif slot.state is SlotState.RUNNING:
@@ -143,11 +150,39 @@ class Planner:
             self._waiting[slot.name] = slot
         return slot
 
-    def ended(self, slot: Slot, exit_code: int, now_s: float, *, verdict: str | None, reason: str) -> Slot:
+    def look_again(self) -> None:
+        """What others have written meanwhile: slots asked for by hand, ends of runs that they had started."""
+        found = {
+            slot.name: slot for slot in self.ledger.open_slots() if not self._partial or slot.pipeline in self._works
+        }
+        for slot in [each for each in self._running.values() if each.owner != self.owner]:
+            now = found.get(slot.name)
+            if now is None or now.state is SlotState.DUE:
+                self._running.pop(slot.pipeline)
+            elif now.owner is not None and not self.is_alive(now.owner):
+                self.interrupted(now, "its scheduler was gone; again")
+        for slot in found.values():
+            if slot.state is SlotState.DUE and slot.name not in self._waiting:
+                self._waiting[slot.name] = slot
+            elif slot.state is SlotState.RUNNING and slot.pipeline not in self._running and slot.owner != self.owner:
+                self._running[slot.pipeline] = slot
+
+    def startable(self, now_s: float) -> int:
+        """How many slots could start if there were devices without end; those that become due now are counted too."""
+        due = sum(1 for due_s, name in self._heap if due_s <= now_s and name not in self._running)
+        return due + sum(
+            1
+            for slot in self._waiting.values()
+            if slot.pipeline not in self._running and (slot.not_before_s or 0.0) <= now_s
+        )
+
+    def ended(
+        self, slot: Slot, exit_code: int, now_s: float, *, verdict: str | None, reason: str, run: str | None = None
+    ) -> Slot:
         """The row after its retrain ended with that code: at its end, or waiting for its next attempt."""
         plan = self._works[slot.pipeline].plan if slot.pipeline in self._works else Plan()
         again = retried(slot, exit_code, now_s, retries=plan.retries, backoff_s=plan.backoff_s)
-        told = again or outcome(slot, exit_code, verdict, reason, now_s)
+        told = replace(again or outcome(slot, exit_code, verdict, reason, now_s), run=run)
         with self.ledger.write() as write:
             write.put(told)
         self._remember(told)

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from plaster_ops.errors import Busy, NotRecorded
-from plaster_ops.flow.context import slug
-from plaster_ops.flow.lock import pipeline_lock
+from plaster_ops.flow.lock import pipeline_lock, slug
 
 
 def test_who_holds_the_lock_is_named_to_the_next_one(tmp_path: Path) -> None:
