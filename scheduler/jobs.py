@@ -20,6 +20,7 @@ from plaster_ops.flow.lock import INHERITED, slug
 
 TIMED_OUT = 124
 LOG_MAX_BYTES = 5_000_000
+LOGS = Path("mlruns/scheduler/logs")
 _TRIGGERS = {Cause.DATA: "data", Cause.DRIFT: "drift", Cause.HAND: "manual"}
 
 
@@ -54,18 +55,19 @@ class Job:
     """A running retrain. `device`: the open, locked file that it takes over; ours is closed once it has it."""
 
     def __init__(
-        self, slot: Slot, command: Sequence[str], *, logs: Path, device: int | None, visible: str | None
+        self, slot: Slot, command: Sequence[str], *, project: Path, device: int | None, visible: str | None
     ) -> None:
         self.slot = slot
         self.started_s = time.monotonic()
         self._stopped = self._timed_out = False
-        self._log = _open_log(logs, slot)
+        self._log = _open_log(project / LOGS, slot)
         self._log_from = self._log.tell()
         self._said = tempfile.TemporaryFile()  # noqa: SIM115
         alive, self._alive = os.pipe()
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "scheduler.job", str(alive), *command],
+                cwd=project,
                 stdin=subprocess.DEVNULL,
                 stdout=self._said,
                 stderr=self._log,

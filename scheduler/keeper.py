@@ -122,7 +122,7 @@ class Keeper:
             job = Job(
                 slot,
                 command(slot),
-                logs=self.folder / "logs",
+                project=self.settings.project,
                 device=device,
                 visible=self.settings.scheduler.visible(number),
             )
