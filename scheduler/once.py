@@ -118,6 +118,7 @@ def _leave_to_service(settings: Settings, name: str, *, now: bool, reason: str, 
     journal = JournalFile(settings.memory)
     try:
         planner = Planner(ledger=SlotLedger(journal), owner=this_owner(os.getpid()), is_alive=lambda _owner: True)
+        planner.look_again()
         slot = planner.ask(name, Cause.HAND, time.time(), reason)
     finally:
         journal.close()

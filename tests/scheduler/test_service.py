@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
 from plaster_ops.domain.slots import Slot, SlotState
 from plaster_ops.settings import Settings
 from plaster_ops.tracking.slots import SlotLedger
@@ -159,7 +157,7 @@ def test_sighup_takes_new_settings_and_wrong_ones_change_nothing(
 
 
 def test_a_ledger_that_another_process_holds_is_waited_for_and_no_slot_is_lost(
-    make_project: MakeProject, ledger: SlotLedger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_project: MakeProject, ledger: SlotLedger, tmp_path: Path
 ) -> None:
     settings = make_project(quick='cadence = { every = "1s" }')
     with service(settings, tmp_path) as process:
