@@ -60,11 +60,15 @@ class Job:
         self.slot = slot
         self.started_s = time.monotonic()
         self._stopped = self._timed_out = False
-        self._log = _open_log(project / LOGS, slot)
-        self._log_from = self._log.tell()
-        self._said = tempfile.TemporaryFile()  # noqa: SIM115
-        alive, self._alive = os.pipe()
-        try:
+        with contextlib.ExitStack() as undone, contextlib.ExitStack() as handed_over:
+            if device is not None:
+                handed_over.callback(os.close, device)
+            self._log = undone.enter_context(_open_log(project / LOGS, slot))
+            self._log_from = self._log.tell()
+            self._said = undone.enter_context(tempfile.TemporaryFile())
+            alive, self._alive = os.pipe()
+            handed_over.callback(os.close, alive)
+            undone.callback(os.close, self._alive)
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "scheduler.job", str(alive), *command],
                 cwd=project,
@@ -75,15 +79,7 @@ class Job:
                 pass_fds=[fd for fd in (alive, device) if fd is not None],
                 env=_environment(device, visible),
             )
-        except BaseException:
-            os.close(self._alive)
-            self._log.close()
-            self._said.close()
-            raise
-        finally:
-            os.close(alive)
-            if device is not None:
-                os.close(device)
+            undone.pop_all()
 
     def watch(self, tell: Callable[[Ended], None], *, timeout_s: float | None, stop_s: float) -> threading.Thread:
         """Calls `tell` once, from a thread of its own, when it has ended; after `timeout_s` it is stopped."""

@@ -88,6 +88,15 @@ def test_it_holds_its_device_until_it_ends(tmp_path: Path) -> None:
     os.close(free)
 
 
+def test_one_that_cannot_be_started_gives_its_device_back(tmp_path: Path) -> None:
+    (tmp_path / "mlruns").write_text("in the way", encoding="utf-8")
+    with pytest.raises(OSError, match="mlruns"):
+        job(tmp_path, "--version", device=take_device(tmp_path, 1))
+    free = take_device(tmp_path, 1)
+    assert free is not None
+    os.close(free)
+
+
 def test_a_large_log_is_put_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("scheduler.jobs.LOG_MAX_BYTES", 10)
     for _ in range(2):

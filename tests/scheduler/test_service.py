@@ -8,11 +8,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+import pytest
 
 from plaster_ops.domain.slots import Slot, SlotState
 from plaster_ops.settings import Settings
+from plaster_ops.tracking.journal_file import JournalFile
 from plaster_ops.tracking.slots import SlotLedger
 from tests.scheduler.conftest import MakeProject
 
@@ -170,3 +173,33 @@ def test_a_ledger_that_another_process_holds_is_waited_for_and_no_slot_is_lost(
         wait_for(lambda: any(slot.planned_s > held_s + 8.0 for slot in of(ledger, "quick", SlotState.RAN)), process)
     planned = sorted(slot.planned_s for slot in of(ledger, "quick"))
     assert planned == [planned[0] + number for number in range(len(planned))]
+
+
+def test_a_full_disk_is_waited_out_and_no_slot_is_lost(make_project: MakeProject, tmp_path: Path) -> None:
+    folder = tmp_path / "project"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "none", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("a file system of two megabytes can only be mounted by root")
+    try:
+        settings = make_project(quick='cadence = { every = "1s", retries = 9, backoff_s = 0.1 }')
+        file = JournalFile(settings.memory)
+        ledger = SlotLedger(file)
+        with service(settings, tmp_path) as process:
+            wait_for(lambda: bool(of(ledger, "quick", SlotState.RAN)), process)
+            full = folder / "full"
+            with suppress(OSError), full.open("wb") as out:
+                out.write(bytes(4_000_000))
+            full_s = time.time()
+            while time.time() < full_s + 3.0:
+                assert process.poll() is None
+                select.select([], [], [], 0.1)
+            full.unlink()
+            wait_for(lambda: any(slot.planned_s > full_s + 4.0 for slot in of(ledger, "quick", SlotState.RAN)), process)
+            planned = sorted(slot.planned_s for slot in of(ledger, "quick"))
+            process.terminate()
+            assert process.wait(30) == 0
+        file.close()
+        assert planned == [planned[0] + number for number in range(len(planned))]
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
