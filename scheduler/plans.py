@@ -2,7 +2,7 @@
 
 from plaster_ops.settings import Settings
 from plaster_ops.settings_sections import PipelineSettings
-from scheduler.planner import Plan
+from scheduler.clockwork import Plan
 
 
 def plan_of(pipeline: PipelineSettings) -> Plan:
