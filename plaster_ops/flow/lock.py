@@ -91,7 +91,8 @@ def take_lock(file: Path, **more: object) -> int | None:
         return None
     written = json.dumps({"pid": os.getpid(), "host": os.uname().nodename, **more}).encode()
     with suppress(OSError):  # a full disk: the lock holds, only its holder is not named
-        os.ftruncate(handle, 0)
+        if os.fstat(handle).st_size > len(written):
+            os.ftruncate(handle, 0)  # some milliseconds on a disk
         os.pwrite(handle, written, 0)
     return handle
 
