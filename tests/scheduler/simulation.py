@@ -143,17 +143,24 @@ class World:
         for *_, slot in self._ends if drain else []:
             self.stopped[slot.name] += 1
             planner.interrupted(slot, "stopped")
-        began_s = self.now_s
-        self.now_s += self.draw.choice((5.0, 30.0, 300.0, 7_200.0, DAY_S, 4 * DAY_S))
-        self.gaps.append((began_s, self.now_s))
+        self._pass_over(self.draw.choice((5.0, 30.0, 300.0, 7_200.0, DAY_S, 4 * DAY_S)))
         return self.boot()
+
+    def _pass_over(self, by_s: float) -> None:
+        """Seconds that nobody is there for. A gap counts where the clock has not been there before, nor comes again."""
+        if self.now_s >= self.latest_s:
+            self.gaps.append((self.now_s, self.now_s + by_s))
+        self.now_s += by_s
+        self.latest_s = max(self.latest_s, self.now_s)
 
     def _set_clock(self, by_s: float) -> None:
         """The clock is set; what runs takes no longer for it."""
         by_s = max(by_s, self.began_s - self.now_s)
         if by_s > 0:
-            self.gaps.append((self.now_s, self.now_s + by_s))
-        self.now_s += by_s
+            self._pass_over(by_s)
+        else:
+            self.now_s += by_s
+            self.gaps = [gap for gap in self.gaps if gap[1] < self.now_s]
         self._ends[:] = [(end_s + by_s, number, slot) for end_s, number, slot in self._ends]  # in the same order
 
     def _pause(self, name: str) -> None:
