@@ -158,9 +158,9 @@ def now_iso() -> str:
 class JournalFile:
     """One open connection to `<folder>/plaster.db`; usable from several threads, one transaction at a time."""
 
-    def __init__(self, folder: Path, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> None:
+    def __init__(self, folder: Path, *, busy_timeout_s: float | None = None) -> None:
         self.folder = folder.absolute()
-        self._busy_timeout_s = busy_timeout_s
+        self._busy_timeout_s = BUSY_TIMEOUT_S if busy_timeout_s is None else busy_timeout_s
         self.path = self.folder / FILE_NAME
         self._lock = threading.RLock()
         self._connection = self._connect()
