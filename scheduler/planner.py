@@ -228,18 +228,16 @@ class Planner:
         self._is_stale = False
 
     def _work(self, name: str, plan: Plan, at: Accounted | None, now_s: float) -> Clockwork:
-        """The cadence from where the ledger is. Where that is ahead of the clock, slots that have a row keep it; where
-        it is days ahead, those that came to an end without having started are taken back, and due in their time."""
-        work = self._works.get(name)
-        if at is not None and at.upto_s <= now_s:
-            is_same = work is not None and work.plan == plan and work.upto_s == at.upto_s and not work.known
-            return work if work is not None and is_same else Clockwork(name, plan, at.upto_s)
-        since_s = now_s if at is None else min(at.since_s, now_s)
+        """The cadence from where the ledger is. Where that is days ahead of the clock, slots that came to an end and
+        never started are taken back, to be due in their time; whatever else has a row ahead keeps it."""
+        upto_s, work = now_s if at is None else at.upto_s, self._works.get(name)
         if at is not None and at.upto_s > now_s + AHEAD_S:
+            upto_s = now_s
             with self._written() as write:
                 write.forget_ahead(name, now_s)
-        newest_s = self.ledger.newest_planned_s(name, now_s) if at is not None else None
-        upto_s = since_s if newest_s is None else max(since_s, newest_s)
+                write.advance(name, now_s)
+        if work is not None and work.plan == plan and work.upto_s == upto_s:
+            return work
         return Clockwork(name, plan, upto_s, self.ledger.planned_after(name, upto_s))
 
     def _is_kept(self, slot: Slot) -> bool:
@@ -263,6 +261,7 @@ class Planner:
                 more=work.due_s <= now_s,
             )
             write.add(told)
+            write.advance(name, work.upto_s)
             for slot in told:
                 if slot.state is SlotState.DUE:
                     self._remember(slot)

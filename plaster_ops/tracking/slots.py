@@ -32,12 +32,10 @@ class Pause:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Accounted:
-    """Up to where (`upto_s`, seconds UTC) the slots of a pipeline are in the ledger, and by which `cadence`; `since_s`:
-    since when by that one."""
+    """Up to where (`upto_s`, seconds UTC) the slots of a pipeline are in the ledger, and by which `cadence`."""
 
     cadence: str
     upto_s: float
-    since_s: float
 
 
 class Overtaken(Exception):
@@ -98,22 +96,8 @@ class SlotLedger:
 
     def accounted(self) -> dict[str, Accounted]:
         """Up to where the slots of each pipeline are in here."""
-        rows = self.file.rows(
-            "SELECT pipeline, cadence, upto_s AS since_s, MAX(upto_s, COALESCE((SELECT MAX(planned_s) FROM slots WHERE"
-            " slots.pipeline = cadences.pipeline AND slots.cause = 'clock'), upto_s)) AS upto_s FROM cadences"
-        )
-        return {
-            row["pipeline"]: Accounted(cadence=row["cadence"], upto_s=row["upto_s"], since_s=row["since_s"])
-            for row in rows
-        }
-
-    def newest_planned_s(self, pipeline: str, upto_s: float) -> float | None:
-        """The newest slot of the clock that has a row and is not later than that; None where none is."""
-        row = self.file.row(
-            "SELECT MAX(planned_s) AS at_s FROM slots WHERE pipeline = ? AND cause = 'clock' AND planned_s <= ?",
-            (pipeline, upto_s),
-        )
-        return None if row is None else row["at_s"]
+        rows = self.file.rows("SELECT pipeline, cadence, upto_s FROM cadences")
+        return {row["pipeline"]: Accounted(cadence=row["cadence"], upto_s=row["upto_s"]) for row in rows}
 
     def planned_after(self, pipeline: str, after_s: float) -> frozenset[float]:
         """The slots of the clock later than that which have their row."""
@@ -145,7 +129,8 @@ class LedgerWriter:
     def add(self, slots: Iterable[Slot]) -> None:
         """New rows. Raises `Overtaken` where one is known already."""
         try:
-            self._db.executemany(_ADD, map(_values, slots))
+            for slot in slots:
+                self._db.execute(_ADD, _values(slot))
         except sqlite3.IntegrityError as error:
             if error.sqlite_errorname != "SQLITE_CONSTRAINT_UNIQUE":
                 raise
@@ -163,6 +148,10 @@ class LedgerWriter:
     def account(self, pipeline: str, cadence: str, upto_s: float) -> None:
         """After `upto_s` the slots of the pipeline are those of this cadence; every earlier one is in the ledger."""
         self._db.execute("INSERT OR REPLACE INTO cadences VALUES (?, ?, ?)", (pipeline, cadence, upto_s))
+
+    def advance(self, pipeline: str, upto_s: float) -> None:
+        """The slots of the pipeline's cadence are in the ledger up to there."""
+        self._db.execute("UPDATE cadences SET upto_s = ? WHERE pipeline = ?", (upto_s, pipeline))
 
     def forget(self, pipeline: str) -> None:
         """The pipeline has no cadence any more; its rows stay."""
