@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from plaster_ops.domain.drift import DRIFT_WORDS
 from plaster_ops.domain.durations import duration_us, parse_lookback
 from plaster_ops.domain.gates import GATE_METRICS, Gate
 from plaster_ops.domain.schedule import Cadence, zone_of
@@ -184,6 +185,14 @@ class TriggerSettings(Section):
     """The scheduler retrains once where the newest retrain's record says that one of these drifts."""
     cooldown_s: Annotated[float, Field(ge=0)] = 86_400.0
     """After a retrain that drift made due, none is due by drift for so long."""
+
+    @field_validator("on_drift")
+    @classmethod
+    def _known_words(cls, words: tuple[str, ...]) -> tuple[str, ...]:
+        for word in words:
+            if word not in DRIFT_WORDS:
+                raise ValueError(f"unknown word {word!r}; known: {', '.join(DRIFT_WORDS)}{nearest(word, DRIFT_WORDS)}")
+        return tuple(dict.fromkeys(words))
 
 
 class DataSettings(Section):

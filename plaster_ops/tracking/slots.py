@@ -89,6 +89,15 @@ class SlotLedger:
         )
         return None if row is None else read_slot(row)
 
+    def last_of(self, pipeline: str, cause: Cause) -> Slot | None:
+        """The newest slot that had this cause and was not skipped; None where there is none."""
+        row = self.file.row(
+            f"SELECT {_NAMES} FROM slots WHERE pipeline = ? AND cause = ? AND state != 'skipped'"
+            " ORDER BY planned_s DESC LIMIT 1",
+            (pipeline, cause),
+        )
+        return None if row is None else read_slot(row)
+
     def last_started(self) -> dict[str, float]:
         """When each pipeline started a slot last, in seconds UTC."""
         rows = self.file.rows("SELECT pipeline, MAX(started_s) AS at FROM slots WHERE started_s IS NOT NULL GROUP BY 1")

@@ -1,4 +1,4 @@
-"""A ledger on disk, a planner over it on a clock that the test holds, and projects whose pipelines are never imported."""
+"""A ledger on disk, a planner over it on a clock that the test holds, and projects that are never imported."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field

@@ -135,6 +135,12 @@ def test_every_trouble_of_a_file_is_told_at_once(tmp_path: Path) -> None:
     assert "pipelines.a.measure.slo_ms = -1" in error.message
 
 
+def test_an_unknown_word_for_drift_names_the_nearest_and_lists_all(tmp_path: Path) -> None:
+    error = refused(tmp_path, '[pipelines.a]\nref = "m:p"\ntrigger = { on_drift = ["accuracy", "input"] }')
+    assert "unknown word 'input'; known: programmability, latency, accuracy, " in error.message
+    assert "did you mean 'inputs'?" in error.message
+
+
 def test_an_unknown_gate_names_the_nearest_and_lists_all(tmp_path: Path) -> None:
     error = refused(tmp_path, '[pipelines.a]\nref = "m:p"\ngates = { latancy = { max_drop = 0.1 } }')
     assert "unknown gate 'latancy'" in error.message
