@@ -2,6 +2,8 @@
 
 import typer
 
+from scheduler.commands import alert_test
+
 app = typer.Typer(
     help="Retrains by the clock, by new data and by drift, with every slot accounted for.",
     no_args_is_help=True,
@@ -12,3 +14,6 @@ app = typer.Typer(
 @app.callback()
 def schedule() -> None:
     """Retrains by the clock, by new data and by drift, with every slot accounted for."""
+
+
+app.command("alert-test")(alert_test.command)
