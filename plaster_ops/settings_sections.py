@@ -310,6 +310,13 @@ class Alert(Section):
     url_env: str
     """Its name. For smtp: smtp[s]://user:password@host:port/?from=ADDRESS&to=ADDRESS."""
 
+    @field_validator("url_env")
+    @classmethod
+    def _is_a_name(cls, value: str) -> str:
+        if not value.isidentifier():
+            raise ValueError("must be the name of an environment variable; the address itself never stands in settings")
+        return value
+
 
 def _default_gates() -> dict[str, GateSettings]:
     return {

@@ -2,7 +2,7 @@
 
 import typer
 
-from scheduler.commands import once, start
+from scheduler.commands import alert_test, once, start
 
 app = typer.Typer(
     help="Retrains by the clock, by new data and by drift, with every slot accounted for.",
@@ -18,3 +18,4 @@ def schedule() -> None:
 
 app.command("start")(start.command)
 app.command("once")(once.command)
+app.command("alert-test")(alert_test.command)

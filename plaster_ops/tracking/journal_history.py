@@ -62,6 +62,15 @@ class History:
         row = self.file.row(LAST_SQL, (pipeline,))
         return None if row is None else read_run(row)
 
+    def newest_finished(self, pipeline: str, limit: int) -> list[RunRow]:
+        """The newest runs that ended with a measured engine, newest first."""
+        return [read_run(row) for row in self.file.rows(LAST_SQL.replace("LIMIT 1", "LIMIT ?"), (pipeline, limit))]
+
+    def last_ended(self, pipeline: str) -> RunRow | None:
+        """The newest run that finished or failed."""
+        row = self.file.row(LAST_SQL.replace("= 'finished'", "IN ('finished', 'failed')"), (pipeline,))
+        return None if row is None else read_run(row)
+
     def best(self, pipeline: str, key: str, better: Better | str) -> RunRow | None:
         """The finished run with the best measured value of that metric, the earliest of equals; None without one."""
         if Better(better) not in (Better.HIGHER, Better.LOWER):

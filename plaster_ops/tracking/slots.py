@@ -18,6 +18,10 @@ _PUT = (
     " WHERE pipeline = ? AND cause = ? AND planned_s = ?"
 )
 _TAKE = f"{_PUT} AND state = 'due'"
+
+_OF_CAUSE = "FROM slots WHERE pipeline = ? AND cause = ? ORDER BY planned_s DESC"
+"""By the index that keeps slots apart, so that a year of rows is not read."""
+
 _PAUSES = "SELECT pipeline, at_s, by, reason FROM pauses"
 
 
@@ -54,11 +58,27 @@ class SlotLedger:
         with self.file.write() as db:
             yield LedgerWriter(db)
 
-    def open_slots(self) -> list[Slot]:
-        """Every slot that waits or runs, oldest first."""
+    def open_slots(self, pipeline: str | None = None) -> list[Slot]:
+        """Every slot that waits or runs, oldest first; of one pipeline where it is named."""
         states = ", ".join(f"'{state}'" for state in OPEN)
-        rows = self.file.rows(f"SELECT {_NAMES} FROM slots WHERE state IN ({states}) ORDER BY planned_s, id")
+        mine = "" if pipeline is None else " AND pipeline = ?"
+        rows = self.file.rows(
+            f"SELECT {_NAMES} FROM slots WHERE state IN ({states}){mine} ORDER BY planned_s, id",
+            () if pipeline is None else (pipeline,),
+        )
         return [read_slot(row) for row in rows]
+
+    def last_by_clock(self, pipeline: str) -> Slot | None:
+        """The newest slot that the clock made due, whatever became of it."""
+        row = self.file.row(f"SELECT {_NAMES} {_OF_CAUSE} LIMIT 1", (pipeline, Cause.CLOCK))
+        return None if row is None else read_slot(row)
+
+    def last_run(self, pipeline: str) -> Slot | None:
+        """The slot that ended last of those that ran, failed or timed out."""
+        decided = _OF_CAUSE.replace("ORDER", "AND state IN ('ran', 'failed', 'timed_out') ORDER")
+        found = [self.file.row(f"SELECT {_NAMES} {decided} LIMIT 1", (pipeline, cause)) for cause in Cause]
+        slots = [read_slot(row) for row in found if row is not None]
+        return max(slots, key=lambda slot: slot.ended_s or 0.0, default=None)
 
     def newest(self, pipeline: str | None = None, limit: int = 20, *, ended: bool = False) -> list[Slot]:
         """The newest slots, newest first; `ended`: of those that came to an end alone."""
@@ -103,9 +123,11 @@ class SlotLedger:
         rows = self.file.rows("SELECT pipeline, MAX(started_s) AS at FROM slots WHERE started_s IS NOT NULL GROUP BY 1")
         return {row["pipeline"]: row["at"] for row in rows}
 
-    def accounted(self) -> dict[str, Accounted]:
-        """Up to where the slots of each pipeline are in here."""
-        rows = self.file.rows("SELECT pipeline, cadence, upto_s FROM cadences")
+    def accounted(self, pipeline: str | None = None) -> dict[str, Accounted]:
+        """Up to where the slots of each pipeline, or of that one, are in here."""
+        rows = self.file.rows(
+            "SELECT pipeline, cadence, upto_s FROM cadences WHERE pipeline = COALESCE(?, pipeline)", (pipeline,)
+        )
         return {row["pipeline"]: Accounted(cadence=row["cadence"], upto_s=row["upto_s"]) for row in rows}
 
     def planned_after(self, pipeline: str, after_s: float) -> frozenset[float]:
@@ -121,12 +143,11 @@ class SlotLedger:
 
     def conditions(self, pipeline: str | None = None) -> dict[tuple[str, str], tuple[float, str]]:
         """What is wrong with a pipeline: `(pipeline, condition)` -> since when (seconds UTC), and the reason."""
-        rows = self.file.rows("SELECT pipeline, condition, since_s, reason FROM conditions")
-        return {
-            (row["pipeline"], row["condition"]): (row["since_s"], row["reason"])
-            for row in rows
-            if pipeline in (None, row["pipeline"])
-        }
+        rows = self.file.rows(
+            "SELECT pipeline, condition, since_s, reason FROM conditions WHERE pipeline = COALESCE(?, pipeline)",
+            (pipeline,),
+        )
+        return {(row["pipeline"], row["condition"]): (row["since_s"], row["reason"]) for row in rows}
 
 
 class LedgerWriter:
@@ -196,6 +217,13 @@ class LedgerWriter:
         if not changed:
             self._db.execute("INSERT INTO conditions VALUES (?, ?, ?, ?)", (pipeline, condition, since_s, reason))
         return not changed
+
+    def queue_alert(self, pipeline: str, target: str, message: str, at_s: float) -> None:
+        """A message (JSON) for a target waits to be sent, from `at_s` on; see `tracking.alert_queue`."""
+        self._db.execute(
+            "INSERT INTO alerts (pipeline, target, message, queued_s, not_before_s) VALUES (?, ?, ?, ?, ?)",
+            (pipeline, target, message, at_s, at_s),
+        )
 
     def clear_condition(self, pipeline: str, condition: str) -> bool:
         """Notes that it does not hold; False where it did not before either."""

@@ -317,3 +317,10 @@ def test_settings_survive_the_journal() -> None:
 @pytest.mark.parametrize("wrong", ['window = "last week"', 'window = "90"', "replay_ratio = -1.0"])
 def test_a_look_back_that_means_nothing_is_refused(tmp_path: Path, wrong: str) -> None:
     assert "data." in refused(tmp_path, f'[pipelines.a]\nref = "m:p"\ndata = {{ {wrong} }}').message
+
+
+def test_an_address_where_the_name_of_a_variable_belongs_is_refused_and_not_repeated(tmp_path: Path) -> None:
+    alert = '{ kind = "slack", url_env = "https://hooks.example/secret" }'
+    error = refused(tmp_path, f'[pipelines.a]\nref = "m:p"\nalerts = [{alert}]')
+    assert "a.alerts.0.url_env = ...: must be the name of an environment variable" in error.message
+    assert "secret" not in error.message
