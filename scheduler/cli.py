@@ -2,7 +2,7 @@
 
 import typer
 
-from scheduler.commands import alert_test, once, start
+from scheduler.commands import alert_test, apply, install, once, start
 
 app = typer.Typer(
     help="Retrains by the clock, by new data and by drift, with every slot accounted for.",
@@ -19,3 +19,5 @@ def schedule() -> None:
 app.command("start")(start.command)
 app.command("once")(once.command)
 app.command("alert-test")(alert_test.command)
+app.command("install")(install.command)
+app.command("apply")(apply.command)
