@@ -2,6 +2,8 @@
 
 import typer
 
+from scheduler.commands import check, coming, history, listing, pausing
+
 app = typer.Typer(
     help="Retrains by the clock, by new data and by drift, with every slot accounted for.",
     no_args_is_help=True,
@@ -12,3 +14,11 @@ app = typer.Typer(
 @app.callback()
 def schedule() -> None:
     """Retrains by the clock, by new data and by drift, with every slot accounted for."""
+
+
+app.command("list")(listing.command)
+app.command("next")(coming.command)
+app.command("history")(history.command)
+app.command("pause")(pausing.pause)
+app.command("resume")(pausing.resume)
+app.command("check")(check.command)

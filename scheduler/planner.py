@@ -93,7 +93,7 @@ class Planner:
         self._works, self._heap = {}, []
         with self.ledger.write() as write:
             for name, plan in plans.items():
-                cadence, before = _text(plan.cadence), known.get(name)
+                cadence, before = cadence_text(plan.cadence), known.get(name)
                 upto_s = before.upto_s if before is not None and before.cadence == cadence else now_s
                 if before is None or before.cadence != cadence:
                     write.account(name, cadence, upto_s)
@@ -283,5 +283,6 @@ class Planner:
             heapq.heappush(self._heap, (work.plan.cadence.due_s(name, work.upcoming_s), name))
 
 
-def _text(cadence: Cadence | None) -> str:
+def cadence_text(cadence: Cadence | None) -> str:
+    """How a cadence stands in the ledger: another text is another cadence."""
     return "" if cadence is None else repr(cadence)
