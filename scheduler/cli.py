@@ -2,7 +2,7 @@
 
 import typer
 
-from scheduler.commands import check, coming, history, listing, pausing
+from scheduler.commands import check, coming, history, listing, once, pausing, start
 
 app = typer.Typer(
     help="Retrains by the clock, by new data and by drift, with every slot accounted for.",
@@ -16,6 +16,8 @@ def schedule() -> None:
     """Retrains by the clock, by new data and by drift, with every slot accounted for."""
 
 
+app.command("start")(start.command)
+app.command("once")(once.command)
 app.command("list")(listing.command)
 app.command("next")(coming.command)
 app.command("history")(history.command)

@@ -1,7 +1,6 @@
 """What every step of one retrain needs to have at hand."""
 
 import os
-import re
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -138,8 +137,3 @@ class Context:
             project=self.project,
             env=self.stage_env(threads),
         )
-
-
-def slug(name: str) -> str:
-    """A pipeline name as a file name: other characters become "_"."""
-    return re.sub(r"[^\w.-]", "_", name).lstrip(".") or "_"

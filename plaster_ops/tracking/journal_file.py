@@ -127,7 +127,8 @@ _V3 = (
         run TEXT,
         owner TEXT,
         UNIQUE (pipeline, cause, planned_s))""",
-    "CREATE INDEX slots_open ON slots (pipeline) WHERE state IN ('due', 'running')",
+    "CREATE INDEX slots_open ON slots (planned_s) WHERE state IN ('due', 'running')",
+    "CREATE INDEX slots_started ON slots (pipeline, started_s) WHERE started_s IS NOT NULL",
     """CREATE TABLE cadences (
         pipeline TEXT PRIMARY KEY,
         cadence TEXT NOT NULL,

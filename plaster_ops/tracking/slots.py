@@ -18,7 +18,7 @@ _PUT = (
     f"UPDATE slots SET {', '.join(f'{name} = ?' for name in _CHANGED)}"
     " WHERE pipeline = ? AND cause = ? AND planned_s = ?"
 )
-
+_TAKE = f"{_PUT} AND state = 'due'"
 _PAUSES = "SELECT pipeline, at_s, by, reason FROM pauses"
 _PIPELINES = (
     "WITH RECURSIVE known (name) AS (SELECT MIN(pipeline) FROM slots UNION ALL"
@@ -52,10 +52,16 @@ class Pause:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Accounted:
-    """Up to where (`upto_s`, seconds UTC) the slots of a pipeline are in the ledger, and by which `cadence`."""
+    """Up to where (`upto_s`, seconds UTC) the slots of a pipeline are in the ledger, and by which `cadence`; `since_s`:
+    since when by that one."""
 
     cadence: str
     upto_s: float
+    since_s: float
+
+
+class Overtaken(Exception):
+    """Another process wrote that row first: nothing of the transaction is written, and all is to be read again."""
 
 
 class SlotLedger:
@@ -107,16 +113,34 @@ class SlotLedger:
 
     def last_started(self) -> dict[str, float]:
         """When each pipeline started a slot last, in seconds UTC."""
-        rows = self.file.rows("SELECT pipeline, MAX(started_s) AS at FROM slots WHERE started_s NOT NULL GROUP BY 1")
+        rows = self.file.rows("SELECT pipeline, MAX(started_s) AS at FROM slots WHERE started_s IS NOT NULL GROUP BY 1")
         return {row["pipeline"]: row["at"] for row in rows}
 
     def accounted(self) -> dict[str, Accounted]:
         """Up to where the slots of each pipeline are in here."""
         rows = self.file.rows(
-            "SELECT pipeline, cadence, MAX(upto_s, COALESCE((SELECT MAX(planned_s) FROM slots WHERE"
+            "SELECT pipeline, cadence, upto_s AS since_s, MAX(upto_s, COALESCE((SELECT MAX(planned_s) FROM slots WHERE"
             " slots.pipeline = cadences.pipeline AND slots.cause = 'clock'), upto_s)) AS upto_s FROM cadences"
         )
-        return {row["pipeline"]: Accounted(cadence=row["cadence"], upto_s=row["upto_s"]) for row in rows}
+        return {
+            row["pipeline"]: Accounted(cadence=row["cadence"], upto_s=row["upto_s"], since_s=row["since_s"])
+            for row in rows
+        }
+
+    def newest_planned_s(self, pipeline: str, upto_s: float) -> float | None:
+        """The newest slot of the clock that has a row and is not later than that; None where none is."""
+        row = self.file.row(
+            "SELECT MAX(planned_s) AS at_s FROM slots WHERE pipeline = ? AND cause = 'clock' AND planned_s <= ?",
+            (pipeline, upto_s),
+        )
+        return None if row is None else row["at_s"]
+
+    def planned_after(self, pipeline: str, after_s: float) -> frozenset[float]:
+        """The slots of the clock later than that which have their row."""
+        rows = self.file.rows(
+            "SELECT planned_s FROM slots WHERE pipeline = ? AND cause = 'clock' AND planned_s > ?", (pipeline, after_s)
+        )
+        return frozenset(row["planned_s"] for row in rows)
 
     def pauses(self) -> dict[str, Pause]:
         """Who is paused."""
@@ -139,23 +163,38 @@ class LedgerWriter:
         self._db = db
 
     def add(self, slots: Iterable[Slot]) -> None:
-        """New rows. Raises `sqlite3.IntegrityError` where one is known already."""
-        self._db.executemany(_ADD, map(_values, slots))
+        """New rows. Raises `Overtaken` where one is known already."""
+        try:
+            self._db.executemany(_ADD, map(_values, slots))
+        except sqlite3.IntegrityError as error:
+            if error.sqlite_errorname != "SQLITE_CONSTRAINT_UNIQUE":
+                raise
+            raise Overtaken(str(error)) from error
 
     def put(self, slot: Slot) -> None:
         """What is new of a row that is there."""
         self._db.execute(_PUT, (*_changed(slot), *slot.name))
 
-    def state_of(self, slot: Slot) -> SlotState | None:
-        """The state of that row now, also as another process left it; None where there is none."""
-        row = self._db.execute(
-            "SELECT state FROM slots WHERE pipeline = ? AND cause = ? AND planned_s = ?", slot.name
-        ).fetchone()
-        return None if row is None else SlotState(row["state"])
+    def take(self, slot: Slot) -> None:
+        """What is new of a row that waits. Raises `Overtaken` where it does not wait any more."""
+        if not self._db.execute(_TAKE, (*_changed(slot), *slot.name)).rowcount:
+            raise Overtaken(f"{slot.name} does not wait any more")
 
     def account(self, pipeline: str, cadence: str, upto_s: float) -> None:
-        """From then on the slots of the pipeline are those of this cadence; every earlier one is in the ledger."""
+        """After `upto_s` the slots of the pipeline are those of this cadence; every earlier one is in the ledger."""
         self._db.execute("INSERT OR REPLACE INTO cadences VALUES (?, ?, ?)", (pipeline, cadence, upto_s))
+
+    def forget(self, pipeline: str) -> None:
+        """The pipeline has no cadence any more; its rows stay."""
+        self._db.execute("DELETE FROM cadences WHERE pipeline = ?", (pipeline,))
+
+    def forget_ahead(self, pipeline: str, after_s: float) -> None:
+        """Takes back the rows of slots of the clock later than that which came to an end without having started."""
+        self._db.execute(
+            "DELETE FROM slots WHERE pipeline = ? AND planned_s > ? AND cause = 'clock' AND started_s IS NULL"
+            " AND state NOT IN ('due', 'running')",
+            (pipeline, after_s),
+        )
 
     def pauses(self) -> dict[str, Pause]:
         """Who is paused."""
