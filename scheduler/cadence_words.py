@@ -1,11 +1,11 @@
 """A cadence and its triggers as a sentence a person reads. The words of crontab lines are cronsim's."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import lru_cache
 
 from cronsim import CronSim
 
-from plaster_ops.domain.schedule import Cadence
+from plaster_ops.domain.schedule import Cadence, in_numbers
 from plaster_ops.settings_sections import CadenceSettings, TriggerSettings
 from scheduler.spans import show_span
 
@@ -38,5 +38,5 @@ def trigger_words(trigger: TriggerSettings) -> str:
 
 @lru_cache(maxsize=4096)
 def _cron_words(line: str) -> str:
-    words = CronSim(line, datetime(2000, 1, 1, tzinfo=UTC)).explain()
+    words = CronSim(in_numbers(line), datetime(2000, 1, 1)).explain()
     return words[:1].lower() + words[1:]

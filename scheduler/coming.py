@@ -1,5 +1,6 @@
 """Slots to come: planned instant and jitter, of one pipeline or of several in order."""
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from heapq import merge
@@ -25,8 +26,9 @@ def coming(cadence: Cadence | None, pipeline: str, now_s: float) -> Iterator[Com
     """The slots of a pipeline that are due later than now, as they were planned; without end unless the cadence has."""
     if cadence is None:
         return
+    due_s = -math.inf
     for planned_s in cadence.after(now_s - cadence.jitter_s):
-        due_s = cadence.due_s(pipeline, planned_s)
+        due_s = max(due_s, cadence.due_s(pipeline, planned_s))  # two slots do not change places
         if due_s > now_s:
             yield Coming(pipeline=pipeline, planned_s=planned_s, due_s=due_s)
 

@@ -45,7 +45,7 @@ class Facts:
     """What is known of a pipeline. `unaccounted`: its first slot that is due and in no ledger.
 
     `unkept_since_s`: since when its settings say what no scheduler has taken up; None where one has. `is_new`: none has
-    ever kept it. `failures`: how many slots failed in a row.
+    ever kept it. `is_orphan`: who ran what `running` says is gone. `failures`: how many slots failed in a row.
     """
 
     pipeline: str
@@ -58,6 +58,7 @@ class Facts:
     unkept_since_s: float | None
     is_new: bool
     running: Slot | None
+    is_orphan: bool
     waiting: tuple[Slot, ...]
     tried: Slot | None
     failures: int
@@ -67,7 +68,7 @@ def judge(facts: Facts) -> tuple[Finding, ...]:
     """What is wrong with it, most urgent first; nothing where it is paused, for then somebody knows."""
     if facts.pause is not None:
         return ()
-    found = (_late_to_start(facts), _late_to_be_seen(facts), _ended_badly(facts), _unkept(facts))
+    found = (_cut_off(facts), _late_to_start(facts), _late_to_be_seen(facts), _ended_badly(facts), _unkept(facts))
     told = [finding for finding in found if finding is not None]
     kinds = [finding.kind for finding in told]
     return tuple(finding for place, finding in enumerate(told) if finding.kind not in kinds[:place])
@@ -84,6 +85,21 @@ def service_finding(service: Service, now_s: float) -> Finding | None:
         since_s=since_s,
         message=service.reason,
         next_step="start it: plaster-ops schedule start; if its process hangs, end it first",
+    )
+
+
+def _cut_off(facts: Facts) -> Finding | None:
+    """A slot that ran in a scheduler that is gone, where no service is there to take it up."""
+    slot = facts.running
+    if slot is None or not facts.is_orphan or facts.service.is_alive:
+        return None
+    return Finding(
+        kind=Kind.LATE,
+        pipeline=facts.pipeline,
+        since_s=slot.due_s,
+        message=f"the slot of {instant_text(slot.planned_s)} was cut off with its scheduler, and nobody goes on with"
+        f" it: {facts.service.reason}",
+        next_step=_START,
     )
 
 

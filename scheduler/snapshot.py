@@ -14,11 +14,13 @@ from plaster_ops.domain.slots import OPEN, Slot, SlotState
 from plaster_ops.settings import Settings
 from plaster_ops.tracking.journal import Journal
 from plaster_ops.tracking.journal_rows import RunRow
+from plaster_ops.tracking.liveness import this_host
 from plaster_ops.tracking.slots import Accounted, Pause, SlotLedger
 from scheduler.cadence_words import cadence_of, cadence_words, trigger_words
 from scheduler.coming import Coming, first_unaccounted, next_slot
 from scheduler.findings import TRIED, Facts, Finding, judge
 from scheduler.heartbeat import Service, read_service
+from scheduler.owner import owner_lives
 from scheduler.planner import cadence_text
 
 STRIP = 20
@@ -124,8 +126,7 @@ def collect(ledger: SlotLedger, journal: Journal, settings: Settings, now_s: flo
     """The state of every pipeline of the settings, and of those that were taken out and are not done yet."""
     read, service = _read(ledger, settings), read_service(settings, now_s)
     running = sum(slot.state is SlotState.RUNNING for slots in read.open.values() for slot in slots)
-    devices = settings.scheduler.devices
-    total = service.devices or (devices if isinstance(devices, int) else len(devices))
+    total = service.devices or settings.scheduler.device_count
     told = partial(_status, ledger, journal, settings, read, service=service, now_s=now_s, is_full=running >= total)
     gone = [name for name in sorted(read.open) if name not in settings.pipelines]
     return Snapshot(
@@ -190,6 +191,7 @@ def _status(
         unkept_since_s=read.changed_s if cadence is not None and not is_kept else None,
         is_new=accounted is None,
         running=running,
+        is_orphan=running is not None and _is_orphan(running),
         waiting=waiting,
         tried=tried,
         failures=_failures(strip),
@@ -213,6 +215,12 @@ def _status(
         champion=_retrain(journal.champion(name)),
         conditions=tuple(read.conditions.get(name, ())),
     )
+
+
+def _is_orphan(running: Slot) -> bool:
+    """Whether the scheduler that ran it was one of this machine and is gone."""
+    owner = running.owner or ""
+    return owner.partition(" ")[0] == this_host() and not owner_lives(owner)
 
 
 def _tried_before(ledger: SlotLedger, name: str, strip: list[Slot]) -> Slot | None:

@@ -3,14 +3,20 @@
 import os
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import pytest
 
+from plaster_ops.domain.schedule import Cadence
 from plaster_ops.domain.slots import Slot, SlotState
+from plaster_ops.tracking.liveness import this_host
 from plaster_ops.tracking.slots import Pause
+from scheduler.clockwork import Clockwork, Plan
+from scheduler.coming import coming
 from scheduler.findings import Kind, service_finding
 from scheduler.heartbeat import STALE_S, ServiceState, read_service
+from scheduler.owner import this_owner
 from scheduler.planner import cadence_text
 from scheduler.snapshot import STRIP, PipelineStatus, Snapshot, collect
 from tests.scheduler.filled import DAY_S, HOUR_S, NOW_S, TOML, Filled, beat, due, failed, filled, ran, running
@@ -189,6 +195,28 @@ def test_who_is_paused_is_not_called_late_failing_or_missed(full: Filled) -> Non
             write.pause(name, Pause(at_s=NOW_S, by="ann", reason=""))
         assert of(full, name).words[0] == "paused"
     assert look(full).findings == ()
+
+
+def test_a_run_whose_scheduler_is_gone_is_late_until_a_service_is_there(bare: Filled) -> None:
+    left = replace(running("stock", NOW_S - 60.0, NOW_S - 60.0), owner=f"{this_host()} {PID_OF_NOBODY} 1.00")
+    add(bare, left)
+    assert kinds(bare, "stock") == []
+    (bare.settings.memory / "scheduler" / "heartbeat.json").unlink()
+    (finding,) = of(bare, "stock").findings
+    assert (finding.kind, "was cut off with its scheduler" in finding.message) == (Kind.LATE, True)
+    with bare.ledger.write() as write:
+        write.put(replace(left, owner=this_owner(os.getpid())))
+    assert kinds(bare, "stock") == []
+
+
+def test_two_slots_do_not_change_places_however_much_jitter_there_is() -> None:
+    cadence = Cadence(every_s=60.0, jitter_s=3600.0)
+    slots = list(islice(coming(cadence, "churn", NOW_S), 200))
+    assert [slot.due_s for slot in slots] == sorted(slot.due_s for slot in slots)
+    clockwork = Clockwork("churn", Plan(cadence=cadence), NOW_S - 7200.0)
+    expected = [(planned_s, due_s) for planned_s, due_s in clockwork.take(NOW_S + 7200.0) if due_s > NOW_S]
+    assert [(slot.planned_s, slot.due_s) for slot in slots][: len(expected)] == expected[:200]
+    assert len(expected) > 100
 
 
 # ---- failing and missed ---------------------------------------------------------------------------------------------

@@ -54,6 +54,7 @@ def test_a_long_instant_names_day_and_zone() -> None:
     [
         (Cadence(cron="@daily"), "at 00:00 every day (UTC)"),
         (Cadence(cron="0 9 * * 1-5", timezone="Europe/Paris"), "at 09:00 on Monday through Friday (Europe/Paris)"),
+        (Cadence(cron="30 */4 * * mon-wed"), "at minute 30 past every fourth hour on Monday through Wednesday (UTC)"),
         (Cadence(every_s=5400.0), "every 1 h 30 min"),
         (None, "by hand"),
     ],
