@@ -56,12 +56,17 @@ class Looks:
     """Snapshots of one project, each kept for `KEEP_S`; usable from several threads."""
 
     def __init__(self, settings: Settings, journal: Journal) -> None:
-        self.settings, self._journal = settings, journal
+        self._settings, self._journal = settings, journal
         self._ledger = SlotLedger(journal.file)
         self._counts = SlotCounts(self._ledger)
         self._lock = threading.Lock()
         self._kept: tuple[float, Snapshot, dict[tuple[str, str], int]] | None = None
         self.registry = registry_of(self.snapshot, self.counts)
+
+    def reload(self, settings: Settings) -> None:
+        """Of these settings from now on."""
+        with self._lock:
+            self._settings, self._kept = settings, None
 
     def snapshot(self) -> Snapshot:
         """What is going on, `KEEP_S` ago at most."""
@@ -74,7 +79,7 @@ class Looks:
     def _look(self) -> tuple[Snapshot, dict[tuple[str, str], int]]:
         with self._lock:
             if self._kept is None or time.monotonic() - self._kept[0] > KEEP_S:
-                told = collect(self._ledger, self._journal, self.settings, time.time())
+                told = collect(self._ledger, self._journal, self._settings, time.time())
                 self._kept = (time.monotonic(), told, self._counts.now())
             return self._kept[1:]
 
@@ -96,7 +101,7 @@ class Server:
     def reload(self, settings: Settings) -> None:
         """Tells of these settings from now on; the address stays."""
         if self._listening is not None:
-            self._listening.looks.settings = settings
+            self._listening.looks.reload(settings)
 
     def close(self) -> None:
         """Stops listening; answers on their way are not waited for."""

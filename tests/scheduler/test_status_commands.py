@@ -1,6 +1,9 @@
 """`schedule list`, `next`, `history`, `pause`, `resume` and `check`, through the command line."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -303,6 +306,27 @@ def test_check_service_wants_a_young_heartbeat(command: Command, project: Filled
     assert ended.code == 1
     assert "service: the service, process" in ended.out
     assert "was not heard of for 1 min 1 s. Next: start it: plaster-ops schedule start" in ended.out
+
+
+# ---- what is loaded -------------------------------------------------------------------------------------------------
+PROBE = """
+import contextlib, io, sys
+from plaster_ops.cli.app import run
+with contextlib.redirect_stdout(io.StringIO()) as out:
+    codes = [run(["schedule", *words]) for words in (["list"], ["next"], ["history"], ["check"], ["pause", "churn"])]
+import scheduler.health
+heavy = "torch mlflow lightning torchmetrics sqlalchemy pyarrow pandas scipy numpy openvino".split()
+print(codes, [name for name in heavy if name in sys.modules], "churn" in out.getvalue())
+"""
+
+
+def test_the_commands_and_the_server_load_nothing_heavy(project: Filled) -> None:
+    folder = project.settings.project
+    env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE], cwd=folder, env=env, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.stdout.strip() == "[0, 0, 0, 1, 0] [] True", done.stderr
 
 
 # ---- help -----------------------------------------------------------------------------------------------------------
