@@ -38,6 +38,8 @@ class Service(Keeper):
     """Keeps the schedule of one project until SIGTERM or SIGINT; SIGHUP reads the settings again."""
 
     ticks: BackgroundScheduler | None = None
+    told: Callable[[Settings], None] | None = None
+    """Hears of settings that were read again."""
     started_s: float = 0.0
     _beat_s: float = 0.0
 
@@ -101,6 +103,8 @@ class Service(Keeper):
         self.planner.load(plans_of(fresh), time.time())
         self.settings = fresh
         self.planner.queue_max = fresh.scheduler.queue_max
+        if self.told is not None:
+            self.told(fresh)
         self.say(f"settings read again: {len(fresh.pipelines)} pipelines")
 
     def _beat(self) -> None:

@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from heapq import nlargest
 from operator import attrgetter
 
 from plaster_ops.domain.slots import OPEN, Cause, Slot, SlotState
@@ -23,6 +24,25 @@ _OF_CAUSE = "FROM slots WHERE pipeline = ? AND cause = ? ORDER BY planned_s DESC
 """By the index that keeps slots apart, so that a year of rows is not read."""
 
 _PAUSES = "SELECT pipeline, at_s, by, reason FROM pauses"
+_PIPELINES = (
+    "WITH RECURSIVE known (name) AS (SELECT MIN(pipeline) FROM slots UNION ALL"
+    " SELECT (SELECT MIN(pipeline) FROM slots WHERE pipeline > name) FROM known WHERE name NOT NULL)"
+    " SELECT name FROM known WHERE name NOT NULL"
+)
+
+
+def _newest_sql(condition: str) -> str:
+    """Read backwards along the index of names, cause by cause: a year of slots costs what a day costs."""
+    parts = (
+        f"SELECT * FROM (SELECT * FROM slots WHERE pipeline = ?1 AND cause = '{cause}'{condition}"
+        " ORDER BY planned_s DESC LIMIT ?2)"
+        for cause in Cause
+    )
+    return f"SELECT {_NAMES} FROM ({' UNION ALL '.join(parts)}) ORDER BY planned_s DESC, id DESC LIMIT ?2"
+
+
+_NEWEST = _newest_sql("")
+_NEWEST_ENDED = _newest_sql(" AND state NOT IN ('due', 'running')")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,15 +102,15 @@ class SlotLedger:
 
     def newest(self, pipeline: str | None = None, limit: int = 20, *, ended: bool = False) -> list[Slot]:
         """The newest slots, newest first; `ended`: of those that came to an end alone."""
-        where = ["pipeline = ?"] if pipeline is not None else []
-        if ended:
-            where.append("state NOT IN ('due', 'running')")
-        rows = self.file.rows(
-            f"SELECT {_NAMES} FROM slots{' WHERE ' + ' AND '.join(where) if where else ''}"
-            " ORDER BY planned_s DESC, id DESC LIMIT ?",
-            ([pipeline] if pipeline is not None else []) + [limit],
-        )
+        if pipeline is None:
+            each = (slot for name in self.pipelines() for slot in self.newest(name, limit, ended=ended))
+            return nlargest(limit, each, key=attrgetter("planned_s"))
+        rows = self.file.rows(_NEWEST_ENDED if ended else _NEWEST, (pipeline, limit))
         return [read_slot(row) for row in rows]
+
+    def pipelines(self) -> list[str]:
+        """Every pipeline that has a row, in order of the alphabet; one step along the index each."""
+        return [row["name"] for row in self.file.rows(_PIPELINES)]
 
     def between(self, pipeline: str, after_s: float, upto_s: float) -> list[Slot]:
         """The slots planned in `(after_s, upto_s]`, oldest first."""
@@ -237,11 +257,9 @@ class LedgerWriter:
 
 def read_slot(row: sqlite3.Row) -> Slot:
     """A row as it is in the file."""
-    values = dict(row) | {
-        "cause": Cause(row["cause"]),
-        "state": SlotState(row["state"]),
-        "was_missed": bool(row["was_missed"]),
-    }
+    values = dict(row)
+    values["cause"], values["state"] = _CAUSES[row["cause"]], _STATES[row["state"]]
+    values["was_missed"] = bool(row["was_missed"])
     return Slot(**values)
 
 
@@ -250,5 +268,7 @@ def read_pauses(rows: Iterable[sqlite3.Row]) -> dict[str, Pause]:
     return {row["pipeline"]: Pause(at_s=row["at_s"], by=row["by"], reason=row["reason"]) for row in rows}
 
 
+_CAUSES: dict[str, Cause] = {cause.value: cause for cause in Cause}
+_STATES: dict[str, SlotState] = {state.value: state for state in SlotState}
 _values = attrgetter(*_COLUMNS)
 _changed = attrgetter(*_CHANGED)

@@ -33,6 +33,7 @@ def command(listen: _Listen = None, project: Project = None, quiet: Quiet = Fals
     """
     from plaster_ops.errors import SettingsError
     from plaster_ops.settings import load_settings
+    from scheduler.health import serve
     from scheduler.service import opened_service
 
     settings = load_settings(project)
@@ -45,7 +46,10 @@ def command(listen: _Listen = None, project: Project = None, quiet: Quiet = Fals
         if not quiet:
             print(f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S%z}  {text}", file=sys.stderr, flush=True)
 
-    with opened_service(settings, say=say) as service:
+    with opened_service(settings, say=say) as service, serve(settings, service.why_not_alive) as status:
+        service.told = status.reload
         say(f"keeping the schedule of {len(settings.pipelines)} pipelines in {settings.project}")
+        if status.address:
+            say(f"what is going on: http://{status.address}")
         service.run()
     say("ended")
