@@ -155,7 +155,8 @@ def explain_values(error: ValueError) -> str:
 
 
 def _wrong_value(found: Mapping[str, Any]) -> str:
-    return f"{_dotted(found)} = {found.get('input')!r}: {found['msg'].removeprefix('Value error, ')}"
+    given = "..." if _dotted(found).endswith("url_env") else repr(found.get("input"))
+    return f"{_dotted(found)} = {given}: {found['msg'].removeprefix('Value error, ')}"
 
 
 def _dotted(found: Mapping[str, Any]) -> str:

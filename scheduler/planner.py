@@ -1,60 +1,38 @@
 """From the clock and the ledger to what starts now. No thread, no process, no clock of its own: every call is told.
 
-The ledger says what happened. What is kept here (waiting, running, the next slot of each cadence) is read from it at
-the start and written to it in the same transaction that changes it here.
+The ledger says what happened. What is kept here (what waits, what runs, the next slot of each cadence) is read from it,
+and changed in the transaction that changes it there. Where one fails, or another process was first, all of it is read
+again before anything else is done, so that nothing is lost and nothing is done twice.
 """
 
 import heapq
+import json
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 
 from plaster_ops.domain.schedule import Cadence, iso
 from plaster_ops.domain.slots import (
     Cause,
-    Rules,
     Slot,
     SlotState,
     Waiting,
     decide,
+    may_start,
     next_starts,
     outcome,
+    recovered,
     retried,
 )
-from plaster_ops.tracking.slots import LedgerWriter, SlotLedger
+from plaster_ops.tracking.slots import Accounted, LedgerWriter, Overtaken, SlotLedger
+from scheduler.clockwork import Clockwork, Plan
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Plan:
-    """What the settings want of one pipeline. `cadence` None: only data, drift or a hand make it due."""
-
-    cadence: Cadence | None = None
-    rules: Rules = field(default_factory=Rules)
-    priority: int = 0
-    retries: int = 2
-    backoff_s: float = 60.0
-
-
-@dataclass
-class _Clockwork:
-    """The cadence of a pipeline as it runs: `upcoming_s` is its first slot that is not in the ledger yet."""
-
-    plan: Plan
-    upto_s: float
-    slots: Iterator[float] | None = None
-    upcoming_s: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.plan.cadence is not None:
-            self.slots = self.plan.cadence.after(self.upto_s)
-            self.upcoming_s = next(self.slots, None)
-
-    def step(self) -> None:
-        """On to the next slot."""
-        assert self.slots is not None
-        assert self.upcoming_s is not None
-        self.upto_s = self.upcoming_s
-        self.upcoming_s = next(self.slots, None)
+AHEAD_S = 86_400.0
+"""A ledger further ahead of the clock than this was written by a wrong clock."""
+TRIES = 5
+"""So often a transaction in which another process was first is tried again, on what that one wrote."""
+GONE = "the pipeline is not in the settings any more"
 
 
 @dataclass
@@ -69,104 +47,129 @@ class Planner:
     is_alive: Callable[[str], bool]
     devices: int = 1
     queue_max: int = 10_000
-    _works: dict[str, _Clockwork] = field(default_factory=dict)
+    _plans: dict[str, Plan] = field(default_factory=dict)
+    _works: dict[str, Clockwork] = field(default_factory=dict)
     _heap: list[tuple[float, str]] = field(default_factory=list)
-    _waiting: dict[tuple[str, str, float], Slot] = field(default_factory=dict)
+    _queues: dict[str, dict[tuple[str, str, float], Slot]] = field(default_factory=dict)
     _running: dict[str, Slot] = field(default_factory=dict)
+    _handed: set[tuple[str, str, float]] = field(default_factory=set)
     _last_started: dict[str, float] = field(default_factory=dict)
-    _paused: dict[str, str] = field(default_factory=dict)
-    _stepped: dict[str, float] = field(default_factory=dict)
+    _now_s: float = -math.inf
+    _is_partial: bool = False
+    _is_stale: bool = True
 
     # ---- settings --------------------------------------------------------------------------------------------------
-    def load(self, plans: Mapping[str, Plan], now_s: float) -> None:
-        """Takes the settings at the start, or new ones. Slots that the old ones made due are accounted for before.
+    def load(self, plans: Mapping[str, Plan], now_s: float, *, partial: bool = False) -> None:
+        """Takes the settings at the start, or new ones.
 
-        A pipeline that is new, or whose cadence has changed, is due from now on; one that is gone keeps its open rows
-        until they end, and its waiting slots are skipped.
+        Slots that became due by a cadence that has changed, or is gone, are accounted for first; the new one is due
+        from now on. A pipeline that is gone keeps its run until it ends, and what waits of it is skipped. `partial`:
+        there are other pipelines, which others keep.
         """
-        if not self._works:
-            self._recover()
-        else:
-            with self._written() as write:
-                self._decide_due(write, now_s)
-        known = self.ledger.accounted()
-        self._works, self._heap = {}, []
-        with self.ledger.write() as write:
-            for name, plan in plans.items():
-                cadence, before = _text(plan.cadence), known.get(name)
-                upto_s = before.upto_s if before is not None and before.cadence == cadence else now_s
-                if before is None or before.cadence != cadence:
-                    write.account(name, cadence, upto_s)
-                self._works[name] = _Clockwork(plan, upto_s)
-            for slot in [slot for slot in self._waiting.values() if slot.pipeline not in plans]:
-                self._put(write, slot.ended(SlotState.SKIPPED, "the pipeline is not in the settings any more", now_s))
-        for name in self._works:
-            self._push(name)
+        before = self._plans, self._is_partial
+        self._is_partial, self._now_s = partial, now_s
+        self._last_started = self._last_started or self.ledger.last_started()
+        try:
+            for tries_left in reversed(range(TRIES)):
+                try:
+                    self._switch(plans, now_s)
+                    return
+                except Overtaken:
+                    if not tries_left:
+                        raise
+        except BaseException:
+            (self._plans, self._is_partial), self._is_stale = before, True
+            raise
 
-    def _recover(self) -> None:
-        """Open rows as they were left: those of a writer that is gone wait again, once more at most."""
-        self._last_started = self.ledger.last_started()
-        with self.ledger.write() as write:
-            for slot in self.ledger.open_slots():
-                if slot.state is SlotState.RUNNING and slot.owner is not None and self.is_alive(slot.owner):
-                    self._running[slot.pipeline] = slot  # of `schedule once`, or of a service that is being replaced
-                elif slot.state is SlotState.RUNNING:
-                    again = replace(slot, state=SlotState.DUE, owner=None, reason="its scheduler was gone; again")
-                    self._put(write, again)
-                else:
-                    self._waiting[slot.name] = slot
+    def _switch(self, plans: Mapping[str, Plan], now_s: float) -> None:
+        known = {name: at for name, at in self.ledger.accounted().items() if not self._is_partial or name in plans}
+        changed = {name for name, at in known.items() if name not in plans or at.cadence != _text_of(plans[name])}
+        old = {name: replace(plans.get(name, Plan()), cadence=_parsed(known[name].cadence)) for name in changed}
+        self._plans = {**plans, **old}
+        self._read(now_s)
+        with self._written() as write:
+            gone = {name: GONE for name in changed if name not in plans}
+            self._account(write, now_s, {**_paused(write), **gone})
+            for name in gone:
+                write.forget(name)
+            for slot in [slot for slot in self.waiting() if slot.pipeline not in plans]:
+                self._put(write, slot.ended(SlotState.SKIPPED, GONE, now_s))
+            for name in plans.keys() - (known.keys() - changed):
+                write.account(name, _text_of(plans[name]), now_s)
+        self._plans = dict(plans)
+        self._read(now_s)
 
     # ---- the clock -------------------------------------------------------------------------------------------------
     def tick(self, now_s: float, *, starts: bool = True) -> list[Slot]:
         """Accounts for every slot that is due, and returns those that start now; they are `running` in the ledger."""
-        is_due = bool(self._heap) and self._heap[0][0] <= now_s
-        could_start = starts and bool(self._waiting) and len(self._running) < self.devices
-        if not is_due and not could_start:
-            return []
-        with self._written() as write:
-            self._decide_due(write, now_s)
-            return self._start(write, now_s) if starts else []
+        for tries_left in reversed(range(TRIES)):
+            self._catch_up(now_s)
+            is_due = bool(self._heap) and self._heap[0][0] <= now_s
+            if not is_due and not (starts and self._could_start()):
+                break
+            try:
+                with self._written() as write:
+                    paused = _paused(write)
+                    if is_due:
+                        self._account(write, now_s, paused)
+                    begun = self._start(write, now_s, paused) if starts else []
+            except Overtaken:
+                if not tries_left:
+                    raise
+                continue
+            self._handed.update(slot.name for slot in begun)
+            return begun
+        return []
 
     def ask(self, pipeline: str, cause: Cause, now_s: float, reason: str) -> Slot | None:
         """A slot that data, drift or a hand made due now; None where one of that cause waits already."""
-        if any(slot.pipeline == pipeline and slot.cause is cause for slot in self._waiting.values()):
+        self._catch_up(now_s)
+        if any(slot.cause is cause for slot in self._queues.get(pipeline, {}).values()):
             return None
-        slot = Slot(pipeline=pipeline, planned_s=now_s, due_s=now_s, cause=cause, reason=reason)
-        pause = self.ledger.pauses().get(pipeline)
-        if pause is not None and cause is not Cause.HAND:
-            slot = slot.ended(SlotState.SKIPPED, f"paused by {pause.by}: {pause.reason}", now_s)
-        elif len(self._waiting) >= self.queue_max:
-            slot = slot.ended(SlotState.SKIPPED, "the queue is full", now_s)
-        with self.ledger.write() as write:
+        planned_s = now_s
+        while self.ledger.find(pipeline, cause, planned_s) is not None:  # the clock was set back, or stood
+            planned_s += 1.0
+        slot = Slot(pipeline=pipeline, planned_s=planned_s, due_s=now_s, cause=cause, reason=reason)
+        with self._written() as write:
+            pause = write.pauses().get(pipeline)
+            if pause is not None and cause is not Cause.HAND:
+                slot = slot.ended(SlotState.SKIPPED, f"paused by {pause.by}: {pause.reason}", now_s)
+            elif self._room(pipeline) <= 0:
+                slot = slot.ended(SlotState.SKIPPED, "the queue is full", now_s)
             write.add([slot])
-        if slot.state is SlotState.DUE:
-            self._waiting[slot.name] = slot
+            self._remember(slot)
         return slot
 
-    def ended(self, slot: Slot, exit_code: int, now_s: float, *, verdict: str | None, reason: str) -> Slot:
-        """The row after its retrain ended with that code: at its end, or waiting for its next attempt."""
-        plan = self._works[slot.pipeline].plan if slot.pipeline in self._works else Plan()
+    def ended(
+        self, slot: Slot, exit_code: int, now_s: float, *, verdict: str | None, reason: str, run: str | None = None
+    ) -> Slot:
+        """The row after its retrain ended with that code: at its end, or waiting for its next attempt. Where it cannot
+        be written now, the slot runs on as far as the planner knows: it is to be told again."""
+        plan = self._plans.get(slot.pipeline, Plan())
+        slot = slot if run is None else replace(slot, run=run)
         again = retried(slot, exit_code, now_s, retries=plan.retries, backoff_s=plan.backoff_s)
-        told = again or outcome(slot, exit_code, verdict, reason, now_s)
-        with self.ledger.write() as write:
-            write.put(told)
-        self._remember(told)
-        return told
+        return self._close(again or outcome(slot, exit_code, verdict, reason, now_s), now_s)
 
     def interrupted(self, slot: Slot, reason: str) -> Slot:
         """The row of a retrain that was stopped so that it can go on later; that is no attempt."""
         told = replace(slot, state=SlotState.DUE, reason=reason, owner=None, attempts=slot.attempts - 1)
-        with self.ledger.write() as write:
-            write.put(told)
-        self._remember(told)
-        return told
+        return self._close(told, self._now_s)
+
+    def look_again(self) -> None:
+        """What others have written meanwhile is read before the next answer: slots asked for by hand, what they run."""
+        self._is_stale = True
 
     def next_wake_s(self, now_s: float) -> float | None:
         """When the next slot is due or may be tried again, later than now; None where nothing is."""
-        times = [slot.not_before_s for slot in self._waiting.values() if (slot.not_before_s or 0.0) > now_s]
+        times = [
+            slot.not_before_s
+            for queue in self._queues.values()
+            for slot in queue.values()
+            if slot.not_before_s is not None and not may_start(slot, now_s)
+        ]
         if self._heap:
             times.append(self._heap[0][0])
-        return min((at_s for at_s in times if at_s is not None), default=None)
+        return min(times, default=None)
 
     # ---- what people ask -------------------------------------------------------------------------------------------
     def running(self) -> list[Slot]:
@@ -175,72 +178,117 @@ class Planner:
 
     def waiting(self) -> list[Slot]:
         """What waits, oldest first."""
-        return sorted(self._waiting.values(), key=lambda slot: (slot.due_s, slot.pipeline))
+        found = [slot for queue in self._queues.values() for slot in queue.values()]
+        return sorted(found, key=lambda slot: (slot.due_s, slot.pipeline))
 
     def upcoming(self) -> dict[str, float | None]:
         """The next slot of every pipeline, in seconds UTC."""
         return {name: work.upcoming_s for name, work in self._works.items()}
 
+    def startable(self, now_s: float) -> int:
+        """How many slots could start if there were devices without end; those that become due now are counted too."""
+        self._catch_up(now_s)
+        ready = {name for due_s, name in self._heap if due_s <= now_s}
+        ready |= {name for name, queue in self._queues.items() if any(may_start(s, now_s) for s in queue.values())}
+        return len(ready - self._running.keys())
+
     # ---- inside ----------------------------------------------------------------------------------------------------
     @contextmanager
     def _written(self) -> Iterator[LedgerWriter]:
-        """A transaction. Where it fails, what is remembered is as it was before, so that no slot is lost."""
-        before = (dict(self._waiting), dict(self._running), dict(self._last_started))
-        self._stepped = {}
-        try:
-            with self.ledger.write() as write:
-                self._paused = {name: f"paused by {pause.by}: {pause.reason}" for name, pause in write.pauses().items()}
-                yield write
-        except BaseException:
-            self._waiting, self._running, self._last_started = before
-            for name, upto_s in self._stepped.items():
-                self._works[name] = _Clockwork(self._works[name].plan, upto_s)
-            self._heap = []
-            for name in self._works:
-                self._push(name)
-            raise
+        """A transaction. Where it fails, what is kept here may say what the ledger does not, and is read again."""
+        was_stale, self._is_stale = self._is_stale, True
+        with self.ledger.write() as write:
+            yield write
+        self._is_stale = was_stale
 
-    def _decide_due(self, write: LedgerWriter, now_s: float) -> None:
+    def _catch_up(self, now_s: float) -> None:
+        """What is kept here is as in the ledger, also after a clock that was wrong."""
+        if self._is_stale or now_s < self._now_s - AHEAD_S:
+            self._read(now_s)
+        self._now_s = now_s
+
+    def _read(self, now_s: float) -> None:
+        """Everything from the ledger. Retrains of schedulers that are gone wait again."""
+        known = self.ledger.accounted()
+        self._works = {name: self._work(name, plan, known.get(name), now_s) for name, plan in self._plans.items()}
+        self._heap = [(work.due_s, name) for name, work in self._works.items() if work.due_s < math.inf]
+        heapq.heapify(self._heap)
+        self._queues, self._running, orphans = {}, {}, []
+        for slot in self.ledger.open_slots():
+            if self._is_partial and slot.pipeline not in self._plans:
+                continue
+            self._remember(slot)
+            if slot.state is SlotState.RUNNING and not self._is_kept(slot):
+                orphans.append(slot)
+        if orphans:
+            with self._written() as write:
+                for slot in orphans:
+                    retries = self._plans.get(slot.pipeline, Plan()).retries
+                    self._put(write, recovered(slot, now_s, retries=retries))
+        self._is_stale = False
+
+    def _work(self, name: str, plan: Plan, at: Accounted | None, now_s: float) -> Clockwork:
+        """The cadence from where the ledger is. Where that is days ahead of the clock, slots that came to an end and
+        never started are taken back, to be due in their time; whatever else has a row ahead keeps it."""
+        upto_s, work = now_s if at is None else at.upto_s, self._works.get(name)
+        if at is not None and at.upto_s > now_s + AHEAD_S:
+            upto_s = now_s
+            with self._written() as write:
+                write.forget_ahead(name, now_s)
+                write.advance(name, now_s)
+        if work is not None and work.plan == plan and work.upto_s == upto_s:
+            return work
+        return Clockwork(name, plan, upto_s, self.ledger.planned_after(name, upto_s))
+
+    def _is_kept(self, slot: Slot) -> bool:
+        """Whether somebody lives who will tell of the end of that retrain."""
+        if slot.owner == self.owner:
+            return slot.name in self._handed
+        return slot.owner is not None and self.is_alive(slot.owner)
+
+    def _account(self, write: LedgerWriter, now_s: float, paused: Mapping[str, str]) -> None:
         while self._heap and self._heap[0][0] <= now_s:
-            _, name = heapq.heappop(self._heap)
-            work, due = self._works[name], list[tuple[float, float]]()
-            self._stepped[name] = work.upto_s
-            cadence = work.plan.cadence
-            assert cadence is not None
-            while work.upcoming_s is not None:
-                due_s = cadence.due_s(name, work.upcoming_s)
-                if due_s > now_s:
-                    break
-                due.append((work.upcoming_s, due_s))
-                work.step()
+            name = self._heap[0][1]
+            work = self._works[name]
             told = decide(
                 name,
-                due,
+                work.take(now_s),
                 work.plan.rules,
                 now_s,
-                paused=self._paused.get(name),
+                paused=paused.get(name),
                 busy=self._busy(name),
-                room=self.queue_max - len(self._waiting),
+                room=self._room(name),
+                more=work.due_s <= now_s,
             )
             write.add(told)
-            self._waiting |= {slot.name: slot for slot in told if slot.state is SlotState.DUE}
-            self._push(name)
+            write.advance(name, work.upto_s)
+            for slot in told:
+                if slot.state is SlotState.DUE:
+                    self._remember(slot)
+            if work.due_s < math.inf:
+                heapq.heapreplace(self._heap, (work.due_s, name))
+            else:
+                heapq.heappop(self._heap)
 
-    def _start(self, write: LedgerWriter, now_s: float) -> list[Slot]:
-        free = self.devices - len(self._running)
-        if free <= 0 or not self._waiting:
+    def _could_start(self) -> bool:
+        return len(self._running) < self.devices and not self._queues.keys() <= self._running.keys()
+
+    def _start(self, write: LedgerWriter, now_s: float, paused: Mapping[str, str]) -> list[Slot]:
+        if not self._could_start():
             return []
         candidates = [
             Waiting(
                 slot=slot,
-                priority=self._works[slot.pipeline].plan.priority if slot.pipeline in self._works else 0,
-                last_started_s=self._last_started.get(slot.pipeline, float("-inf")),
+                priority=self._plans[name].priority if name in self._plans else 0,
+                last_started_s=self._last_started.get(name, -math.inf),
             )
-            for slot in self._waiting.values()
-            if slot.pipeline not in self._paused or slot.cause is Cause.HAND
+            for name, queue in self._queues.items()
+            if name not in self._running
+            for slot in queue.values()
+            if name not in paused or slot.cause is Cause.HAND
         ]
         begun = []
-        for slot in next_starts(candidates, self._running, now_s, free):
+        for slot in next_starts(candidates, self._running, now_s, self.devices - len(self._running)):
             started = replace(
                 slot,
                 state=SlotState.RUNNING,
@@ -249,39 +297,70 @@ class Planner:
                 not_before_s=None,
                 owner=self.owner,
             )
-            self._put(write, started)
+            write.take(started)
+            self._remember(started)
             self._last_started[slot.pipeline] = now_s
             begun.append(started)
         return begun
+
+    def _close(self, told: Slot, now_s: float) -> Slot:
+        """A retrain of ours is at its end."""
+        self._catch_up(now_s)
+        with self._written() as write:
+            self._put(write, told)
+        self._handed.discard(told.name)
+        return told
 
     def _put(self, write: LedgerWriter, slot: Slot) -> None:
         write.put(slot)
         self._remember(slot)
 
     def _remember(self, slot: Slot) -> None:
-        """What is kept in memory of a row that is in the ledger."""
-        self._waiting.pop(slot.name, None)
-        if self._running.get(slot.pipeline, slot).name == slot.name:
-            self._running.pop(slot.pipeline, None)
+        """What is kept here of a row that is in the ledger."""
+        name, queue = slot.pipeline, self._queues.get(slot.pipeline)
+        if queue is not None and queue.pop(slot.name, None) is not None and not queue:
+            del self._queues[name]
+        running = self._running.get(name)
+        if running is not None and running.name == slot.name:
+            del self._running[name]
         if slot.state is SlotState.RUNNING:
-            self._running[slot.pipeline] = slot
+            self._running[name] = slot
         elif slot.state is SlotState.DUE:
-            self._waiting[slot.name] = slot
+            self._queues.setdefault(name, {})[slot.name] = slot
 
     def _busy(self, name: str) -> str | None:
+        """What of the pipeline runs or waits, in words."""
         running = self._running.get(name)
         if running is not None:
             return f"the slot of {iso(running.planned_s)} is running"
-        for slot in self._waiting.values():
-            if slot.pipeline == name:
-                return f"the slot of {iso(slot.planned_s)} is waiting"
+        queue = self._queues.get(name)
+        return None if not queue else f"the slot of {iso(next(iter(queue.values())).planned_s)} is waiting"
+
+    def _room(self, name: str) -> int:
+        """How many more slots of a pipeline may wait. Each one that has none waiting finds a place, where there are
+        places for all of them."""
+        free = self.queue_max - sum(map(len, self._queues.values()))
+        others = max(0, len(self._works) - len(self._queues) - (name not in self._queues))
+        return free - others if name in self._queues else min(free, max(1, free - others))
+
+
+def cadence_text(cadence: Cadence | None) -> str:
+    """How a cadence stands in the ledger: another text is another cadence."""
+    return "" if cadence is None else json.dumps(asdict(cadence), sort_keys=True)
+
+
+def _text_of(plan: Plan) -> str:
+    return cadence_text(plan.cadence)
+
+
+def _paused(write: LedgerWriter) -> dict[str, str]:
+    """Why each paused pipeline is, as it stands in the rows of its slots."""
+    return {name: f"paused by {pause.by}: {pause.reason}" for name, pause in write.pauses().items()}
+
+
+def _parsed(text: str) -> Cadence | None:
+    """The cadence that was written so, what it planned being due at once; None where it was none."""
+    try:
+        return Cadence(**(json.loads(text) | {"jitter_s": 0.0})) if text else None
+    except (TypeError, ValueError):
         return None
-
-    def _push(self, name: str) -> None:
-        work = self._works[name]
-        if work.upcoming_s is not None and work.plan.cadence is not None:
-            heapq.heappush(self._heap, (work.plan.cadence.due_s(name, work.upcoming_s), name))
-
-
-def _text(cadence: Cadence | None) -> str:
-    return "" if cadence is None else repr(cadence)

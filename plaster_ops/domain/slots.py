@@ -1,6 +1,6 @@
 """What becomes of a slot: the rows of the slot ledger, and the rules that decide on them. No clock, no file."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal
@@ -91,10 +91,12 @@ def decide(
     paused: str | None,
     busy: str | None,
     room: int,
+    more: bool = False,
 ) -> list[Slot]:
     """Rows for the slots of one pipeline, `(planned_s, due_s)` in order: waiting, or at their end already.
 
-    `paused`: why the pipeline is; `busy`: what of it runs or waits already, in words; `room`: how many more may wait.
+    `paused`: why the pipeline is; `busy`: what of it runs or waits already, in words; `room`: how many more may wait;
+    `more`: later slots of it are due too, and are decided next.
     """
     told: list[Slot] = []
     for place, (planned_s, due_s) in enumerate(due):
@@ -104,8 +106,9 @@ def decide(
             reason = paused
         elif late and rules.missed == "skip":
             state, reason = SlotState.MISSED, "dropped, as missed slots of this pipeline are"
-        elif late and rules.missed == "run_once" and place < len(due) - 1:
-            state, reason = SlotState.MISSED, f"coalesced into the slot of {iso(due[-1][0])}"
+        elif late and rules.missed == "run_once" and (more or place < len(due) - 1):
+            into = "a later slot" if more else f"the slot of {iso(due[-1][0])}"
+            state, reason = SlotState.MISSED, f"coalesced into {into}"
         elif busy is not None and rules.overlap == "skip" and not (late and rules.missed == "run_all"):
             reason = f"overlap: {busy}"
         elif room <= 0:
@@ -136,21 +139,19 @@ class Waiting:
     last_started_s: float
 
 
-def next_starts(waiting: Iterable[Waiting], running: Iterable[str], now_s: float, free: int) -> list[Slot]:
+def next_starts(waiting: Iterable[Waiting], running: Container[str], now_s: float, free: int) -> list[Slot]:
     """Which slots start now on `free` devices: one a pipeline, none of a pipeline that runs."""
-    if free <= 0:
-        return []
-    taken, chosen = set(running), []
-    order = sorted(waiting, key=lambda each: (-each.priority, each.last_started_s, each.slot.due_s, each.slot.pipeline))
-    for each in order:
-        slot = each.slot
-        if slot.pipeline in taken or (slot.not_before_s is not None and slot.not_before_s > now_s):
-            continue
-        taken.add(slot.pipeline)
-        chosen.append(slot)
-        if len(chosen) == free:
-            break
-    return chosen
+    ready = [each for each in waiting if each.slot.pipeline not in running and may_start(each.slot, now_s)]
+    ready.sort(key=lambda each: (-each.priority, each.last_started_s, each.slot.due_s, each.slot.pipeline))
+    first: dict[str, Slot] = {}
+    for each in ready:
+        first.setdefault(each.slot.pipeline, each.slot)
+    return list(first.values())[: max(0, free)]
+
+
+def may_start(slot: Slot, now_s: float) -> bool:
+    """Whether its next attempt is due. One that lies further ahead than any back-off was planned by a wrong clock."""
+    return slot.not_before_s is None or not now_s < slot.not_before_s <= now_s + MAX_BACKOFF_S
 
 
 def outcome(slot: Slot, exit_code: int, verdict: str | None, reason: str, at_s: float) -> Slot:
@@ -162,17 +163,28 @@ def outcome(slot: Slot, exit_code: int, verdict: str | None, reason: str, at_s: 
         state, reason = SlotState.SKIPPED, f"overlap: {reason}" if reason else "overlap: another run was going on"
     elif exit_code == 124:
         state = SlotState.TIMED_OUT
-    return replace(slot.ended(state, reason, at_s), exit_code=exit_code, verdict=verdict)
+    return replace(slot, state=state, reason=reason, ended_s=at_s, exit_code=exit_code, verdict=verdict)
 
 
 FINAL_CODES = (0, 2, 3, 4, 5, 6, 75)
 """Exit codes after which the same slot is not tried again: a verdict, wrong settings, another run."""
+MAX_BACKOFF_S = 86_400.0
+"""No attempt waits longer for the next one."""
 
 
 def retried(slot: Slot, exit_code: int, at_s: float, *, retries: int, backoff_s: float) -> Slot | None:
-    """The row waiting for its next attempt, `backoff_s` doubled each time; None where it is not tried again."""
+    """The row waiting for its next attempt, `backoff_s` doubled each time up to a day; None where it is not tried
+    again."""
     if exit_code in FINAL_CODES or slot.attempts > retries:
         return None
-    wait_s = backoff_s * 2 ** (slot.attempts - 1)
+    wait_s = min(MAX_BACKOFF_S, backoff_s * 2.0 ** min(slot.attempts - 1, 60))
     reason = f"attempt {slot.attempts} ended with {exit_code}; again in {wait_s:.0f} s"
     return replace(slot, state=SlotState.DUE, reason=reason, not_before_s=at_s + wait_s, owner=None)
+
+
+def recovered(slot: Slot, at_s: float, *, retries: int) -> Slot:
+    """The row of a retrain whose scheduler is gone: it waits again, once more often than after a failure."""
+    if slot.attempts > retries + 1:
+        reason = f"its scheduler was gone in the middle of each of {slot.attempts} attempts"
+        return slot.ended(SlotState.FAILED, reason, at_s)
+    return replace(slot, state=SlotState.DUE, owner=None, reason="its scheduler was gone; again")
