@@ -45,8 +45,8 @@ class Facts:
     """What is known of a pipeline. `unaccounted`: its first slot that is due and in no ledger.
 
     `unkept`: where no scheduler goes by the cadence of the settings, its first slot that was due since they were
-    changed. `is_new`: none has ever kept the pipeline. `is_orphan`: who ran what `running` says is gone. `failures`: how
-    many slots failed in a row.
+    changed. `is_new`: none has ever kept the pipeline. `is_orphan`: who ran what `running` says is gone. `failures`:
+    how many slots failed in a row.
     """
 
     pipeline: str

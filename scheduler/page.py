@@ -12,8 +12,8 @@ from pathlib import Path
 from plaster_ops.domain.schedule import iso
 from plaster_ops.domain.slots import Slot, SlotState
 from scheduler.findings import Kind
-from scheduler.snapshot import Condition, PipelineStatus, Retrain, Snapshot
 from scheduler.spans import ago, local_text, short_text, show_span
+from scheduler.status import Condition, PipelineStatus, Retrain, Snapshot
 from scheduler.tables import one_line, running_words, state_words, why
 
 REFRESH_S = 15

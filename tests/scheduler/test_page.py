@@ -11,7 +11,8 @@ from plaster_ops.domain.slots import SlotState
 from plaster_ops.tracking.slots import Pause
 from scheduler.findings import Finding, Kind
 from scheduler.page import POLICY, render
-from scheduler.snapshot import Condition, PipelineStatus, Snapshot, collect
+from scheduler.snapshot import collect
+from scheduler.status import Condition, PipelineStatus, Snapshot
 from tests.scheduler.filled import NOW_S, filled
 
 EVIL = "<script>alert('x')</script>\"&\x1b[31m"

@@ -18,7 +18,8 @@ from scheduler.findings import Kind, service_finding
 from scheduler.heartbeat import STALE_S, ServiceState, read_service
 from scheduler.owner import this_owner
 from scheduler.planner import cadence_text
-from scheduler.snapshot import STRIP, PipelineStatus, Snapshot, collect
+from scheduler.snapshot import STRIP, collect
+from scheduler.status import PipelineStatus, Snapshot
 from tests.scheduler.filled import DAY_S, HOUR_S, NOW_S, TOML, Filled, beat, due, failed, filled, ran, running
 from tests.tracking.samples import PID_OF_NOBODY
 
@@ -133,7 +134,7 @@ def test_of_what_runs_now_the_usual_length_is_looked_for_further_back(bare: Fill
 def test_newest_retrain_and_champion_come_from_the_journal(full: Filled) -> None:
     churn = of(full, "churn")
     assert churn.newest is not None
-    assert (churn.newest.index, churn.newest.verdict, churn.newest.score) == (3, "promoted", 1.03)
+    assert (churn.newest.index, churn.newest.verdict, churn.newest.score) == (3, "promoted", 0.952)
     assert churn.champion is None
     first = full.journal.history("churn", 3)[0]
     assert full.journal.promote("churn", first.uid, expected=None, by="ann", reason="the first")
