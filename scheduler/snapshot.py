@@ -6,6 +6,7 @@ The one source of `schedule list` and `check`, of the status page, of /api/statu
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import median
 
 from plaster_ops.domain.metrics import ENGINE_SCORE
@@ -26,6 +27,7 @@ from scheduler.status import Condition, PipelineStatus, Retrain, Snapshot
 
 STRIP = 20
 """So many of the newest slots are shown."""
+_text = lru_cache(maxsize=4096)(cadence_text)
 _LOOK_BACK = 200
 """So many of the newest slots are looked at for how long a retrain takes, and for the last one that was tried."""
 
@@ -138,7 +140,7 @@ def _rows(ledger: SlotLedger, name: str, opened: list[Slot]) -> _Rows:
 
 def _facts(known: _Known, name: str, cadence: Cadence | None, rows: _Rows) -> Facts:
     accounted, since_s, now_s = known.accounted.get(name), known.changed_s, known.now_s
-    is_kept = accounted is not None and accounted.cadence == cadence_text(cadence)
+    is_kept = accounted is not None and accounted.cadence == _text(cadence)
     return Facts(
         pipeline=name,
         now_s=now_s,

@@ -230,10 +230,10 @@ class LedgerWriter:
 
 
 def read_slot(row: sqlite3.Row) -> Slot:
-    """A row as it is in the file."""
-    values = dict(row)
-    values["cause"], values["state"] = _CAUSES[row["cause"]], _STATES[row["state"]]
-    values["was_missed"] = bool(row["was_missed"])
+    """A row that selected `_NAMES`, by place: to look for each by its name would take twice as long."""
+    values = dict(zip(_COLUMNS, row, strict=True))
+    values["cause"], values["state"] = _CAUSES[values["cause"]], _STATES[values["state"]]
+    values["was_missed"] = bool(values["was_missed"])
     return Slot(**values)
 
 
