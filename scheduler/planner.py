@@ -6,14 +6,14 @@ again before anything else is done, so that nothing is lost and nothing is done 
 """
 
 import heapq
-import json
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 
-from plaster_ops.domain.schedule import Cadence, iso
+from plaster_ops.domain.schedule import Cadence, iso, parsed
 from plaster_ops.domain.slots import (
+    PAUSED,
     Cause,
     Slot,
     SlotState,
@@ -133,7 +133,7 @@ class Planner:
         with self._written() as write:
             pause = write.pauses().get(pipeline)
             if pause is not None and cause is not Cause.HAND:
-                slot = slot.ended(SlotState.SKIPPED, f"paused by {pause.by}: {pause.reason}", now_s)
+                slot = slot.ended(SlotState.SKIPPED, f"{PAUSED}{pause.by}: {pause.reason}", now_s)
             elif self._room(pipeline) <= 0:
                 slot = slot.ended(SlotState.SKIPPED, "the queue is full", now_s)
             write.add([slot])
@@ -346,7 +346,7 @@ class Planner:
 
 def cadence_text(cadence: Cadence | None) -> str:
     """How a cadence stands in the ledger: another text is another cadence."""
-    return "" if cadence is None else json.dumps(asdict(cadence), sort_keys=True)
+    return "" if cadence is None else cadence.text
 
 
 def _text_of(plan: Plan) -> str:
@@ -355,12 +355,10 @@ def _text_of(plan: Plan) -> str:
 
 def _paused(write: LedgerWriter) -> dict[str, str]:
     """Why each paused pipeline is, as it stands in the rows of its slots."""
-    return {name: f"paused by {pause.by}: {pause.reason}" for name, pause in write.pauses().items()}
+    return {name: f"{PAUSED}{pause.by}: {pause.reason}" for name, pause in write.pauses().items()}
 
 
 def _parsed(text: str) -> Cadence | None:
-    """The cadence that was written so, what it planned being due at once; None where it was none."""
-    try:
-        return Cadence(**(json.loads(text) | {"jitter_s": 0.0})) if text else None
-    except (TypeError, ValueError):
-        return None
+    """The cadence that was written so, what it planned being due at once."""
+    cadence = parsed(text)
+    return None if cadence is None else replace(cadence, jitter_s=0.0)

@@ -8,11 +8,12 @@ twice is due once, the first time. A line with a star there goes by the hours th
 """
 
 import hashlib
+import json
 import math
 import re
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, time, timedelta
 from functools import lru_cache
 from itertools import takewhile
@@ -80,6 +81,11 @@ class Cadence:
         """The five fields of the crontab line; a macro's where it is one."""
         written = " ".join((self.cron or "").split())
         return MACROS.get(written.lower(), written)
+
+    @property
+    def text(self) -> str:
+        """All of it as a text that `parsed` reads."""
+        return json.dumps(asdict(self), sort_keys=True)
 
     def after(self, at_s: float) -> Iterator[float]:
         """Every slot later than `at_s`, in order; without end unless the cadence has one."""
@@ -207,6 +213,14 @@ def _as_they_pass(times: Iterable[datetime], zone: ZoneInfo) -> Iterator[float]:
 
 def _offset(local: datetime) -> timedelta:
     return local.utcoffset() or _NONE
+
+
+def parsed(text: str) -> Cadence | None:
+    """The cadence with that text; None where it is no cadence, or none that is known here."""
+    try:
+        return Cadence(**json.loads(text))
+    except (TypeError, ValueError):
+        return None
 
 
 def zone_of(name: str) -> ZoneInfo:

@@ -99,6 +99,13 @@ class SlotLedger:
         rows = self.file.rows("SELECT pipeline, cadence, upto_s FROM cadences")
         return {row["pipeline"]: Accounted(cadence=row["cadence"], upto_s=row["upto_s"]) for row in rows}
 
+    def oldest_planned_s(self, pipeline: str) -> float | None:
+        """The first slot of the clock that the pipeline ever had; None where it had none."""
+        row = self.file.row(
+            "SELECT MIN(planned_s) AS at_s FROM slots WHERE pipeline = ? AND cause = 'clock'", (pipeline,)
+        )
+        return None if row is None else row["at_s"]
+
     def planned_after(self, pipeline: str, after_s: float) -> frozenset[float]:
         """The slots of the clock later than that which have their row."""
         rows = self.file.rows(
