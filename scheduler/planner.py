@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 
 from plaster_ops.domain.schedule import Cadence, iso, parsed
 from plaster_ops.domain.slots import (
@@ -51,6 +52,7 @@ class Planner:
     _works: dict[str, Clockwork] = field(default_factory=dict)
     _heap: list[tuple[float, str]] = field(default_factory=list)
     _queues: dict[str, dict[tuple[str, str, float], Slot]] = field(default_factory=dict)
+    _backing_off: dict[tuple[str, str, float], Slot] = field(default_factory=dict)
     _running: dict[str, Slot] = field(default_factory=dict)
     _handed: set[tuple[str, str, float]] = field(default_factory=set)
     _last_started: dict[str, float] = field(default_factory=dict)
@@ -161,12 +163,7 @@ class Planner:
 
     def next_wake_s(self, now_s: float) -> float | None:
         """When the next slot is due or may be tried again, later than now; None where nothing is."""
-        times = [
-            slot.not_before_s
-            for queue in self._queues.values()
-            for slot in queue.values()
-            if slot.not_before_s is not None and not may_start(slot, now_s)
-        ]
+        times = [slot.not_before_s or 0.0 for slot in self._backing_off.values() if not may_start(slot, now_s)]
         if self._heap:
             times.append(self._heap[0][0])
         return min(times, default=None)
@@ -213,7 +210,7 @@ class Planner:
         self._works = {name: self._work(name, plan, known.get(name), now_s) for name, plan in self._plans.items()}
         self._heap = [(work.due_s, name) for name, work in self._works.items() if work.due_s < math.inf]
         heapq.heapify(self._heap)
-        self._queues, self._running, orphans = {}, {}, []
+        self._queues, self._backing_off, self._running, orphans = {}, {}, {}, []
         for slot in self.ledger.open_slots():
             if self._is_partial and slot.pipeline not in self._plans:
                 continue
@@ -279,13 +276,10 @@ class Planner:
         candidates = [
             Waiting(
                 slot=slot,
-                priority=self._plans[name].priority if name in self._plans else 0,
-                last_started_s=self._last_started.get(name, -math.inf),
+                priority=self._plans[slot.pipeline].priority if slot.pipeline in self._plans else 0,
+                last_started_s=self._last_started.get(slot.pipeline, -math.inf),
             )
-            for name, queue in self._queues.items()
-            if name not in self._running
-            for slot in queue.values()
-            if name not in paused or slot.cause is Cause.HAND
+            for slot in self._heads(now_s, paused)
         ]
         begun = []
         for slot in next_starts(candidates, self._running, now_s, self.devices - len(self._running)):
@@ -303,6 +297,16 @@ class Planner:
             begun.append(started)
         return begun
 
+    def _heads(self, now_s: float, paused: Mapping[str, str]) -> Iterator[Slot]:
+        """Of each pipeline that does not run, what it would start now."""
+        for name, queue in self._queues.items():
+            if name not in self._running:
+                ready = [slot for slot in queue.values() if slot.not_before_s is None or may_start(slot, now_s)]
+                if name in paused:
+                    ready = [slot for slot in ready if slot.cause is Cause.HAND]
+                if ready:
+                    yield min(ready, key=_due_s)
+
     def _close(self, told: Slot, now_s: float) -> Slot:
         """A retrain of ours is at its end."""
         self._catch_up(now_s)
@@ -317,16 +321,21 @@ class Planner:
 
     def _remember(self, slot: Slot) -> None:
         """What is kept here of a row that is in the ledger."""
-        name, queue = slot.pipeline, self._queues.get(slot.pipeline)
-        if queue is not None and queue.pop(slot.name, None) is not None and not queue:
-            del self._queues[name]
+        name, key = slot.pipeline, slot.name
+        queue = self._queues.get(name)
+        if queue is not None and queue.pop(key, None) is not None:
+            self._backing_off.pop(key, None)
+            if not queue:
+                del self._queues[name]
         running = self._running.get(name)
-        if running is not None and running.name == slot.name:
+        if running is not None and running.name == key:
             del self._running[name]
         if slot.state is SlotState.RUNNING:
             self._running[name] = slot
         elif slot.state is SlotState.DUE:
-            self._queues.setdefault(name, {})[slot.name] = slot
+            self._queues.setdefault(name, {})[key] = slot
+            if slot.not_before_s is not None:
+                self._backing_off[key] = slot
 
     def _busy(self, name: str) -> str | None:
         """What of the pipeline runs or waits, in words."""
@@ -342,6 +351,9 @@ class Planner:
         free = self.queue_max - sum(map(len, self._queues.values()))
         others = max(0, len(self._works) - len(self._queues) - (name not in self._queues))
         return free - others if name in self._queues else min(free, max(1, free - others))
+
+
+_due_s = attrgetter("due_s")
 
 
 def cadence_text(cadence: Cadence | None) -> str:

@@ -206,12 +206,10 @@ class LedgerWriter:
 
 
 def read_slot(row: sqlite3.Row) -> Slot:
-    """A row as it is in the file."""
-    values = dict(row) | {
-        "cause": Cause(row["cause"]),
-        "state": SlotState(row["state"]),
-        "was_missed": bool(row["was_missed"]),
-    }
+    """A row as it is in the file, of all its columns in their order."""
+    values = dict(zip(_COLUMNS, row, strict=True))
+    values["cause"], values["state"] = _CAUSES[values["cause"]], _STATES[values["state"]]
+    values["was_missed"] = bool(values["was_missed"])
     return Slot(**values)
 
 
@@ -220,5 +218,6 @@ def read_pauses(rows: Iterable[sqlite3.Row]) -> dict[str, Pause]:
     return {row["pipeline"]: Pause(at_s=row["at_s"], by=row["by"], reason=row["reason"]) for row in rows}
 
 
+_CAUSES, _STATES = {each.value: each for each in Cause}, {each.value: each for each in SlotState}
 _values = attrgetter(*_COLUMNS)
 _changed = attrgetter(*_CHANGED)
