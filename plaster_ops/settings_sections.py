@@ -3,10 +3,12 @@
 import difflib
 from collections.abc import Iterable
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from plaster_ops.domain.drift import DRIFT_WORDS
 from plaster_ops.domain.durations import duration_us, parse_lookback
 from plaster_ops.domain.gates import GATE_METRICS, Gate
 from plaster_ops.domain.schedule import Cadence, zone_of
@@ -184,6 +186,14 @@ class TriggerSettings(Section):
     cooldown_s: Annotated[float, Field(ge=0)] = 86_400.0
     """After a retrain that drift made due, none is due by drift for so long."""
 
+    @field_validator("on_drift")
+    @classmethod
+    def _known_words(cls, words: tuple[str, ...]) -> tuple[str, ...]:
+        for word in words:
+            if word not in DRIFT_WORDS:
+                raise ValueError(f"unknown word {word!r}; known: {', '.join(DRIFT_WORDS)}{nearest(word, DRIFT_WORDS)}")
+        return tuple(dict.fromkeys(words))
+
 
 class DataSettings(Section):
     """Which arrived data is trained on; new data always is. Acted on by sources that give rows of a window."""
@@ -260,6 +270,8 @@ class SchedulerSettings(Section):
     devices: Annotated[int, Field(ge=1)] | Annotated[tuple[str, ...], _FILLED] = 1
     """How many retrains may run at once on this machine; or a list, one an entry, each with CUDA_VISIBLE_DEVICES set
     to its entry ("0", "1,2", a UUID)."""
+    lock_dir: str | None = None
+    """Where the locks of the devices lie; projects of one machine that name the same folder take turns on them."""
     queue_max: Annotated[int, Field(ge=1)] = 10_000
     """So many slots may wait, of all pipelines; one more is skipped."""
     grace_s: Annotated[float, Field(ge=0)] = 600.0
@@ -270,6 +282,19 @@ class SchedulerSettings(Section):
     """Where /healthz, /metrics and the status page are served; "" for nowhere."""
     check_s: Annotated[float, Field(ge=0)] = 900.0
     """A slot that has not started so long after it was due is late: `schedule check` and alerts say so."""
+
+    @property
+    def device_count(self) -> int:
+        """How many retrains may run at once."""
+        return self.devices if isinstance(self.devices, int) else len(self.devices)
+
+    def visible(self, number: int) -> str | None:
+        """CUDA_VISIBLE_DEVICES of that device; None where it is left as it is."""
+        return None if isinstance(self.devices, int) else self.devices[number]
+
+    def lock_folder(self, memory: Path) -> Path:
+        """Where the locks of the devices lie; a relative `lock_dir` is relative to the project."""
+        return memory / "locks" if self.lock_dir is None else memory.parent / self.lock_dir
 
 
 class Budgets(Section):
@@ -284,6 +309,13 @@ class Alert(Section):
     kind: Literal["webhook", "slack", "smtp"]
     url_env: str
     """Its name. For smtp: smtp[s]://user:password@host:port/?from=ADDRESS&to=ADDRESS."""
+
+    @field_validator("url_env")
+    @classmethod
+    def _is_a_name(cls, value: str) -> str:
+        if not value.isidentifier():
+            raise ValueError("must be the name of an environment variable; the address itself never stands in settings")
+        return value
 
 
 def _default_gates() -> dict[str, GateSettings]:

@@ -14,7 +14,8 @@ from plaster_ops.domain.metrics import ROLLING_SCORE, Better
 from plaster_ops.domain.run import RunRecord
 from plaster_ops.domain.window import Window
 from plaster_ops.errors import DataError, UsageError
-from plaster_ops.flow.context import Context, slug
+from plaster_ops.flow.context import Context
+from plaster_ops.flow.lock import slug
 from plaster_ops.flow.scratch import scratch_context
 from plaster_ops.flow.wiring import Ports, open_ports
 from plaster_ops.ports import EventSink

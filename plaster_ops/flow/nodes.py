@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from plaster_ops.flow.context import slug
+from plaster_ops.flow.lock import slug
 from plaster_ops.ports import EventSink
 from plaster_ops.settings import Settings
 from plaster_ops.settings_sections import Train

@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from plaster_ops.domain.timeline import Timeline
-from plaster_ops.flow.context import Context, slug
+from plaster_ops.flow.context import Context
+from plaster_ops.flow.lock import slug
 from plaster_ops.flow.wiring import Ports
 from plaster_ops.ports import EventSink
 from plaster_ops.settings_sections import PipelineSettings

@@ -144,6 +144,18 @@ _V3 = (
         since_s REAL NOT NULL,
         reason TEXT NOT NULL,
         PRIMARY KEY (pipeline, condition)) WITHOUT ROWID""",
+    """CREATE TABLE alerts (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        pipeline TEXT NOT NULL,
+        target TEXT NOT NULL,
+        message TEXT NOT NULL,
+        queued_s REAL NOT NULL,
+        attempts INTEGER NOT NULL DEFAULT 0,
+        not_before_s REAL NOT NULL,
+        error TEXT NOT NULL DEFAULT '',
+        outcome TEXT CHECK (outcome IN ('sent', 'dropped')),
+        ended_s REAL)""",
+    "CREATE INDEX alerts_waiting ON alerts (id) WHERE outcome IS NULL",
 )
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (_V1, _V2, _V3)

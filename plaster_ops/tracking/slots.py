@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from heapq import nlargest
 from operator import attrgetter
 
 from plaster_ops.domain.slots import OPEN, Cause, Slot, SlotState
@@ -18,7 +19,30 @@ _PUT = (
     " WHERE pipeline = ? AND cause = ? AND planned_s = ?"
 )
 _TAKE = f"{_PUT} AND state = 'due'"
+
+_OF_CAUSE = "FROM slots WHERE pipeline = ? AND cause = ? ORDER BY planned_s DESC"
+"""By the index that keeps slots apart, so that a year of rows is not read."""
+
 _PAUSES = "SELECT pipeline, at_s, by, reason FROM pauses"
+_PIPELINES = (
+    "WITH RECURSIVE known (name) AS (SELECT MIN(pipeline) FROM slots UNION ALL"
+    " SELECT (SELECT MIN(pipeline) FROM slots WHERE pipeline > name) FROM known WHERE name NOT NULL)"
+    " SELECT name FROM known WHERE name NOT NULL"
+)
+
+
+def _newest_sql(condition: str) -> str:
+    """Read backwards along the index of names, cause by cause: a year of slots costs what a day costs."""
+    parts = (
+        f"SELECT * FROM (SELECT * FROM slots WHERE pipeline = ?1 AND cause = '{cause}'{condition}"
+        " ORDER BY planned_s DESC LIMIT ?2)"
+        for cause in Cause
+    )
+    return f"SELECT {_NAMES} FROM ({' UNION ALL '.join(parts)}) ORDER BY planned_s DESC, id DESC LIMIT ?2"
+
+
+_NEWEST = _newest_sql("")
+_NEWEST_ENDED = _newest_sql(" AND state NOT IN ('due', 'running')")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,23 +78,39 @@ class SlotLedger:
         with self.file.write() as db:
             yield LedgerWriter(db)
 
-    def open_slots(self) -> list[Slot]:
-        """Every slot that waits or runs, oldest first."""
+    def open_slots(self, pipeline: str | None = None) -> list[Slot]:
+        """Every slot that waits or runs, oldest first; of one pipeline where it is named."""
         states = ", ".join(f"'{state}'" for state in OPEN)
-        rows = self.file.rows(f"SELECT {_NAMES} FROM slots WHERE state IN ({states}) ORDER BY planned_s, id")
+        mine = "" if pipeline is None else " AND pipeline = ?"
+        rows = self.file.rows(
+            f"SELECT {_NAMES} FROM slots WHERE state IN ({states}){mine} ORDER BY planned_s, id",
+            () if pipeline is None else (pipeline,),
+        )
         return [read_slot(row) for row in rows]
+
+    def last_by_clock(self, pipeline: str) -> Slot | None:
+        """The newest slot that the clock made due, whatever became of it."""
+        row = self.file.row(f"SELECT {_NAMES} {_OF_CAUSE} LIMIT 1", (pipeline, Cause.CLOCK))
+        return None if row is None else read_slot(row)
+
+    def last_run(self, pipeline: str) -> Slot | None:
+        """The slot that ended last of those that ran, failed or timed out."""
+        decided = _OF_CAUSE.replace("ORDER", "AND state IN ('ran', 'failed', 'timed_out') ORDER")
+        found = [self.file.row(f"SELECT {_NAMES} {decided} LIMIT 1", (pipeline, cause)) for cause in Cause]
+        slots = [read_slot(row) for row in found if row is not None]
+        return max(slots, key=lambda slot: slot.ended_s or 0.0, default=None)
 
     def newest(self, pipeline: str | None = None, limit: int = 20, *, ended: bool = False) -> list[Slot]:
         """The newest slots, newest first; `ended`: of those that came to an end alone."""
-        where = ["pipeline = ?"] if pipeline is not None else []
-        if ended:
-            where.append("state NOT IN ('due', 'running')")
-        rows = self.file.rows(
-            f"SELECT {_NAMES} FROM slots{' WHERE ' + ' AND '.join(where) if where else ''}"
-            " ORDER BY planned_s DESC, id DESC LIMIT ?",
-            ([pipeline] if pipeline is not None else []) + [limit],
-        )
+        if pipeline is None:
+            each = (slot for name in self.pipelines() for slot in self.newest(name, limit, ended=ended))
+            return nlargest(limit, each, key=attrgetter("planned_s"))
+        rows = self.file.rows(_NEWEST_ENDED if ended else _NEWEST, (pipeline, limit))
         return [read_slot(row) for row in rows]
+
+    def pipelines(self) -> list[str]:
+        """Every pipeline that has a row, in order of the alphabet; one step along the index each."""
+        return [row["name"] for row in self.file.rows(_PIPELINES)]
 
     def between(self, pipeline: str, after_s: float, upto_s: float) -> list[Slot]:
         """The slots planned in `(after_s, upto_s]`, oldest first."""
@@ -89,14 +129,25 @@ class SlotLedger:
         )
         return None if row is None else read_slot(row)
 
+    def last_of(self, pipeline: str, cause: Cause) -> Slot | None:
+        """The newest slot that had this cause and was not skipped; None where there is none."""
+        row = self.file.row(
+            f"SELECT {_NAMES} FROM slots WHERE pipeline = ? AND cause = ? AND state != 'skipped'"
+            " ORDER BY planned_s DESC LIMIT 1",
+            (pipeline, cause),
+        )
+        return None if row is None else read_slot(row)
+
     def last_started(self) -> dict[str, float]:
         """When each pipeline started a slot last, in seconds UTC."""
         rows = self.file.rows("SELECT pipeline, MAX(started_s) AS at FROM slots WHERE started_s IS NOT NULL GROUP BY 1")
         return {row["pipeline"]: row["at"] for row in rows}
 
-    def accounted(self) -> dict[str, Accounted]:
-        """Up to where the slots of each pipeline are in here."""
-        rows = self.file.rows("SELECT pipeline, cadence, upto_s FROM cadences")
+    def accounted(self, pipeline: str | None = None) -> dict[str, Accounted]:
+        """Up to where the slots of each pipeline, or of that one, are in here."""
+        rows = self.file.rows(
+            "SELECT pipeline, cadence, upto_s FROM cadences WHERE pipeline = COALESCE(?, pipeline)", (pipeline,)
+        )
         return {row["pipeline"]: Accounted(cadence=row["cadence"], upto_s=row["upto_s"]) for row in rows}
 
     def oldest_planned_s(self, pipeline: str) -> float | None:
@@ -119,12 +170,11 @@ class SlotLedger:
 
     def conditions(self, pipeline: str | None = None) -> dict[tuple[str, str], tuple[float, str]]:
         """What is wrong with a pipeline: `(pipeline, condition)` -> since when (seconds UTC), and the reason."""
-        rows = self.file.rows("SELECT pipeline, condition, since_s, reason FROM conditions")
-        return {
-            (row["pipeline"], row["condition"]): (row["since_s"], row["reason"])
-            for row in rows
-            if pipeline in (None, row["pipeline"])
-        }
+        rows = self.file.rows(
+            "SELECT pipeline, condition, since_s, reason FROM conditions WHERE pipeline = COALESCE(?, pipeline)",
+            (pipeline,),
+        )
+        return {(row["pipeline"], row["condition"]): (row["since_s"], row["reason"]) for row in rows}
 
 
 class LedgerWriter:
@@ -195,6 +245,13 @@ class LedgerWriter:
             self._db.execute("INSERT INTO conditions VALUES (?, ?, ?, ?)", (pipeline, condition, since_s, reason))
         return not changed
 
+    def queue_alert(self, pipeline: str, target: str, message: str, at_s: float) -> None:
+        """A message (JSON) for a target waits to be sent, from `at_s` on; see `tracking.alert_queue`."""
+        self._db.execute(
+            "INSERT INTO alerts (pipeline, target, message, queued_s, not_before_s) VALUES (?, ?, ?, ?, ?)",
+            (pipeline, target, message, at_s, at_s),
+        )
+
     def clear_condition(self, pipeline: str, condition: str) -> bool:
         """Notes that it does not hold; False where it did not before either."""
         return (
@@ -206,10 +263,10 @@ class LedgerWriter:
 
 
 def read_slot(row: sqlite3.Row) -> Slot:
-    """A row as it is in the file, of all its columns in their order."""
-    values = dict(zip(_COLUMNS, row, strict=True))
-    values["cause"], values["state"] = _CAUSES[values["cause"]], _STATES[values["state"]]
-    values["was_missed"] = bool(values["was_missed"])
+    """A row as it is in the file."""
+    values = dict(row)
+    values["cause"], values["state"] = _CAUSES[row["cause"]], _STATES[row["state"]]
+    values["was_missed"] = bool(row["was_missed"])
     return Slot(**values)
 
 
@@ -218,6 +275,7 @@ def read_pauses(rows: Iterable[sqlite3.Row]) -> dict[str, Pause]:
     return {row["pipeline"]: Pause(at_s=row["at_s"], by=row["by"], reason=row["reason"]) for row in rows}
 
 
-_CAUSES, _STATES = {each.value: each for each in Cause}, {each.value: each for each in SlotState}
+_CAUSES: dict[str, Cause] = {cause.value: cause for cause in Cause}
+_STATES: dict[str, SlotState] = {state.value: state for state in SlotState}
 _values = attrgetter(*_COLUMNS)
 _changed = attrgetter(*_CHANGED)

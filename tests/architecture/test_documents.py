@@ -10,6 +10,7 @@ from plaster_ops.cli.app import app
 from plaster_ops.domain.metrics import CATALOGUE, HEADLINES
 from plaster_ops.errors import ExitCode
 from plaster_ops.settings_sections import PipelineSettings
+from scheduler.cli import app as schedule
 from tests.architecture.sources import ROOT, name_of, texts
 
 MACHINE = re.compile(r"(?<![\w.-])/(?:work|home|root|Users|tmp)/[A-Za-z0-9_.-]+")
@@ -32,9 +33,14 @@ def prose() -> str:
 
 
 def commands() -> dict[str, set[str]]:
-    """Every visible command with its visible long options."""
-    group = typer.main.get_command(app)
-    assert hasattr(group, "commands")
+    """Every visible command with its visible long options; those of a group are the group's."""
+    own = _options_of(app)
+    return own | {"schedule": set().union(*_options_of(schedule).values())}
+
+
+def _options_of(group: typer.Typer) -> dict[str, set[str]]:
+    made = typer.main.get_command(group)
+    assert hasattr(made, "commands")
     return {
         name: {
             option
@@ -43,7 +49,7 @@ def commands() -> dict[str, set[str]]:
             for option in parameter.opts
             if option.startswith("--") and option != "--help"
         }
-        for name, command in group.commands.items()
+        for name, command in made.commands.items()
     }
 
 
@@ -71,6 +77,11 @@ def test_every_exit_code_has_a_row_in_the_readme() -> None:
 def test_every_command_is_in_the_readme() -> None:
     text = read("README.md")
     assert [name for name in commands() if f"`{name}" not in text and f"plaster-ops {name}" not in text] == []
+
+
+def test_every_command_of_the_schedule_is_in_its_document() -> None:
+    text = read("docs/scheduler.md")
+    assert [name for name in _options_of(schedule) if f"plaster-ops schedule {name}" not in text] == []
 
 
 def test_every_option_is_in_the_documents() -> None:

@@ -16,8 +16,9 @@ from tests.e2e.conftest import run_command
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 OUTPUTS = {"regression": ["output"], "two_by_two": ["0", "1"], "reader": ["output"]}
-USUAL = [("two_by_two", "lightning"), ("reader", "pytorch_lightning")]
+USUAL = [("two_by_two", "lightning")]
 OTHERS = [
+    ("reader", "pytorch_lightning"),
     ("regression", "pytorch_lightning"),
     ("regression", "lightning"),
     ("two_by_two", "pytorch_lightning"),

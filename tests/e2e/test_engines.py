@@ -115,7 +115,7 @@ def test_what_cannot_be_benched_is_named(arguments: tuple[str, ...], words: str,
 
 def test_an_option_that_no_backend_takes_ends_a_retrain_before_it_starts(tmp_path: Path) -> None:
     engine = 'backends = ["openvino"], options = { enabled_precisions = "fp16" }'
-    ended = run_command(make_project(tmp_path, settings(engine)), "retrain")
+    ended = run_command(make_project(tmp_path, settings(engine), store=False), "retrain")
     assert ended.code == 2
     assert "'enabled_precisions' is unknown to backend 'openvino'" in ended.err
     assert not list(tmp_path.rglob("mlflow.db"))

@@ -51,7 +51,10 @@ def coverage(engines: int, fallback_ops: Sequence[str] = ()) -> Coverage:
 
 
 def share(outside: Work, inside_ratio: float, *fallback_ops: str) -> float | None:
-    return time_inside(PartlyOutside(outside, inside_ratio), coverage(1, fallback_ops), [VALUES])
+    """The middle one of three: a neighbour on the machine may take the time of one."""
+    found = [time_inside(PartlyOutside(outside, inside_ratio), coverage(1, fallback_ops), [VALUES]) for _ in range(3)]
+    known = sorted(each for each in found if each is not None)
+    return known[len(known) // 2] if len(known) == len(found) else None
 
 
 @pytest.mark.parametrize(("engines", "wanted"), [(0, 0.0), (1, 1.0)])
@@ -84,7 +87,7 @@ def test_an_operator_that_calls_another_one_outside_is_counted_once() -> None:
     found = share(
         lambda values: torch.linalg.inv(values[:40_000].reshape(200, 200)), 1.0, "linalg_inv", "linalg_inv_ex"
     )
-    assert found == pytest.approx(0.5, abs=0.2)
+    assert found == pytest.approx(0.5, abs=0.25)  # counted twice, nothing would be left inside
 
 
 def test_where_the_profiler_does_not_name_what_is_outside_the_share_is_unknown() -> None:

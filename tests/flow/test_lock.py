@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from plaster_ops.errors import Busy, NotRecorded
-from plaster_ops.flow.context import slug
-from plaster_ops.flow.lock import pipeline_lock
+from plaster_ops.flow.lock import INHERITED, device_lock, pipeline_lock, slug, take_device
 
 
 def test_who_holds_the_lock_is_named_to_the_next_one(tmp_path: Path) -> None:
@@ -60,3 +59,31 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 )
 def test_a_name_becomes_a_file_name_that_stays_in_its_folder(name: str, file: str) -> None:
     assert slug(name) == file
+
+
+def test_no_more_retrains_at_once_than_devices(tmp_path: Path) -> None:
+    with device_lock(tmp_path, 2), device_lock(tmp_path, 2):
+        with (
+            pytest.raises(Busy, match=r"as this project has devices, 2 \(process \d+ on ") as caught,
+            device_lock(tmp_path, 2),
+        ):
+            pass
+        assert "scheduler.devices" in str(caught.value.next_step)
+    with device_lock(tmp_path, 1):
+        pass
+
+
+def test_a_device_that_a_scheduler_handed_on_is_held_and_given_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handed = take_device(tmp_path, 1)
+    assert handed is not None
+    monkeypatch.setenv(INHERITED, str(handed))
+    os.set_inheritable(handed, True)
+    with device_lock(tmp_path, 1):
+        assert INHERITED not in os.environ
+        assert not os.get_inheritable(handed)
+        assert take_device(tmp_path, 1) is None
+    free = take_device(tmp_path, 1, only=0)
+    assert free is not None
+    os.close(free)

@@ -1,6 +1,6 @@
-"""A ledger on disk and a planner over it, on a clock that the test holds."""
+"""A ledger on disk, a planner over it on a clock that the test holds, and projects that are never imported."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -8,6 +8,7 @@ import pytest
 
 from plaster_ops.domain.schedule import Cadence
 from plaster_ops.domain.slots import Rules, Slot, SlotState
+from plaster_ops.settings import Settings, load_settings
 from plaster_ops.tracking.journal_file import JournalFile
 from plaster_ops.tracking.slots import Pause, SlotLedger
 from scheduler.clockwork import Plan
@@ -65,4 +66,30 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
     file = JournalFile(tmp_path / "mlruns", busy_timeout_s=0.0)
     file._connection.execute("PRAGMA synchronous = OFF")
     yield Desk(SlotLedger(file))
+    file.close()
+
+
+MakeProject = Callable[..., Settings]
+
+
+@pytest.fixture
+def make_project(tmp_path: Path) -> MakeProject:
+    """`make_project(scheduler, name=cadence)`: settings of a project with these pipelines."""
+
+    def make(scheduler: str = "", **pipelines: str) -> Settings:
+        folder = tmp_path / "project"
+        folder.mkdir(exist_ok=True)
+        sections = [f"[scheduler]\nlisten = ''\n{scheduler}"]
+        sections += [f'[pipelines.{name}]\nref = "nowhere:pipeline"\n{text}' for name, text in pipelines.items()]
+        (folder / "plaster.toml").write_text("\n".join(sections), encoding="utf-8")
+        return load_settings(folder)
+
+    return make
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[SlotLedger]:
+    """The ledger of that project."""
+    file = JournalFile(tmp_path / "project" / "mlruns")
+    yield SlotLedger(file)
     file.close()
