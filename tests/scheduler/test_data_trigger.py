@@ -82,6 +82,15 @@ def test_a_retrain_that_found_another_one_at_work_is_asked_for_again(both: tuple
     assert there.slots[1].planned_s - there.slots[0].planned_s >= LENGTH_S + DEBOUNCE_S
 
 
+def test_a_retrain_that_a_restart_cut_off_and_another_one_then_kept_out_is_asked_for_again(
+    both: tuple[SlotLedger, Journal],
+) -> None:
+    there = world(both, [(10.0, 60)], ending=lambda number: "busy" if number == 2 else "finished")
+    there.run(5_000.0, restarts=[60.0 + DEBOUNCE_S + 100.0])
+    assert [(each.after, each.upto) for each in there.retrains] == [(0, 60)]
+    assert len(there.slots) == 2
+
+
 def test_nothing_is_asked_for_while_paused_and_all_of_it_after(both: tuple[SlotLedger, Journal]) -> None:
     ledger, _ = both
     with ledger.write() as write:
@@ -121,7 +130,7 @@ def test_data_that_came_while_a_slot_of_the_clock_ran_is_what_is_left_of_it(both
     """The run of the clock takes the first 60 at its start: 40 that came later are too little."""
     there = world(both, [(10.0, 60), (100.0, 40)])
     there.planner.ask(NAME, Cause.HAND, 20.0, "ann")
-    there.now_s = 20.0
+    there.now_s, there.length_s = 20.0, LENGTH_S + POLL_S / 2  # it ends between two looks
     there.run(10_000.0)
     assert [(each.cause, each.after, each.upto) for each in there.retrains] == [(Cause.HAND, 0, 60)]
 
