@@ -42,7 +42,9 @@ class Source(Protocol):
     Optional members: `times(after, upto)` -> pairs (seconds since the epoch when samples came into being, how many);
     `report(window)` -> what became of its files, as `data.arrival` of docs/json.md; `name`.
     `remarks(after)` -> sentences on what people should know of the data at or below that position;
-    `train_rows(window)` and `held_out_rows(window)` -> the rows of a window as a `pyarrow.Table`.
+    `train_rows(window)` and `held_out_rows(window)` -> the rows of a window as a `pyarrow.Table`;
+    `lookout()` -> an object with `newest` and `count` that leave no trace, for whoever waits for data; without it
+    those of the source are called.
     """
 
     def newest(self) -> Watermark | None: ...

@@ -82,7 +82,15 @@ def load_settings(project: Path | None = None) -> Settings:
     if found is None:
         folder = (project or Path.cwd()).resolve()
         return Settings(project=folder, file=None, tracking_uri=_File().tracking_uri, default=None, pipelines={})
-    file, content = found
+    return _settings_of(*found)
+
+
+def read_settings(file: Path, text: str) -> Settings:
+    """The settings of the project as they are with that text in its plaster.toml. Raises `SettingsError`."""
+    return _settings_of(file, _parse_toml(file, text))
+
+
+def _settings_of(file: Path, content: Mapping[str, Any]) -> Settings:
     try:
         parsed = _File.model_validate(content)
     except ValidationError as error:
@@ -117,11 +125,17 @@ def _find_file(folder: Path, *, upwards: bool) -> tuple[Path, Mapping[str, Any]]
 
 def _read_toml(file: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"{file}: not valid TOML: {error}", "mend that line") from None
+        text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{file}: cannot be read: {error}", "check the file and its permissions") from None
+    return _parse_toml(file, text)
+
+
+def _parse_toml(file: Path, text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{file}: not valid TOML: {error}", "mend that line") from None
 
 
 def _explain(error: ValidationError, file: Path) -> SettingsError:
@@ -141,7 +155,8 @@ def explain_values(error: ValueError) -> str:
 
 
 def _wrong_value(found: Mapping[str, Any]) -> str:
-    return f"{_dotted(found)} = {found.get('input')!r}: {found['msg'].removeprefix('Value error, ')}"
+    given = "..." if _dotted(found).endswith("url_env") else repr(found.get("input"))
+    return f"{_dotted(found)} = {given}: {found['msg'].removeprefix('Value error, ')}"
 
 
 def _dotted(found: Mapping[str, Any]) -> str:

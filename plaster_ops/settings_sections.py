@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from plaster_ops.domain.drift import DRIFT_WORDS
 from plaster_ops.domain.durations import duration_us, parse_lookback
 from plaster_ops.domain.gates import GATE_METRICS, Gate
 from plaster_ops.domain.schedule import Cadence, zone_of
@@ -185,6 +186,14 @@ class TriggerSettings(Section):
     cooldown_s: Annotated[float, Field(ge=0)] = 86_400.0
     """After a retrain that drift made due, none is due by drift for so long."""
 
+    @field_validator("on_drift")
+    @classmethod
+    def _known_words(cls, words: tuple[str, ...]) -> tuple[str, ...]:
+        for word in words:
+            if word not in DRIFT_WORDS:
+                raise ValueError(f"unknown word {word!r}; known: {', '.join(DRIFT_WORDS)}{nearest(word, DRIFT_WORDS)}")
+        return tuple(dict.fromkeys(words))
+
 
 class DataSettings(Section):
     """Which arrived data is trained on; new data always is. Acted on by sources that give rows of a window."""
@@ -300,6 +309,13 @@ class Alert(Section):
     kind: Literal["webhook", "slack", "smtp"]
     url_env: str
     """Its name. For smtp: smtp[s]://user:password@host:port/?from=ADDRESS&to=ADDRESS."""
+
+    @field_validator("url_env")
+    @classmethod
+    def _is_a_name(cls, value: str) -> str:
+        if not value.isidentifier():
+            raise ValueError("must be the name of an environment variable; the address itself never stands in settings")
+        return value
 
 
 def _default_gates() -> dict[str, GateSettings]:

@@ -2,7 +2,18 @@
 
 import typer
 
-from scheduler.commands import check, coming, history, listing, once, pausing, start
+from scheduler.commands import (
+    alert_test,
+    apply,
+    check,
+    coming,
+    history,
+    install,
+    listing,
+    once,
+    pausing,
+    start,
+)
 
 app = typer.Typer(
     help="Retrains by the clock, by new data and by drift, with every slot accounted for.",
@@ -24,3 +35,6 @@ app.command("history")(history.command)
 app.command("pause")(pausing.pause)
 app.command("resume")(pausing.resume)
 app.command("check")(check.command)
+app.command("install")(install.command)
+app.command("apply")(apply.command)
+app.command("alert-test")(alert_test.command)

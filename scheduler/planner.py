@@ -6,14 +6,15 @@ again before anything else is done, so that nothing is lost and nothing is done 
 """
 
 import heapq
-import json
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
+from operator import attrgetter
 
-from plaster_ops.domain.schedule import Cadence, iso
+from plaster_ops.domain.schedule import Cadence, iso, parsed
 from plaster_ops.domain.slots import (
+    PAUSED,
     Cause,
     Slot,
     SlotState,
@@ -51,6 +52,7 @@ class Planner:
     _works: dict[str, Clockwork] = field(default_factory=dict)
     _heap: list[tuple[float, str]] = field(default_factory=list)
     _queues: dict[str, dict[tuple[str, str, float], Slot]] = field(default_factory=dict)
+    _backing_off: dict[tuple[str, str, float], Slot] = field(default_factory=dict)
     _running: dict[str, Slot] = field(default_factory=dict)
     _handed: set[tuple[str, str, float]] = field(default_factory=set)
     _last_started: dict[str, float] = field(default_factory=dict)
@@ -133,7 +135,7 @@ class Planner:
         with self._written() as write:
             pause = write.pauses().get(pipeline)
             if pause is not None and cause is not Cause.HAND:
-                slot = slot.ended(SlotState.SKIPPED, f"paused by {pause.by}: {pause.reason}", now_s)
+                slot = slot.ended(SlotState.SKIPPED, f"{PAUSED}{pause.by}: {pause.reason}", now_s)
             elif self._room(pipeline) <= 0:
                 slot = slot.ended(SlotState.SKIPPED, "the queue is full", now_s)
             write.add([slot])
@@ -161,12 +163,7 @@ class Planner:
 
     def next_wake_s(self, now_s: float) -> float | None:
         """When the next slot is due or may be tried again, later than now; None where nothing is."""
-        times = [
-            slot.not_before_s
-            for queue in self._queues.values()
-            for slot in queue.values()
-            if slot.not_before_s is not None and not may_start(slot, now_s)
-        ]
+        times = [slot.not_before_s or 0.0 for slot in self._backing_off.values() if not may_start(slot, now_s)]
         if self._heap:
             times.append(self._heap[0][0])
         return min(times, default=None)
@@ -213,7 +210,7 @@ class Planner:
         self._works = {name: self._work(name, plan, known.get(name), now_s) for name, plan in self._plans.items()}
         self._heap = [(work.due_s, name) for name, work in self._works.items() if work.due_s < math.inf]
         heapq.heapify(self._heap)
-        self._queues, self._running, orphans = {}, {}, []
+        self._queues, self._backing_off, self._running, orphans = {}, {}, {}, []
         for slot in self.ledger.open_slots():
             if self._is_partial and slot.pipeline not in self._plans:
                 continue
@@ -228,18 +225,16 @@ class Planner:
         self._is_stale = False
 
     def _work(self, name: str, plan: Plan, at: Accounted | None, now_s: float) -> Clockwork:
-        """The cadence from where the ledger is. Where that is ahead of the clock, slots that have a row keep it; where
-        it is days ahead, those that came to an end without having started are taken back, and due in their time."""
-        work = self._works.get(name)
-        if at is not None and at.upto_s <= now_s:
-            is_same = work is not None and work.plan == plan and work.upto_s == at.upto_s and not work.known
-            return work if work is not None and is_same else Clockwork(name, plan, at.upto_s)
-        since_s = now_s if at is None else min(at.since_s, now_s)
+        """The cadence from where the ledger is. Where that is days ahead of the clock, slots that came to an end and
+        never started are taken back, to be due in their time; whatever else has a row ahead keeps it."""
+        upto_s, work = now_s if at is None else at.upto_s, self._works.get(name)
         if at is not None and at.upto_s > now_s + AHEAD_S:
+            upto_s = now_s
             with self._written() as write:
                 write.forget_ahead(name, now_s)
-        newest_s = self.ledger.newest_planned_s(name, now_s) if at is not None else None
-        upto_s = since_s if newest_s is None else max(since_s, newest_s)
+                write.advance(name, now_s)
+        if work is not None and work.plan == plan and work.upto_s == upto_s:
+            return work
         return Clockwork(name, plan, upto_s, self.ledger.planned_after(name, upto_s))
 
     def _is_kept(self, slot: Slot) -> bool:
@@ -263,6 +258,7 @@ class Planner:
                 more=work.due_s <= now_s,
             )
             write.add(told)
+            write.advance(name, work.upto_s)
             for slot in told:
                 if slot.state is SlotState.DUE:
                     self._remember(slot)
@@ -280,13 +276,10 @@ class Planner:
         candidates = [
             Waiting(
                 slot=slot,
-                priority=self._plans[name].priority if name in self._plans else 0,
-                last_started_s=self._last_started.get(name, -math.inf),
+                priority=self._plans[slot.pipeline].priority if slot.pipeline in self._plans else 0,
+                last_started_s=self._last_started.get(slot.pipeline, -math.inf),
             )
-            for name, queue in self._queues.items()
-            if name not in self._running
-            for slot in queue.values()
-            if name not in paused or slot.cause is Cause.HAND
+            for slot in self._heads(now_s, paused)
         ]
         begun = []
         for slot in next_starts(candidates, self._running, now_s, self.devices - len(self._running)):
@@ -304,6 +297,16 @@ class Planner:
             begun.append(started)
         return begun
 
+    def _heads(self, now_s: float, paused: Mapping[str, str]) -> Iterator[Slot]:
+        """Of each pipeline that does not run, what it would start now."""
+        for name, queue in self._queues.items():
+            if name not in self._running:
+                ready = [slot for slot in queue.values() if slot.not_before_s is None or may_start(slot, now_s)]
+                if name in paused:
+                    ready = [slot for slot in ready if slot.cause is Cause.HAND]
+                if ready:
+                    yield min(ready, key=_due_s)
+
     def _close(self, told: Slot, now_s: float) -> Slot:
         """A retrain of ours is at its end."""
         self._catch_up(now_s)
@@ -318,16 +321,21 @@ class Planner:
 
     def _remember(self, slot: Slot) -> None:
         """What is kept here of a row that is in the ledger."""
-        name, queue = slot.pipeline, self._queues.get(slot.pipeline)
-        if queue is not None and queue.pop(slot.name, None) is not None and not queue:
-            del self._queues[name]
+        name, key = slot.pipeline, slot.name
+        queue = self._queues.get(name)
+        if queue is not None and queue.pop(key, None) is not None:
+            self._backing_off.pop(key, None)
+            if not queue:
+                del self._queues[name]
         running = self._running.get(name)
-        if running is not None and running.name == slot.name:
+        if running is not None and running.name == key:
             del self._running[name]
         if slot.state is SlotState.RUNNING:
             self._running[name] = slot
         elif slot.state is SlotState.DUE:
-            self._queues.setdefault(name, {})[slot.name] = slot
+            self._queues.setdefault(name, {})[key] = slot
+            if slot.not_before_s is not None:
+                self._backing_off[key] = slot
 
     def _busy(self, name: str) -> str | None:
         """What of the pipeline runs or waits, in words."""
@@ -345,9 +353,12 @@ class Planner:
         return free - others if name in self._queues else min(free, max(1, free - others))
 
 
+_due_s = attrgetter("due_s")
+
+
 def cadence_text(cadence: Cadence | None) -> str:
     """How a cadence stands in the ledger: another text is another cadence."""
-    return "" if cadence is None else json.dumps(asdict(cadence), sort_keys=True)
+    return "" if cadence is None else cadence.text
 
 
 def _text_of(plan: Plan) -> str:
@@ -356,12 +367,10 @@ def _text_of(plan: Plan) -> str:
 
 def _paused(write: LedgerWriter) -> dict[str, str]:
     """Why each paused pipeline is, as it stands in the rows of its slots."""
-    return {name: f"paused by {pause.by}: {pause.reason}" for name, pause in write.pauses().items()}
+    return {name: f"{PAUSED}{pause.by}: {pause.reason}" for name, pause in write.pauses().items()}
 
 
 def _parsed(text: str) -> Cadence | None:
-    """The cadence that was written so, what it planned being due at once; None where it was none."""
-    try:
-        return Cadence(**(json.loads(text) | {"jitter_s": 0.0})) if text else None
-    except (TypeError, ValueError):
-        return None
+    """The cadence that was written so, what it planned being due at once."""
+    cadence = parsed(text)
+    return None if cadence is None else replace(cadence, jitter_s=0.0)

@@ -14,7 +14,7 @@ import pyarrow as pa
 from plaster_ops.data.accept import Reader
 from plaster_ops.data.arrival_report import describe
 from plaster_ops.data.columns import Int64s, is_timed
-from plaster_ops.data.ledger import Entry, Ledger
+from plaster_ops.data.ledger import Entry, FileState, Ledger
 from plaster_ops.data.listing import Folder
 from plaster_ops.data.reading import gather
 from plaster_ops.data.rules import Rules
@@ -44,12 +44,21 @@ class Arrivals:
     clock: Clock
 
     # ---- positions -------------------------------------------------------------------------------------------------
-    def scan(self) -> None:
-        """Accepts what arrived since the last scan."""
+    def scan(self, *, waits: bool = True) -> None:
+        """Accepts what arrived since the last scan. `waits` False: what is still being written is not waited for."""
         with Ledger.opened(self.file, create=True) as ledger:
-            Scan(reader=self._reader(), clock=self.clock, settle_s=self.settle_s, patience_s=self.patience_s).run(
-                ledger
-            )
+            Scan(
+                reader=self._reader(),
+                clock=self.clock,
+                settle_s=self.settle_s,
+                patience_s=self.patience_s,
+                waits=waits,
+            ).run(ledger)
+
+    def waiting(self) -> bool:
+        """Whether the last scan left a file for later: it may count by then without having changed."""
+        with Ledger.opened(self.file, create=False) as ledger:
+            return any(row.state is FileState.WAITING for row in ledger.files().values())
 
     def newest(self) -> Watermark | None:
         """The frontier of everything usable by the ledger as it stands; None where no row is."""

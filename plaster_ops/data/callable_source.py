@@ -18,6 +18,7 @@ from plaster_ops.data.arrivals import Arrivals
 from plaster_ops.data.folder import FolderSource
 from plaster_ops.data.landed import Landed
 from plaster_ops.data.ledger import Ledger
+from plaster_ops.data.lookout import Lookout
 from plaster_ops.domain.window import Watermark
 from plaster_ops.errors import DataError
 
@@ -30,7 +31,8 @@ class CallableSource(Landed):
     """`fetch(after)` returns `(rows, cursor)`: what came after its own last cursor (None at first), and the new one.
 
     `rows`: an Arrow table, a dict of columns, or a list of dicts; none of them is fine. `cursor`: anything JSON has.
-    It is called once by each retrain, by one process. The other keywords are those of `FolderSource`.
+    It is called once by each retrain, by one process, and by each look of a scheduler that waits for new data. The
+    other keywords are those of `FolderSource`.
     """
 
     fetch: Fetch
@@ -42,11 +44,18 @@ class CallableSource(Landed):
 
     def newest(self) -> Watermark | None:
         """Fetches what is there, and returns the frontier of what is usable; None without rows."""
+        self._land_new()
+        return self._folder().newest()
+
+    def lookout(self) -> Lookout:
+        """As of any landed files; each look fetches first, and what came is landed, not yet taken in."""
+        return Lookout(self._arrivals(), before=self._land_new)
+
+    def _land_new(self) -> None:
         folder = self.project_folder / "mlruns" / "sources" / self.name / "landed"
         folder.mkdir(parents=True, exist_ok=True)
         with Ledger.opened(folder.parent.parent / f"{self.name}.db", create=True) as ledger, ledger.writing():
             self._land(ledger, folder)
-        return self._folder().newest()
 
     def _land(self, ledger: Ledger, folder: Path) -> None:
         """One fetch to one file. Files that are there already are of a call that was cut off, or of a ledger that is
@@ -60,8 +69,9 @@ class CallableSource(Landed):
             if rows.num_rows:
                 _write(rows, json.dumps(cursor), file)
                 landed += 1
-        ledger.set_meta("fetched", landed)
-        ledger.set_meta("cursor", cursor)
+        if (landed, cursor) != (fetched, ledger.meta("cursor")):
+            ledger.set_meta("fetched", landed)
+            ledger.set_meta("cursor", cursor)
 
     def _fetched(self, after: Any) -> tuple[pa.Table, Any]:
         found = self.fetch(after)

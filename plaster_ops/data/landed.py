@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from plaster_ops.data.arrivals import Arrivals
+from plaster_ops.data.lookout import Lookout
 from plaster_ops.data.rules import Rules, make_rules
 from plaster_ops.domain.window import Watermark, Window
 from plaster_ops.ports import Clock, SystemClock
@@ -39,6 +40,10 @@ class Landed(ABC):
     def project_folder(self) -> Path:
         """`project`, else PLASTER_PROJECT, else the working directory."""
         return self.project or Path(os.environ.get("PLASTER_PROJECT") or Path.cwd())
+
+    def lookout(self) -> Lookout:
+        """Says what `newest` and `count` would, and leaves no trace."""
+        return Lookout(self._arrivals())
 
     def count(self, after: Watermark | None, upto: Watermark | None) -> int:
         """Rows of `upto` that are not in `after`."""

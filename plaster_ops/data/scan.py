@@ -24,6 +24,8 @@ class Scan:
     clock: Clock
     settle_s: float
     patience_s: float
+    waits: bool = True
+    """False: a file that moved within `settle_s` is left for the next look, instead of being waited for."""
 
     def run(self, ledger: Ledger) -> None:
         """Looks, inside one transaction of the ledger. Raises `DataError` where all that was accepted is gone."""
@@ -41,8 +43,9 @@ class Scan:
     def _list(self) -> tuple[Mapping[str, Found], set[str]]:
         """The files, and which of them moved within `settle_s`; where any is that young, after waiting once for it."""
         before = self.reader.folder.list()
-        if not any(self._is_young(file) for file in before.values()):
-            return before, set()
+        young = {path for path, file in before.items() if self._is_young(file)}
+        if not young or not self.waits:
+            return before, young
         time.sleep(self.settle_s)
         after = self.reader.folder.list()
         moved = {path for path, file in after.items() if path not in before or before[path].stamp != file.stamp}

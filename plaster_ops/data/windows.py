@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from plaster_ops.domain.window import Watermark, Window
 from plaster_ops.ports import Source
@@ -39,9 +39,8 @@ def open_window(
     if source is None:
         nothing = Window(learned=None, seen=None, cut=None, end=None, lookback=lookback)
         return Arrival(window=nothing, new_samples=None, fresh_samples=None, arrived_at=None)
-    newest = source.newest()
+    newest, fresh = arrived(source, seen)
     window = Window(learned=learned, seen=seen, cut=source.cut(learned, newest), end=newest, lookback=lookback)
-    fresh = source.count(seen, newest) if newest is not None else 0
     report = source.report(window) if hasattr(source, "report") else None
     skip = ""
     if newest is None or fresh == 0:
@@ -58,6 +57,26 @@ def open_window(
         skip=skip,
         report=report,
     )
+
+
+class Counted(Protocol):
+    """The part of a source that counts."""
+
+    def newest(self) -> Watermark | None: ...
+
+    def count(self, after: Watermark | None, upto: Watermark | None) -> int: ...
+
+
+def arrived(source: Counted, since: Watermark | None) -> tuple[Watermark | None, int]:
+    """The newest position, and how many samples came after `since`: the one count of a retrain and of who waits."""
+    newest = source.newest()
+    return newest, 0 if newest is None else source.count(since, newest)
+
+
+def lookout_of(source: Any) -> Counted:
+    """What can be asked again and again without a trace: the source's own `lookout()`, else the source itself."""
+    own: Counted = source.lookout() if hasattr(source, "lookout") else source
+    return own
 
 
 def _set_aside(report: Mapping[str, Any] | None) -> str:

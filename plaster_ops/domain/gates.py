@@ -73,6 +73,14 @@ class GateOutcome:
         }
 
 
+_FAILED, _UNANSWERED = " gate failed: ", " gate required, but "
+
+
+def holds_back(sentence: str) -> bool:
+    """Whether that sentence is of a gate that failed, or of a required one that could not be answered."""
+    return _FAILED in sentence or _UNANSWERED in sentence
+
+
 def apply_gates(gates: Sequence[Gate], comparison: Iterable[Comparison]) -> tuple[GateOutcome, ...]:
     """Answers every gate from the comparison with the champion. A letter that was not measured waives its gate."""
     rows = {row.metric.key: row for row in comparison}
@@ -82,10 +90,10 @@ def apply_gates(gates: Sequence[Gate], comparison: Iterable[Comparison]) -> tupl
 def _apply(gate: Gate, row: Comparison | None) -> GateOutcome:
     if row is None or row.judgement is Judgement.NOT_COMPARABLE:
         why = row.reason if row and row.reason else "not measured"
-        word = "required, but" if gate.required else "waived:"
-        return GateOutcome(gate=gate, state=GateState.WAIVED, sentence=f"{gate.name} gate {word} {why}")
+        words = _UNANSWERED if gate.required else " gate waived: "
+        return GateOutcome(gate=gate, state=GateState.WAIVED, sentence=f"{gate.name}{words}{why}")
     if _fails(gate, row):
-        sentence = f"{gate.name} gate failed: {describe_change(row)}, allowed {_allowed(gate)}"
+        sentence = f"{gate.name}{_FAILED}{describe_change(row)}, allowed {_allowed(gate)}"
         return GateOutcome(gate=gate, state=GateState.FAILED, sentence=sentence)
     if row.judgement is Judgement.INCONCLUSIVE and not _surely_within(gate, row):
         return GateOutcome(gate=gate, state=GateState.UNDECIDED, sentence=f"{gate.name} gate undecided: {row.reason}")

@@ -8,12 +8,13 @@ twice is due once, the first time. A line with a star there goes by the hours th
 """
 
 import hashlib
+import json
 import math
 import re
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import asdict, dataclass
+from datetime import datetime, time, timedelta
 from functools import lru_cache
 from itertools import takewhile
 from zoneinfo import ZoneInfo
@@ -81,6 +82,11 @@ class Cadence:
         written = " ".join((self.cron or "").split())
         return MACROS.get(written.lower(), written)
 
+    @property
+    def text(self) -> str:
+        """All of it as a text that `parsed` reads."""
+        return json.dumps(asdict(self), sort_keys=True)
+
     def after(self, at_s: float) -> Iterator[float]:
         """Every slot later than `at_s`, in order; without end unless the cadence has one."""
         if self.start_s is not None and at_s < self.start_s:
@@ -106,10 +112,9 @@ class Cadence:
         zone, line = zone_of(self.timezone), in_numbers(self.line)
         began = datetime.fromtimestamp(math.floor(at_s), tz=zone)
         back = max(_NONE, _offset(began.replace(fold=0)) - _offset(began.replace(fold=1)))
-        local = CronSim(line, began.replace(tzinfo=None, fold=0) - back)
-        minute, hour, *_ = line.split()
+        minute, hour, _ = line.split(maxsplit=2)
         instants = _as_they_pass if minute.startswith("*") or hour.startswith("*") else _once_each
-        for slot_s in instants(local, zone):
+        for slot_s in instants(_local_times(line, began.replace(tzinfo=None, fold=0) - back), zone):
             if slot_s > at_s:
                 yield slot_s
 
@@ -160,11 +165,28 @@ def _term(term: str, low: int, high: int, names: dict[str, int]) -> str:
     return f"{begin}-{end}" + (f"/{int(step)}" if step is not None else "")
 
 
+def _local_times(line: str, after: datetime) -> Iterator[datetime]:
+    """Every local time of the line that is later than `after`, in order. cronsim finds the days."""
+    minute, hour, days = line.split(maxsplit=2)
+    times = _times_of_day(minute, hour)
+    for day in CronSim(f"0 0 {days}", datetime.combine(after, time()) - timedelta(seconds=1)):
+        for since_midnight in times:
+            local = day + since_midnight
+            if local > after:
+                yield local
+
+
+@lru_cache(maxsize=64)
+def _times_of_day(minute: str, hour: str) -> tuple[timedelta, ...]:
+    day = CronSim(f"{minute} {hour} * * *", datetime(2000, 1, 1))
+    return tuple(timedelta(hours=h, minutes=m) for h in sorted(day.hours) for m in sorted(day.minutes))
+
+
 def _once_each(times: Iterable[datetime], zone: ZoneInfo) -> Iterator[float]:
     """The instants of local times: each once, the first time; one that does not exist at the next minute that does."""
     before_s = -math.inf
-    for time in times:
-        local = time.replace(tzinfo=zone)
+    for each in times:
+        local = each.replace(tzinfo=zone)
         while _offset(local) < _offset(local.replace(fold=1)):
             local += timedelta(minutes=1)
         slot_s = local.timestamp()
@@ -176,8 +198,8 @@ def _once_each(times: Iterable[datetime], zone: ZoneInfo) -> Iterator[float]:
 def _as_they_pass(times: Iterable[datetime], zone: ZoneInfo) -> Iterator[float]:
     """The instants of local times: both of one that exists twice, none of one that does not exist."""
     again_s: deque[float] = deque()
-    for time in times:
-        local = time.replace(tzinfo=zone)
+    for each in times:
+        local = each.replace(tzinfo=zone)
         first, second = _offset(local), _offset(local.replace(fold=1))
         if first < second:
             continue
@@ -191,6 +213,14 @@ def _as_they_pass(times: Iterable[datetime], zone: ZoneInfo) -> Iterator[float]:
 
 def _offset(local: datetime) -> timedelta:
     return local.utcoffset() or _NONE
+
+
+def parsed(text: str) -> Cadence | None:
+    """The cadence with that text; None where it is no cadence, or none that is known here."""
+    try:
+        return Cadence(**json.loads(text))
+    except (TypeError, ValueError):
+        return None
 
 
 def zone_of(name: str) -> ZoneInfo:

@@ -18,6 +18,22 @@ from plaster_ops.training.nodes.leader import Nodes
 from plaster_ops.training.nodes.part import Part
 
 
+def worker_env(settings: Settings) -> dict[str, str]:
+    """What the environment of every worker has: where the project is, and caches inside it."""
+    cache = settings.memory / "cache"
+    return {
+        "PLASTER_CACHE": str(cache),
+        "PLASTER_PROJECT": str(settings.project),
+        "MPLCONFIGDIR": os.environ.get("MPLCONFIGDIR", str(cache / "matplotlib")),  # nncf imports matplotlib
+        "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
+    }
+
+
+def adapter_files(settings: Settings, pipeline: PipelineSettings) -> list[str]:
+    """The files of `engine.adapters`, absolute."""
+    return [str(settings.project / file) for file in pipeline.engine.adapters]
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Context:
     """One retrain (or one comparison) on its way: where it works, what it may use, and how it tells of itself.
@@ -49,17 +65,9 @@ class Context:
 
     def stage_env(self, threads: int | None = None) -> dict[str, str]:
         """Environment of a worker: caches stay inside the project, thread pools have a stated size."""
-        cache = self.settings.memory / "cache"
-        env = {
-            "PLASTER_CACHE": str(cache),
-            "PLASTER_PROJECT": str(self.project),
-            "MPLCONFIGDIR": os.environ.get("MPLCONFIGDIR", str(cache / "matplotlib")),  # nncf imports matplotlib
-            "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
-        }
+        env = worker_env(self.settings)
         if self.pipeline.engine.adapters:
-            env["PLASTER_ADAPTERS"] = os.pathsep.join(
-                str(self.project / file) for file in self.pipeline.engine.adapters
-            )
+            env["PLASTER_ADAPTERS"] = os.pathsep.join(adapter_files(self.settings, self.pipeline))
         if threads is not None:
             env |= {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
         return env

@@ -1,6 +1,7 @@
 """What can be measured here and what is in order, row by row; and the repairs that are asked for."""
 
 import importlib.util
+import os
 import platform
 import sys
 from collections.abc import Iterator
@@ -8,12 +9,15 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from plaster_ops.alerts.targets import targets_of
 from plaster_ops.engines.ladder import check_candidates, engine_device
 from plaster_ops.engines.registry import find_backend, known_backends
 from plaster_ops.errors import NotRecorded, PlasterError
 from plaster_ops.flow.wiring import Ports, open_ports
 from plaster_ops.plaster.preflight import what_can_be_measured
 from plaster_ops.settings import Settings
+from plaster_ops.settings_sections import PipelineSettings
+from plaster_ops.tracking.alert_queue import OLDEST_S, AlertQueue
 from plaster_ops.tracking.moved import detect_move, repair_move
 from plaster_ops.tracking.schema import inspect_store, upgrade
 
@@ -45,7 +49,7 @@ def examine(settings: Settings, *, fix: bool) -> list[Finding]:
     rows = [*_machine(), *_packages(), *_engines(), *_settings(settings)]
     try:
         with open_ports(settings) as ports:
-            rows += [*_store(ports, fix=fix), *_outbox(ports)]
+            rows += [*_store(ports, fix=fix), *_outbox(ports), *_alert_queue(ports)]
     except NotRecorded as error:
         rows.append(Finding(topic="journal", what="journal", ok=False, detail=error.message, next_step=error.next_step))
     return rows
@@ -95,6 +99,20 @@ def _settings(settings: Settings) -> Iterator[Finding]:
             yield Finding(
                 topic="project", what=f"engines of {name}", ok=False, detail=error.message, next_step=error.next_step
             )
+        yield from _alerts(name, pipeline)
+
+
+def _alerts(name: str, pipeline: PipelineSettings) -> Iterator[Finding]:
+    """Each target of a pipeline, ready or not; nothing is sent."""
+    for target in targets_of(pipeline.alerts):
+        trouble = target.why_not_ready(os.environ)
+        yield Finding(
+            topic="project",
+            what=f"alert {target.name} of {name}",
+            ok=not trouble,
+            detail=trouble or "ready",
+            next_step=f"set {target.url_env} where retrains are started from, see docs/scheduler.md" if trouble else "",
+        )
 
 
 def _module_exists(module: str, project: Path) -> bool:
@@ -150,4 +168,20 @@ def _outbox(ports: Ports) -> Iterator[Finding]:
         ok=not waiting,
         detail=detail if waiting else "all sent",
         next_step="plaster-ops sync" if waiting else "",
+    )
+
+
+def _alert_queue(ports: Ports) -> Iterator[Finding]:
+    queue = AlertQueue(ports.journal.file)
+    waiting, dropped = queue.waiting(), queue.dropped_since(ports.clock.now_utc() - OLDEST_S)
+    if not waiting and not dropped:
+        return
+    told = [f"{len(waiting)} wait" + next((f": {each.error}" for each in waiting if each.error), "")] if waiting else []
+    told += [f"{dropped} given up in the last week"] if dropped else []
+    yield Finding(
+        topic="store",
+        what="alerts",
+        ok=False,
+        detail=", ".join(told),
+        next_step="try their targets: plaster-ops schedule alert-test PIPELINE",
     )

@@ -14,6 +14,7 @@ from plaster_ops.domain.timeline import Phase, Timeline
 from plaster_ops.engines.ladder import check_candidates, engine_device
 from plaster_ops.errors import Interrupted, PlasterError, Postponed, Unexpected, UsageError
 from plaster_ops.flow import record as records
+from plaster_ops.flow.alerting import alerts_after
 from plaster_ops.flow.baseline import check_name, choose_baseline
 from plaster_ops.flow.context import Context
 from plaster_ops.flow.lock import device_lock, pipeline_lock, slug
@@ -57,6 +58,7 @@ def run_retrain(
     engine_device(pipeline.engine.device, pipeline.engine.backends)
     with (
         open_ports(settings) as ports,
+        alerts_after(ports, found, tell),
         pipeline_lock(settings.memory / "locks", found, slug(found)),
         device_lock(settings.scheduler.lock_folder(settings.memory), settings.scheduler.device_count),
         leading(settings, found, pipeline.train, request.part) as nodes,

@@ -35,6 +35,11 @@ class Member:
         self._lines = EventLines()
         self.death_fd = _open_pidfd(process.pid)
 
+    @property
+    def pid(self) -> int:
+        """Its process, which leads a session and a group of this number."""
+        return self._process.pid
+
     def read_events(self) -> tuple[list[dict[str, Any]], bool]:
         """The events that have arrived, and whether the child has closed its end."""
         events: list[dict[str, Any]] = []

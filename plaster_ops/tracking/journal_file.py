@@ -144,6 +144,18 @@ _V3 = (
         since_s REAL NOT NULL,
         reason TEXT NOT NULL,
         PRIMARY KEY (pipeline, condition)) WITHOUT ROWID""",
+    """CREATE TABLE alerts (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        pipeline TEXT NOT NULL,
+        target TEXT NOT NULL,
+        message TEXT NOT NULL,
+        queued_s REAL NOT NULL,
+        attempts INTEGER NOT NULL DEFAULT 0,
+        not_before_s REAL NOT NULL,
+        error TEXT NOT NULL DEFAULT '',
+        outcome TEXT CHECK (outcome IN ('sent', 'dropped')),
+        ended_s REAL)""",
+    "CREATE INDEX alerts_waiting ON alerts (id) WHERE outcome IS NULL",
 )
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (_V1, _V2, _V3)
@@ -158,9 +170,9 @@ def now_iso() -> str:
 class JournalFile:
     """One open connection to `<folder>/plaster.db`; usable from several threads, one transaction at a time."""
 
-    def __init__(self, folder: Path, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> None:
+    def __init__(self, folder: Path, *, busy_timeout_s: float | None = None) -> None:
         self.folder = folder.absolute()
-        self._busy_timeout_s = busy_timeout_s
+        self._busy_timeout_s = BUSY_TIMEOUT_S if busy_timeout_s is None else busy_timeout_s
         self.path = self.folder / FILE_NAME
         self._lock = threading.RLock()
         self._connection = self._connect()
@@ -182,15 +194,19 @@ class JournalFile:
     @contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
         """One transaction that holds the write lock from its start; all of it happens or nothing."""
-        with self._lock, self._translated():
-            self._connection.execute("BEGIN IMMEDIATE")
+        with self._lock:
             try:
+                self._connection.execute("BEGIN IMMEDIATE")
                 yield self._connection
                 self._connection.execute("COMMIT")
-            except BaseException:
+            except BaseException as error:
                 if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
+                    with self._translated():
+                        self._connection.execute("ROLLBACK")
+                told = self._told(error)
+                if told is None:
+                    raise
+                raise told from error
 
     def rows(self, sql: str, values: Sequence[Any] = ()) -> list[sqlite3.Row]:
         """Every row of one query."""
@@ -279,19 +295,26 @@ class JournalFile:
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.OperationalError as error:
+        except (sqlite3.DatabaseError, OSError) as error:
+            told = self._told(error)
+            if told is None:
+                raise
+            raise told from error
+
+    def _told(self, error: BaseException) -> NotRecorded | None:
+        """What an error of the file means to its user; None for what is no error of the file."""
+        if isinstance(error, sqlite3.OperationalError):
             if "locked" in str(error) or "busy" in str(error):
                 step = "another process holds it; wait for it, or see who with: fuser -v " + str(self.path)
             else:
                 step = f"make {self.folder} a writable folder with free space, then run the command again"
-            raise NotRecorded(f"the journal {self.path} cannot be written: {error}", step) from error
-        except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.IntegrityError):
-                raise
+            return NotRecorded(f"the journal {self.path} cannot be written: {error}", step)
+        if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.IntegrityError):
             step = (
                 f"move the file away (and its -wal, -shm), or restore it from a backup; {self.folder} itself may stay"
             )
-            raise NotRecorded(f"the journal {self.path} is damaged: {error}", step) from error
-        except OSError as error:
+            return NotRecorded(f"the journal {self.path} is damaged: {error}", step)
+        if isinstance(error, OSError):
             step = f"make {self.folder} a writable folder, then run the command again"
-            raise NotRecorded(f"the journal {self.path} cannot be opened: {error}", step) from error
+            return NotRecorded(f"the journal {self.path} cannot be opened: {error}", step)
+        return None

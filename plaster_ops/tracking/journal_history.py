@@ -23,6 +23,12 @@ BEST_SQL = (
     "SELECT seq FROM readings WHERE pipeline = ? AND key = ? AND status = 'measured'"
     " ORDER BY value {order}, seq LIMIT 1"
 )
+TAKEN_SQL = (
+    "SELECT json_extract(records.record, '$.data.to') AS upto FROM runs JOIN records ON records.uid = runs.uid"
+    " WHERE runs.pipeline = ?1 AND runs.state = 'failed' AND runs.seq >"
+    " (SELECT COALESCE(MAX(seq), 0) FROM runs WHERE pipeline = ?1 AND state = 'finished')"
+    " AND upto IS NOT NULL ORDER BY runs.seq DESC LIMIT 1"
+)
 _MIN_PREFIX = 4
 
 
@@ -54,6 +60,15 @@ class History:
     def last_finished(self, pipeline: str) -> RunRow | None:
         """The newest run that ended with a measured engine, promoted or held."""
         row = self.file.row(LAST_SQL, (pipeline,))
+        return None if row is None else read_run(row)
+
+    def newest_finished(self, pipeline: str, limit: int) -> list[RunRow]:
+        """The newest runs that ended with a measured engine, newest first."""
+        return [read_run(row) for row in self.file.rows(LAST_SQL.replace("LIMIT 1", "LIMIT ?"), (pipeline, limit))]
+
+    def last_ended(self, pipeline: str) -> RunRow | None:
+        """The newest run that finished or failed."""
+        row = self.file.row(LAST_SQL.replace("= 'finished'", "IN ('finished', 'failed')"), (pipeline,))
         return None if row is None else read_run(row)
 
     def best(self, pipeline: str, key: str, better: Better | str) -> RunRow | None:
@@ -114,3 +129,8 @@ class Watermarks(History, Promotions):
         """`(seen, learned)`: newest position at the newest finished run, newest position the champion has learned."""
         last, champion = self.last_finished(pipeline), self.champion(pipeline)
         return (None if last is None else last.seen, None if champion is None else champion.learned)
+
+    def taken(self, pipeline: str) -> Watermark | None:
+        """The newest position that a retrain read the data of and came to an end, be it a failure."""
+        failed = self.file.row(TAKEN_SQL, (pipeline,))
+        return self.watermarks(pipeline)[0] if failed is None else failed["upto"]

@@ -19,6 +19,10 @@ _PUT = (
     " WHERE pipeline = ? AND cause = ? AND planned_s = ?"
 )
 _TAKE = f"{_PUT} AND state = 'due'"
+
+_OF_CAUSE = "FROM slots WHERE pipeline = ? AND cause = ? ORDER BY planned_s DESC"
+"""By the index that keeps slots apart, so that a year of rows is not read."""
+
 _PAUSES = "SELECT pipeline, at_s, by, reason FROM pauses"
 _PIPELINES = (
     "WITH RECURSIVE known (name) AS (SELECT MIN(pipeline) FROM slots UNION ALL"
@@ -52,12 +56,10 @@ class Pause:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Accounted:
-    """Up to where (`upto_s`, seconds UTC) the slots of a pipeline are in the ledger, and by which `cadence`; `since_s`:
-    since when by that one."""
+    """Up to where (`upto_s`, seconds UTC) the slots of a pipeline are in the ledger, and by which `cadence`."""
 
     cadence: str
     upto_s: float
-    since_s: float
 
 
 class Overtaken(Exception):
@@ -76,11 +78,27 @@ class SlotLedger:
         with self.file.write() as db:
             yield LedgerWriter(db)
 
-    def open_slots(self) -> list[Slot]:
-        """Every slot that waits or runs, oldest first."""
+    def open_slots(self, pipeline: str | None = None) -> list[Slot]:
+        """Every slot that waits or runs, oldest first; of one pipeline where it is named."""
         states = ", ".join(f"'{state}'" for state in OPEN)
-        rows = self.file.rows(f"SELECT {_NAMES} FROM slots WHERE state IN ({states}) ORDER BY planned_s, id")
+        mine = "" if pipeline is None else " AND pipeline = ?"
+        rows = self.file.rows(
+            f"SELECT {_NAMES} FROM slots WHERE state IN ({states}){mine} ORDER BY planned_s, id",
+            () if pipeline is None else (pipeline,),
+        )
         return [read_slot(row) for row in rows]
+
+    def last_by_clock(self, pipeline: str) -> Slot | None:
+        """The newest slot that the clock made due, whatever became of it."""
+        row = self.file.row(f"SELECT {_NAMES} {_OF_CAUSE} LIMIT 1", (pipeline, Cause.CLOCK))
+        return None if row is None else read_slot(row)
+
+    def last_run(self, pipeline: str) -> Slot | None:
+        """The slot that ended last of those that ran, failed or timed out."""
+        decided = _OF_CAUSE.replace("ORDER", "AND state IN ('ran', 'failed', 'timed_out') ORDER")
+        found = [self.file.row(f"SELECT {_NAMES} {decided} LIMIT 1", (pipeline, cause)) for cause in Cause]
+        slots = [read_slot(row) for row in found if row is not None]
+        return max(slots, key=lambda slot: slot.ended_s or 0.0, default=None)
 
     def newest(self, pipeline: str | None = None, limit: int = 20, *, ended: bool = False) -> list[Slot]:
         """The newest slots, newest first; `ended`: of those that came to an end alone."""
@@ -111,27 +129,31 @@ class SlotLedger:
         )
         return None if row is None else read_slot(row)
 
+    def last_of(self, pipeline: str, cause: Cause) -> Slot | None:
+        """The newest slot that had this cause and was not skipped; None where there is none."""
+        row = self.file.row(
+            f"SELECT {_NAMES} FROM slots WHERE pipeline = ? AND cause = ? AND state != 'skipped'"
+            " ORDER BY planned_s DESC LIMIT 1",
+            (pipeline, cause),
+        )
+        return None if row is None else read_slot(row)
+
     def last_started(self) -> dict[str, float]:
         """When each pipeline started a slot last, in seconds UTC."""
         rows = self.file.rows("SELECT pipeline, MAX(started_s) AS at FROM slots WHERE started_s IS NOT NULL GROUP BY 1")
         return {row["pipeline"]: row["at"] for row in rows}
 
-    def accounted(self) -> dict[str, Accounted]:
-        """Up to where the slots of each pipeline are in here."""
+    def accounted(self, pipeline: str | None = None) -> dict[str, Accounted]:
+        """Up to where the slots of each pipeline, or of that one, are in here."""
         rows = self.file.rows(
-            "SELECT pipeline, cadence, upto_s AS since_s, MAX(upto_s, COALESCE((SELECT MAX(planned_s) FROM slots WHERE"
-            " slots.pipeline = cadences.pipeline AND slots.cause = 'clock'), upto_s)) AS upto_s FROM cadences"
+            "SELECT pipeline, cadence, upto_s FROM cadences WHERE pipeline = COALESCE(?, pipeline)", (pipeline,)
         )
-        return {
-            row["pipeline"]: Accounted(cadence=row["cadence"], upto_s=row["upto_s"], since_s=row["since_s"])
-            for row in rows
-        }
+        return {row["pipeline"]: Accounted(cadence=row["cadence"], upto_s=row["upto_s"]) for row in rows}
 
-    def newest_planned_s(self, pipeline: str, upto_s: float) -> float | None:
-        """The newest slot of the clock that has a row and is not later than that; None where none is."""
+    def oldest_planned_s(self, pipeline: str) -> float | None:
+        """The first slot of the clock that the pipeline ever had; None where it had none."""
         row = self.file.row(
-            "SELECT MAX(planned_s) AS at_s FROM slots WHERE pipeline = ? AND cause = 'clock' AND planned_s <= ?",
-            (pipeline, upto_s),
+            "SELECT MIN(planned_s) AS at_s FROM slots WHERE pipeline = ? AND cause = 'clock'", (pipeline,)
         )
         return None if row is None else row["at_s"]
 
@@ -148,12 +170,11 @@ class SlotLedger:
 
     def conditions(self, pipeline: str | None = None) -> dict[tuple[str, str], tuple[float, str]]:
         """What is wrong with a pipeline: `(pipeline, condition)` -> since when (seconds UTC), and the reason."""
-        rows = self.file.rows("SELECT pipeline, condition, since_s, reason FROM conditions")
-        return {
-            (row["pipeline"], row["condition"]): (row["since_s"], row["reason"])
-            for row in rows
-            if pipeline in (None, row["pipeline"])
-        }
+        rows = self.file.rows(
+            "SELECT pipeline, condition, since_s, reason FROM conditions WHERE pipeline = COALESCE(?, pipeline)",
+            (pipeline,),
+        )
+        return {(row["pipeline"], row["condition"]): (row["since_s"], row["reason"]) for row in rows}
 
 
 class LedgerWriter:
@@ -165,7 +186,8 @@ class LedgerWriter:
     def add(self, slots: Iterable[Slot]) -> None:
         """New rows. Raises `Overtaken` where one is known already."""
         try:
-            self._db.executemany(_ADD, map(_values, slots))
+            for slot in slots:
+                self._db.execute(_ADD, _values(slot))
         except sqlite3.IntegrityError as error:
             if error.sqlite_errorname != "SQLITE_CONSTRAINT_UNIQUE":
                 raise
@@ -183,6 +205,10 @@ class LedgerWriter:
     def account(self, pipeline: str, cadence: str, upto_s: float) -> None:
         """After `upto_s` the slots of the pipeline are those of this cadence; every earlier one is in the ledger."""
         self._db.execute("INSERT OR REPLACE INTO cadences VALUES (?, ?, ?)", (pipeline, cadence, upto_s))
+
+    def advance(self, pipeline: str, upto_s: float) -> None:
+        """The slots of the pipeline's cadence are in the ledger up to there."""
+        self._db.execute("UPDATE cadences SET upto_s = ? WHERE pipeline = ?", (upto_s, pipeline))
 
     def forget(self, pipeline: str) -> None:
         """The pipeline has no cadence any more; its rows stay."""
@@ -218,6 +244,13 @@ class LedgerWriter:
         if not changed:
             self._db.execute("INSERT INTO conditions VALUES (?, ?, ?, ?)", (pipeline, condition, since_s, reason))
         return not changed
+
+    def queue_alert(self, pipeline: str, target: str, message: str, at_s: float) -> None:
+        """A message (JSON) for a target waits to be sent, from `at_s` on; see `tracking.alert_queue`."""
+        self._db.execute(
+            "INSERT INTO alerts (pipeline, target, message, queued_s, not_before_s) VALUES (?, ?, ?, ?, ?)",
+            (pipeline, target, message, at_s, at_s),
+        )
 
     def clear_condition(self, pipeline: str, condition: str) -> bool:
         """Notes that it does not hold; False where it did not before either."""

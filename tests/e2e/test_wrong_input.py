@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.alerts.receivers import TOKEN, web_receiver
 from tests.e2e.conftest import SETTINGS, copied, let_arrive, make_project, run_command
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
@@ -57,14 +58,26 @@ def test_a_module_that_does_not_import_is_named_with_its_reason(tmp_path: Path) 
     assert ended.payload["exit_code"] == 2
 
 
-def test_a_loss_that_goes_nan_fails_the_training_and_keeps_the_champion(copy_of: Callable[[], Path]) -> None:
+def test_a_loss_that_goes_nan_fails_the_training_keeps_the_champion_and_is_told(copy_of: Callable[[], Path]) -> None:
+    """Told to a receiver whose address is in no file of the project, MLflow's included, and on neither stream."""
     project = copy_of()
     let_arrive(project, 360)
-    ended = run_command(project, "retrain", "--json", env={"PLASTER_TEST_NAN": "1"})
+    alerts = 'alerts = [{ kind = "webhook", url_env = "PLASTER_TEST_HOOK" }]'
+    (project / "plaster.toml").write_text(f"{SETTINGS}\n{alerts}\n", encoding="utf-8")
+    with web_receiver() as web:
+        env = {"PLASTER_TEST_NAN": "1", "PLASTER_TEST_HOOK": web.url, "no_proxy": "127.0.0.1"}
+        ended = run_command(project, "--verbose", "retrain", "--json", env=env)
     assert ended.code == 10, ended.err
     assert "nan" in ended.err.lower()
     assert ended.payload["verdict"] == "failed"
     assert champion_of(project) == 1
+    assert web.changes == [("flowers", "failing", "firing")]
+    assert web.got[0]["run"]["id"] == ended.payload["mlflow"]["run_id"]
+    assert "alert: flowers is failing: #2 failed with exit code 10" in ended.err
+    assert TOKEN not in ended.out + ended.err
+    files = [file for file in project.rglob("*") if file.is_file()]
+    assert project / "mlruns" / "mlflow.db" in files
+    assert not [file for file in files if TOKEN.encode() in file.read_bytes()]
 
 
 def test_a_model_that_cannot_be_exported_says_so_and_keeps_the_champion(copy_of: Callable[[], Path]) -> None:

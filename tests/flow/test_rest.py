@@ -1,5 +1,7 @@
 """The plan of a dry run, the record's small sections, the doctor's rows, and the command of the UI."""
 
+import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,9 @@ from plaster_ops.flow.sections import data_section, input_shapes
 from plaster_ops.flow.wiring import open_ports
 from plaster_ops.settings import Settings
 from plaster_ops.settings_sections import PipelineSettings
+from plaster_ops.tracking.alert_queue import AlertQueue
 from plaster_ops.tracking.journal import Journal
+from plaster_ops.tracking.slots import SlotLedger
 from tests.flow.conftest import Retrain
 from tests.flow.walk import Walk
 from tests.tracking.samples import finish
@@ -144,6 +148,41 @@ def test_a_memory_that_cannot_be_written_is_bad_and_not_the_end_of_the_doctor(se
     found = findings(settings)
     assert found["journal"].ok is False
     assert found["python"].ok is True
+
+
+def test_each_target_of_alerts_is_ready_or_not_and_nothing_is_sent(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = "https://hooks.example/secret"
+    monkeypatch.setenv("HOOK", secret)
+    monkeypatch.setenv("MAIL", "smtp://nobody")
+    monkeypatch.delenv("CHAT", raising=False)
+    kinds = {"webhook": "HOOK", "smtp": "MAIL", "slack": "CHAT"}
+    plain = {"ref": "m:p", "alerts": [{"kind": kind, "url_env": name} for kind, name in kinds.items()]}
+    pipelines = {"digits": PipelineSettings.model_validate(plain)}
+    found = findings(settings.model_copy(update={"pipelines": pipelines}))
+    assert (found["alert webhook:HOOK of digits"].ok, found["alert webhook:HOOK of digits"].detail) == (True, "ready")
+    assert found["alert slack:CHAT of digits"].ok is False
+    assert found["alert slack:CHAT of digits"].detail == "CHAT is not set"
+    assert found["alert smtp:MAIL of digits"].detail.startswith("MAIL is set, but it must end in ?from=")
+    assert found["alert smtp:MAIL of digits"].next_step.startswith("set MAIL where retrains are started")
+    assert secret not in repr(found)
+
+
+def test_alerts_that_wait_or_were_given_up_are_bad(settings: Settings) -> None:
+    assert "alerts" not in findings(settings)
+    with Journal.open(settings.memory) as journal:
+        ledger, queue = SlotLedger(journal.file), AlertQueue(journal.file)
+        message = {"id": "1", "project": "p", "pipeline": "digits", "condition": "late", "state": "firing"}
+        text = json.dumps(message | {"reason": "late", "since": "then", "at": "now"})
+        with ledger.write() as write:
+            for _ in range(2):
+                write.queue_alert("digits", "webhook:HOOK", text, time.time())
+        first, second = queue.waiting()
+        queue.note(first, "answered 500")
+        queue.drop(second, "answered 500", time.time())
+    row = findings(settings)["alerts"]
+    assert (row.ok, row.detail) == (False, "1 wait: answered 500, 1 given up in the last week")
 
 
 # ---- ui ------------------------------------------------------------------------------------------------------------

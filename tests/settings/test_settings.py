@@ -135,6 +135,12 @@ def test_every_trouble_of_a_file_is_told_at_once(tmp_path: Path) -> None:
     assert "pipelines.a.measure.slo_ms = -1" in error.message
 
 
+def test_an_unknown_word_for_drift_names_the_nearest_and_lists_all(tmp_path: Path) -> None:
+    error = refused(tmp_path, '[pipelines.a]\nref = "m:p"\ntrigger = { on_drift = ["accuracy", "input"] }')
+    assert "unknown word 'input'; known: programmability, latency, accuracy, " in error.message
+    assert "did you mean 'inputs'?" in error.message
+
+
 def test_an_unknown_gate_names_the_nearest_and_lists_all(tmp_path: Path) -> None:
     error = refused(tmp_path, '[pipelines.a]\nref = "m:p"\ngates = { latancy = { max_drop = 0.1 } }')
     assert "unknown gate 'latancy'" in error.message
@@ -311,3 +317,10 @@ def test_settings_survive_the_journal() -> None:
 @pytest.mark.parametrize("wrong", ['window = "last week"', 'window = "90"', "replay_ratio = -1.0"])
 def test_a_look_back_that_means_nothing_is_refused(tmp_path: Path, wrong: str) -> None:
     assert "data." in refused(tmp_path, f'[pipelines.a]\nref = "m:p"\ndata = {{ {wrong} }}').message
+
+
+def test_an_address_where_the_name_of_a_variable_belongs_is_refused_and_not_repeated(tmp_path: Path) -> None:
+    alert = '{ kind = "slack", url_env = "https://hooks.example/secret" }'
+    error = refused(tmp_path, f'[pipelines.a]\nref = "m:p"\nalerts = [{alert}]')
+    assert "a.alerts.0.url_env = ...: must be the name of an environment variable" in error.message
+    assert "secret" not in error.message
