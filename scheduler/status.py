@@ -27,6 +27,11 @@ class Condition:
     since_s: float
     reason: str
 
+    @property
+    def words(self) -> str:
+        """`over budget`."""
+        return self.name.replace("_", " ")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PipelineStatus:
