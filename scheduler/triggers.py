@@ -88,7 +88,7 @@ class Triggers:
         """What is due now, at most one a pipeline; each is to become a slot planned at this very `now_s`.
 
         An ask that becomes no slot, or one that is skipped, is made again later. Where the ledger cannot be read or
-        written that is raised, nothing is lost, and `next_wake_s` is `RETRY_S` later.
+        written that is raised, nothing is lost, and `next_wake_s` is `RETRY_S` later at least.
         """
         if now_s < self._now_s:
             for _, trigger in self._triggers:

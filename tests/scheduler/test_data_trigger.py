@@ -108,7 +108,7 @@ def test_a_ledger_that_cannot_be_read_for_a_while_loses_nothing(
             patch.setattr(both[0].file, part, locked)
             with pytest.raises(NotRecorded):
                 there.triggers.asks(1_500.0)
-    assert there.triggers.next_wake_s(1_500.0) == 1_500.0 + RETRY_S
+        assert (there.triggers.next_wake_s(1_500.0) or 0.0) >= 1_500.0 + RETRY_S
     assert [ask.cause for ask in there.triggers.asks(2_000.0)] == [Cause.DATA]
 
 
