@@ -176,6 +176,7 @@ def _status(
     cadence = cadence_of(wanted.cadence) if wanted is not None else None
     accounted = read.accounted.get(name)
     is_kept = accounted is not None and accounted.cadence == cadence_text(cadence)
+    since_s = read.changed_s
     strip = ledger.newest(name, STRIP)
     tried = next((slot for slot in strip if slot.state in TRIED), None) or _tried_before(ledger, name, strip)
     running = next((slot for slot in opened if slot.state is SlotState.RUNNING), None)
@@ -188,7 +189,7 @@ def _status(
         is_full=is_full,
         pause=pause,
         unaccounted=first_unaccounted(cadence, name, accounted.upto_s, now_s) if is_kept and accounted else None,
-        unkept_since_s=read.changed_s if cadence is not None and not is_kept else None,
+        unkept=None if is_kept or since_s is None else first_unaccounted(cadence, name, since_s, now_s),
         is_new=accounted is None,
         running=running,
         is_orphan=running is not None and _is_orphan(running),

@@ -33,6 +33,8 @@ class _Trigger(Protocol):
 
     def freed(self, name: str) -> None: ...
 
+    def set_back(self, now_s: float) -> None: ...
+
     def due(self, now_s: float, busy: Container[str]) -> list[str]: ...
 
     def reason(self, name: str, now_s: float) -> str | None: ...
@@ -52,6 +54,7 @@ class Triggers:
         self._drift = DriftTrigger(triggers, ledger, journal)
         self._triggers: list[tuple[Cause, _Trigger]] = [(Cause.DATA, self._data), (Cause.DRIFT, self._drift)]
         self._busy: frozenset[str] = frozenset()
+        self._now_s = 0.0
         self._unreadable: dict[str, str] = {}
 
     def load(self, settings: Settings) -> None:
@@ -84,6 +87,10 @@ class Triggers:
         An ask that becomes no slot, or one that is skipped, is made again later.
         """
         found: dict[str, Ask] = {}
+        if now_s < self._now_s:
+            for _, trigger in self._triggers:
+                trigger.set_back(now_s)
+        self._now_s = now_s
         for cause, trigger in self._triggers:
             for name in trigger.due(now_s, self._busy):
                 reason = trigger.reason(name, now_s)

@@ -45,7 +45,7 @@ ref = "models.search:pipeline"
 cadence = { cron = "15 5 * * *", timezone = "America/New_York" }
 [pipelines.speech]
 ref = "models.speech:pipeline"
-cadence = { cron = "@weekly" }
+cadence = { cron = "@daily" }
 [pipelines.vision]
 ref = "models.vision:pipeline"
 """
