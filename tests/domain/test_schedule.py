@@ -207,8 +207,8 @@ def test_hourly_is_every_hour() -> None:
     ],
 )
 def test_what_cron_does_not_know_is_refused_in_words(cron: str, words: str) -> None:
-    """As `crontab -n` of Debian's 3.0pl1 does; but that takes, and never runs, days that do not come and ranges that end
-    before they begin, and of `1#2` it reads the 1."""
+    """As `crontab -n` of Debian's 3.0pl1 refuses it; but that takes, and never runs, days that do not come and ranges
+    that end before they begin, and of `1#2` it reads the 1."""
     with pytest.raises(ValueError, match=r"crontab line|never due") as caught:
         Cadence(cron=cron)
     assert words in str(caught.value)
