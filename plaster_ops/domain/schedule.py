@@ -40,6 +40,7 @@ _FIELDS: tuple[tuple[str, int, int, dict[str, int]], ...] = (
     ("weekday", 0, 7, {name: number for number, name in enumerate(_DAYS)}),
 )
 _TERM = re.compile(r"(?P<first>\*|[0-9a-z]+)(-(?P<last>[0-9a-z]+))?(/(?P<step>[0-9]+))?")
+_BARE_STEP = re.compile(r"(^|,)[0-9a-z]+/")
 _NONE = timedelta(0)
 
 
@@ -129,8 +130,8 @@ class Cadence:
 
 
 def in_numbers(line: str) -> str:
-    """The five fields with numbers for names, each step with its whole range. Raises `ValueError`, in words, for what
-    cron does not know."""
+    """The five fields with numbers for names. Raises `ValueError`, in words, for what cron refuses or would never find
+    due, as a range that ends before it begins."""
     fields = line.lower().split()
     if line.startswith("@") or len(fields) != len(_FIELDS):
         raise ValueError(f"five fields (minute hour day month weekday), or one of {', '.join(MACROS)}")
@@ -139,7 +140,8 @@ def in_numbers(line: str) -> str:
         try:
             told.append(",".join(_term(term, low, high, names) for term in field.split(",")))
         except ValueError:
-            raise ValueError(f"{field!r} is no {what}") from None
+            hint = ": a step follows a star or a range, as in 5-59/20" if _BARE_STEP.search(field) else ""
+            raise ValueError(f"{field!r} is no {what}{hint}") from None
     return " ".join(told)
 
 
@@ -154,10 +156,10 @@ def _term(term: str, low: int, high: int, names: dict[str, int]) -> str:
         if last is not None:
             raise ValueError(term)
         return term
+    if last is None and step is not None:
+        raise ValueError(term)
     begin = names[first] if first in names else int(first)
     end = begin if last is None else names[last] if last in names else int(last)
-    if last is None and step is not None:
-        end = high
     if not low <= begin <= end <= high:
         raise ValueError(term)
     if begin == end:  # cronsim takes the step of a range of one as that of all from there

@@ -52,7 +52,7 @@ def test_systemd_wakes_for_every_slot_also_where_clocks_are_set(line: str, zone:
 
 
 @pytest.mark.parametrize("zone", ["UTC", "America/New_York"])
-@pytest.mark.parametrize("line", ["5 * * * *", "*/15 * * * *", "* * * * *", "0 12 L * *"])
+@pytest.mark.parametrize("line", ["5 * * * *", "*/15 * * * *", "* * * * *", "0 12 28-31 * *"])
 def test_lines_of_every_hour_and_of_odd_days_are_woken_for(line: str, zone: str) -> None:
     cadence = Cadence(cron=line, timezone=zone)
     for change in itertools.islice(changes(ZoneInfo("America/New_York"), NOW_S, 2), 2):
