@@ -16,7 +16,7 @@ class LastAsk:
     skipped_s: float | None = None
 
 
-class Asked:
+class LastAsks:
     """One remembered ask for each pipeline, of one cause."""
 
     def __init__(self, ledger: SlotLedger, cause: Cause) -> None:

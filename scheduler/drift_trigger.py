@@ -7,7 +7,7 @@ from plaster_ops.domain.slots import Cause
 from plaster_ops.settings_sections import TriggerSettings
 from plaster_ops.tracking.journal import Journal
 from plaster_ops.tracking.slots import SlotLedger
-from scheduler.asked import Asked
+from scheduler.asked import LastAsks
 
 
 class DriftTrigger:
@@ -15,7 +15,7 @@ class DriftTrigger:
 
     def __init__(self, triggers: Mapping[str, TriggerSettings], ledger: SlotLedger, journal: Journal) -> None:
         self._ledger, self._journal = ledger, journal
-        self._asked = Asked(ledger, Cause.DRIFT)
+        self._asked = LastAsks(ledger, Cause.DRIFT)
         self.load(triggers)
 
     def load(self, triggers: Mapping[str, TriggerSettings]) -> None:
@@ -28,6 +28,10 @@ class DriftTrigger:
         """A retrain of it has ended, and may have left a record."""
         if name in self._look_s:
             self._look_s[name] = 0.0
+
+    def set_back(self, now_s: float) -> None:
+        """The clock shows an earlier instant than before: every record is looked at again."""
+        self._look_s = {name: min(at_s, now_s) for name, at_s in self._look_s.items()}
 
     def due(self, now_s: float, busy: Container[str]) -> list[str]:
         """Pipelines to ask `reason` of."""
@@ -44,7 +48,7 @@ class DriftTrigger:
         last = self._asked.last(name)
         if not drift or last.about.get("run") == uid:
             return None
-        cool_s = max(self._cool_s(name), (last.skipped_s or 0.0) + self._triggers[name].poll_s)
+        cool_s = max(self._cool_s(name, now_s), (last.skipped_s or 0.0) + self._triggers[name].poll_s)
         if now_s < cool_s:
             self._look_s[name] = min(cool_s, self._look_s[name])
             return None
@@ -65,9 +69,9 @@ class DriftTrigger:
             self._read[name] = (row.uid, f"drift told by {row.label}: {'; '.join(signs)}" if signs else "")
         return self._read[name]
 
-    def _cool_s(self, name: str) -> float:
-        """The end of the cool-down; the beginning of time where drift made nothing due yet."""
-        slot = self._ledger.last_of(name, Cause.DRIFT)
-        if slot is None:
-            return 0.0
-        return (slot.ended_s or slot.started_s or slot.planned_s) + self._triggers[name].cooldown_s
+    def _cool_s(self, name: str, now_s: float) -> float:
+        """The end of the cool-down; the beginning of time where drift made nothing due yet. A slot that lies further
+        ahead than a cool-down is of a clock that was wrong."""
+        slot, cooldown_s = self._ledger.last_of(name, Cause.DRIFT), self._triggers[name].cooldown_s
+        at_s = 0.0 if slot is None else slot.ended_s or slot.started_s or slot.planned_s
+        return 0.0 if at_s > now_s + cooldown_s else at_s + cooldown_s

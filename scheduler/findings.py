@@ -44,8 +44,9 @@ class Finding:
 class Facts:
     """What is known of a pipeline. `unaccounted`: its first slot that is due and in no ledger.
 
-    `unkept_since_s`: since when its settings say what no scheduler has taken up; None where one has. `is_new`: none has
-    ever kept it. `is_orphan`: who ran what `running` says is gone. `failures`: how many slots failed in a row.
+    `unkept`: where no scheduler goes by the cadence of the settings, its first slot that was due since they were
+    changed. `is_new`: none has ever kept the pipeline. `is_orphan`: who ran what `running` says is gone. `failures`:
+    how many slots failed in a row.
     """
 
     pipeline: str
@@ -55,7 +56,7 @@ class Facts:
     is_full: bool
     pause: Pause | None
     unaccounted: Coming | None
-    unkept_since_s: float | None
+    unkept: Coming | None
     is_new: bool
     running: Slot | None
     is_orphan: bool
@@ -182,13 +183,17 @@ def _mend(pipeline: str, slot: Slot) -> str:
 
 
 def _unkept(facts: Facts) -> Finding | None:
-    since_s = facts.unkept_since_s
-    if since_s is None or facts.now_s - since_s <= facts.check_s:
+    """A slot of a cadence that no scheduler goes by. Before one is due nothing is wrong: cron comes with the slots."""
+    slot = facts.unkept
+    if slot is None or facts.now_s - slot.due_s <= facts.check_s:
         return None
-    if facts.is_new:
-        message, step = "its cadence is in the settings and no scheduler has ever kept it", _START
-    else:
-        message, step = "its cadence was changed and no scheduler has taken it up", _START
-    if facts.service.is_alive:
-        step = f"tell the service to read its settings again: kill -HUP {facts.service.pid}"
-    return Finding(kind=Kind.UNKEPT, pipeline=facts.pipeline, since_s=since_s, message=message, next_step=step)
+    late = show_span(facts.now_s - slot.due_s)
+    why = "no scheduler has ever kept it" if facts.is_new else "no scheduler has taken up its new cadence"
+    step = f"tell the service to read its settings again: kill -HUP {facts.service.pid}"
+    return Finding(
+        kind=Kind.UNKEPT,
+        pipeline=facts.pipeline,
+        since_s=slot.due_s,
+        message=f"the slot of {instant_text(slot.planned_s)} was due {late} ago and {why}",
+        next_step=step if facts.service.is_alive else _START,
+    )

@@ -1,8 +1,8 @@
 """The service's small read-only HTTP server: /healthz, /metrics, /api/status and the status page.
 
-It asks the ledger through a connection of its own, at most once in `KEEP_S` however many ask it, and answers GET and
-HEAD alone. Bound to loopback, it answers only those who call it by a loopback name, so that no page of the web that
-a browser here has open can read it under a name of its own.
+It asks the ledger through a connection of its own, and answers GET and HEAD alone. Bound to loopback, it answers only
+those who call it by a loopback name, so that no page of the web that a browser here has open can read it under a name
+of its own.
 """
 
 import gzip
@@ -23,17 +23,13 @@ from plaster_ops.domain.schedule import iso
 from plaster_ops.errors import PlasterError, UsageError
 from plaster_ops.settings import Settings
 from plaster_ops.tracking.journal import Journal
-from plaster_ops.tracking.slots import SlotLedger
-from scheduler.counts import SlotCounts
-from scheduler.metrics import metrics_text, registry_of
+from scheduler.looks import Looks
+from scheduler.metrics import metrics_text
 from scheduler.page import POLICY, render
 from scheduler.plain import plain_snapshot
-from scheduler.snapshot import Snapshot, collect
 
 log = logging.getLogger(__name__)
 
-KEEP_S = 2.0
-"""A snapshot younger than this is told again."""
 _TIMEOUT_S = 10.0
 _AT_ONCE = 16
 _GZIP_FROM = 4096
@@ -50,38 +46,6 @@ class Answer:
     body: bytes
     kind: str
     status: HTTPStatus = HTTPStatus.OK
-
-
-class Looks:
-    """Snapshots of one project, each kept for `KEEP_S`; usable from several threads."""
-
-    def __init__(self, settings: Settings, journal: Journal) -> None:
-        self._settings, self._journal = settings, journal
-        self._ledger = SlotLedger(journal.file)
-        self._counts = SlotCounts(self._ledger)
-        self._lock = threading.Lock()
-        self._kept: tuple[float, Snapshot, dict[tuple[str, str], int]] | None = None
-        self.registry = registry_of(self.snapshot, self.counts)
-
-    def reload(self, settings: Settings) -> None:
-        """Of these settings from now on."""
-        with self._lock:
-            self._settings, self._kept = settings, None
-
-    def snapshot(self) -> Snapshot:
-        """What is going on, `KEEP_S` ago at most."""
-        return self._look()[0]
-
-    def counts(self) -> dict[tuple[str, str], int]:
-        """How many slots ended how."""
-        return self._look()[1]
-
-    def _look(self) -> tuple[Snapshot, dict[tuple[str, str], int]]:
-        with self._lock:
-            if self._kept is None or time.monotonic() - self._kept[0] > KEEP_S:
-                told = collect(self._ledger, self._journal, self._settings, time.time())
-                self._kept = (time.monotonic(), told, self._counts.now())
-            return self._kept[1:]
 
 
 class Server:

@@ -75,7 +75,7 @@ class Keeper:
                 self.happened(event)
             self._write_ended()
             if not self.ending:
-                self._start()
+                self.start_due()
             self.fault = None
         except PlasterError as error:
             if self.fault is None:
@@ -87,7 +87,7 @@ class Keeper:
         if isinstance(event, Asked):
             self.ending = True
 
-    def _start(self) -> None:
+    def start_due(self) -> None:
         """Accounts for what is due, and starts what may start on the devices that are free."""
         held = self._take_devices()
         try:

@@ -8,7 +8,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 
 from plaster_ops import __version__
-from scheduler.snapshot import PipelineStatus, Snapshot
+from scheduler.status import PipelineStatus, Snapshot
 
 Counts = dict[tuple[str, str], int]
 

@@ -31,21 +31,20 @@ def visit(
     name: str,
     *,
     trigger: str,
-    now: bool,
-    reason: str = "asked for",
+    ask: tuple[Cause, str] | None = None,
     say: Callable[[str], None],
     command: Command | None = None,
 ) -> int:
     """Runs what is due of that pipeline, and what comes due meanwhile; returns the exit code of the last retrain.
 
     A slot whose instant has come and that jitter makes due later is waited for: nobody wakes us for it again.
-    `now`: a slot is asked for whether one is due or not. Where a service keeps the schedule, it is left to it. Raises
-    `Busy` where another visit to this pipeline is going on.
+    `ask`: a slot of that cause is asked for, with the reason, whether one is due or not. Where a service keeps the
+    schedule, it is left to it. Raises `Busy` where another visit to this pipeline is going on.
     """
     locks = settings.memory / "locks"
     service = take_lock(locks / LOCK)
     if service is None:
-        return _leave_to_service(settings, name, now=now, reason=reason, say=say)
+        return _leave_to_service(settings, name, ask=ask, say=say)
     os.close(service)
     file = locks / f"once-{slug(name)}.lock"
     lock = take_lock(file)
@@ -63,8 +62,8 @@ def visit(
         planner.load({name: plan_of(settings.pipelines[name])}, now_s, partial=True, since_s=now_s - WOKEN_S)
         keeper = Keeper(settings=settings, planner=planner, trigger=trigger, command=command, say=say)
         keeper.listen(signal.SIGTERM, signal.SIGINT)
-        if now:
-            planner.ask(name, Cause.HAND, time.time(), reason)
+        if ask is not None:
+            planner.ask(name, ask[0], time.time(), ask[1])
         return _until_done(keeper, name)
     finally:
         journal.close()
@@ -121,16 +120,18 @@ def _stopped(keeper: Keeper) -> int:
     return 128 + signal.SIGTERM
 
 
-def _leave_to_service(settings: Settings, name: str, *, now: bool, reason: str, say: Callable[[str], None]) -> int:
+def _leave_to_service(
+    settings: Settings, name: str, *, ask: tuple[Cause, str] | None, say: Callable[[str], None]
+) -> int:
     who = holder_of(settings.memory / "locks" / LOCK)
-    if not now:
+    if ask is None:
         say(f"{name}: left to the service that keeps this schedule ({who})")
         return 0
     journal = JournalFile(settings.memory)
     try:
         planner = Planner(ledger=SlotLedger(journal), owner=this_owner(os.getpid()), is_alive=lambda _owner: True)
         planner.look_again()
-        slot = planner.ask(name, Cause.HAND, time.time(), reason)
+        slot = planner.ask(name, ask[0], time.time(), ask[1])
     finally:
         journal.close()
     say(f"{name}: {'asked for' if slot is not None else 'asked for already'}; the service ({who}) runs it")

@@ -12,8 +12,8 @@ from pathlib import Path
 from plaster_ops.domain.schedule import iso
 from plaster_ops.domain.slots import Slot, SlotState
 from scheduler.findings import Kind
-from scheduler.snapshot import Condition, PipelineStatus, Retrain, Snapshot
 from scheduler.spans import ago, local_text, short_text, show_span
+from scheduler.status import Condition, PipelineStatus, Retrain, Snapshot
 from scheduler.tables import one_line, running_words, state_words, why
 
 REFRESH_S = 15
@@ -151,16 +151,16 @@ def _row(pipeline: PipelineStatus, now_s: float, *, titled: bool) -> str:
 def _state(pipeline: PipelineStatus, now_s: float) -> str:
     notes = _notes(pipeline)
     badges = "".join(f'<span class="badge {word}">{word}</span>' for word in pipeline.words)
-    badges += "".join(f'<span class="badge note">{_text(each.name)}</span>' for each in notes)
+    badges += "".join(f'<span class="badge note">{_text(each.name.replace("_", " "))}</span>' for each in notes)
     lines = [f"<p>{_text(text)}</p>" for text in _sentences(pipeline, now_s)]
-    lines += [f"<p>{_text(f'{each.name} for {show_span(now_s - each.since_s)}: {each.reason}')}</p>" for each in notes]
+    lines += [f"<p>{_text(f'{each.words} for {show_span(now_s - each.since_s)}: {each.reason}')}</p>" for each in notes]
     lines += [f'<p class="todo">{_text(each.next_step)}</p>' for each in pipeline.findings]
     return f'<span class="badges">{badges}</span>{"".join(lines)}{_progress(pipeline, now_s)}'
 
 
 def _notes(pipeline: PipelineStatus) -> list[Condition]:
-    """What alerts hold against it that its state does not say."""
-    return [each for each in pipeline.conditions if each.name not in pipeline.words]
+    """What alerts hold against it; of lateness and failures the page itself knows more, and sooner."""
+    return [each for each in pipeline.conditions if each.name not in ("late", "failing")]
 
 
 def _sentences(pipeline: PipelineStatus, now_s: float) -> Iterable[str]:

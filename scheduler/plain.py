@@ -8,7 +8,7 @@ from plaster_ops.tracking.slots import Pause
 from scheduler.coming import Coming
 from scheduler.findings import Finding
 from scheduler.heartbeat import Service
-from scheduler.snapshot import PipelineStatus, Retrain, Snapshot
+from scheduler.status import PipelineStatus, Retrain, Snapshot
 
 SCHEMA = 1
 

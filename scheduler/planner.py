@@ -6,14 +6,15 @@ again before anything else is done, so that nothing is lost and nothing is done 
 """
 
 import heapq
-import json
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
+from operator import attrgetter
 
-from plaster_ops.domain.schedule import Cadence, iso
+from plaster_ops.domain.schedule import Cadence, iso, parsed
 from plaster_ops.domain.slots import (
+    PAUSED,
     Cause,
     Slot,
     SlotState,
@@ -51,6 +52,7 @@ class Planner:
     _works: dict[str, Clockwork] = field(default_factory=dict)
     _heap: list[tuple[float, str]] = field(default_factory=list)
     _queues: dict[str, dict[tuple[str, str, float], Slot]] = field(default_factory=dict)
+    _backing_off: dict[tuple[str, str, float], Slot] = field(default_factory=dict)
     _running: dict[str, Slot] = field(default_factory=dict)
     _handed: set[tuple[str, str, float]] = field(default_factory=set)
     _last_started: dict[str, float] = field(default_factory=dict)
@@ -135,7 +137,7 @@ class Planner:
         with self._written() as write:
             pause = write.pauses().get(pipeline)
             if pause is not None and cause is not Cause.HAND:
-                slot = slot.ended(SlotState.SKIPPED, f"paused by {pause.by}: {pause.reason}", now_s)
+                slot = slot.ended(SlotState.SKIPPED, f"{PAUSED}{pause.by}: {pause.reason}", now_s)
             elif self._room(pipeline) <= 0:
                 slot = slot.ended(SlotState.SKIPPED, "the queue is full", now_s)
             write.add([slot])
@@ -163,12 +165,7 @@ class Planner:
 
     def next_wake_s(self, now_s: float) -> float | None:
         """When the next slot is due or may be tried again, later than now; None where nothing is."""
-        times = [
-            slot.not_before_s
-            for queue in self._queues.values()
-            for slot in queue.values()
-            if slot.not_before_s is not None and not may_start(slot, now_s)
-        ]
+        times = [slot.not_before_s or 0.0 for slot in self._backing_off.values() if not may_start(slot, now_s)]
         if self._heap:
             times.append(self._heap[0][0])
         return min(times, default=None)
@@ -215,7 +212,7 @@ class Planner:
         self._works = {name: self._work(name, plan, known.get(name), now_s) for name, plan in self._plans.items()}
         self._heap = [(work.due_s, name) for name, work in self._works.items() if work.due_s < math.inf]
         heapq.heapify(self._heap)
-        self._queues, self._running, orphans = {}, {}, []
+        self._queues, self._backing_off, self._running, orphans = {}, {}, {}, []
         for slot in self.ledger.open_slots():
             if self._is_partial and slot.pipeline not in self._plans:
                 continue
@@ -281,13 +278,10 @@ class Planner:
         candidates = [
             Waiting(
                 slot=slot,
-                priority=self._plans[name].priority if name in self._plans else 0,
-                last_started_s=self._last_started.get(name, -math.inf),
+                priority=self._plans[slot.pipeline].priority if slot.pipeline in self._plans else 0,
+                last_started_s=self._last_started.get(slot.pipeline, -math.inf),
             )
-            for name, queue in self._queues.items()
-            if name not in self._running
-            for slot in queue.values()
-            if name not in paused or slot.cause is Cause.HAND
+            for slot in self._heads(now_s, paused)
         ]
         begun = []
         for slot in next_starts(candidates, self._running, now_s, self.devices - len(self._running)):
@@ -305,6 +299,16 @@ class Planner:
             begun.append(started)
         return begun
 
+    def _heads(self, now_s: float, paused: Mapping[str, str]) -> Iterator[Slot]:
+        """Of each pipeline that does not run, what it would start now."""
+        for name, queue in self._queues.items():
+            if name not in self._running:
+                ready = [slot for slot in queue.values() if slot.not_before_s is None or may_start(slot, now_s)]
+                if name in paused:
+                    ready = [slot for slot in ready if slot.cause is Cause.HAND]
+                if ready:
+                    yield min(ready, key=_due_s)
+
     def _close(self, told: Slot, now_s: float) -> Slot:
         """A retrain of ours is at its end."""
         self._catch_up(now_s)
@@ -319,16 +323,21 @@ class Planner:
 
     def _remember(self, slot: Slot) -> None:
         """What is kept here of a row that is in the ledger."""
-        name, queue = slot.pipeline, self._queues.get(slot.pipeline)
-        if queue is not None and queue.pop(slot.name, None) is not None and not queue:
-            del self._queues[name]
+        name, key = slot.pipeline, slot.name
+        queue = self._queues.get(name)
+        if queue is not None and queue.pop(key, None) is not None:
+            self._backing_off.pop(key, None)
+            if not queue:
+                del self._queues[name]
         running = self._running.get(name)
-        if running is not None and running.name == slot.name:
+        if running is not None and running.name == key:
             del self._running[name]
         if slot.state is SlotState.RUNNING:
             self._running[name] = slot
         elif slot.state is SlotState.DUE:
-            self._queues.setdefault(name, {})[slot.name] = slot
+            self._queues.setdefault(name, {})[key] = slot
+            if slot.not_before_s is not None:
+                self._backing_off[key] = slot
 
     def _busy(self, name: str) -> str | None:
         """What of the pipeline runs or waits, in words."""
@@ -346,9 +355,12 @@ class Planner:
         return free - others if name in self._queues else min(free, max(1, free - others))
 
 
+_due_s = attrgetter("due_s")
+
+
 def cadence_text(cadence: Cadence | None) -> str:
     """How a cadence stands in the ledger: another text is another cadence."""
-    return "" if cadence is None else json.dumps(asdict(cadence), sort_keys=True)
+    return "" if cadence is None else cadence.text
 
 
 def _text_of(plan: Plan) -> str:
@@ -357,12 +369,10 @@ def _text_of(plan: Plan) -> str:
 
 def _paused(write: LedgerWriter) -> dict[str, str]:
     """Why each paused pipeline is, as it stands in the rows of its slots."""
-    return {name: f"paused by {pause.by}: {pause.reason}" for name, pause in write.pauses().items()}
+    return {name: f"{PAUSED}{pause.by}: {pause.reason}" for name, pause in write.pauses().items()}
 
 
 def _parsed(text: str) -> Cadence | None:
-    """The cadence that was written so, what it planned being due at once; None where it was none."""
-    try:
-        return Cadence(**(json.loads(text) | {"jitter_s": 0.0})) if text else None
-    except (TypeError, ValueError):
-        return None
+    """The cadence that was written so, what it planned being due at once."""
+    cadence = parsed(text)
+    return None if cadence is None else replace(cadence, jitter_s=0.0)

@@ -6,11 +6,12 @@ heartbeat, a clock that was set, files that were locked).
 
 import json
 import os
+import queue
 import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,28 +19,37 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.date import DateTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 
-from plaster_ops.errors import PlasterError
+from plaster_ops.errors import PlasterError, UsageError
 from plaster_ops.settings import Settings, load_settings
-from plaster_ops.tracking.journal_file import JournalFile
+from plaster_ops.tracking.journal import Journal
 from plaster_ops.tracking.slots import SlotLedger
+from scheduler.health import Server, serve
 from scheduler.jobs import Command
 from scheduler.keeper import Asked, Keeper
 from scheduler.owner import keep_schedule, owner_lives, this_owner
 from scheduler.planner import Planner
 from scheduler.plans import plans_of
+from scheduler.teller import Teller
+from scheduler.triggers import Triggers
+from scheduler.watcher import Watcher
 
 BEAT_S = 10.0
 LEDGER_TIMEOUT_S = 5.0
 """So long a write waits for another process that holds the ledger; the next beat tries again."""
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Service(Keeper):
-    """Keeps the schedule of one project until SIGTERM or SIGINT; SIGHUP reads the settings again."""
+    """Keeps the schedule of one project until SIGTERM or SIGINT; SIGHUP reads the settings again.
 
+    `triggers` and `watcher`: what new data and drift make due; `server`: the status page; `teller`: alerts.
+    """
+
+    triggers: Triggers
+    watcher: Watcher
+    teller: Teller
+    server: Server = field(default_factory=Server)
     ticks: BackgroundScheduler | None = None
-    told: Callable[[Settings], None] | None = None
-    """Hears of settings that were read again."""
     started_s: float = 0.0
     _beat_s: float = 0.0
 
@@ -53,6 +63,8 @@ class Service(Keeper):
             self.ticks.start()
             self.ticks.add_job(self.inbox.put, IntervalTrigger(seconds=BEAT_S, timezone=UTC), args=["beat"], id="beat")
             self.inbox.put("beat")
+            self.watcher.start()
+            self.teller.start()
             while not self.ending:
                 self.handle(self.inbox.get())
                 self._wind_up()
@@ -61,6 +73,8 @@ class Service(Keeper):
             for job in self.jobs.values():
                 job.kill()
             self.ticks.shutdown(wait=False)
+            self.watcher.stop()
+            self.teller.stop()
             (self.folder / "heartbeat.json").unlink(missing_ok=True)
 
     def why_not_alive(self) -> str | None:
@@ -71,19 +85,40 @@ class Service(Keeper):
         return self.fault
 
     def happened(self, event: Any) -> None:
-        """A beat, a tick or a signal."""
+        """A beat, a tick, a finding of the watcher, or a signal."""
         if event == "beat":
             self._beat()
+        elif isinstance(event, dict):
+            self._heard(event)
         elif isinstance(event, Asked) and event.number == signal.SIGHUP:
             self._reload()
         else:
             super().happened(event)
 
+    def start_due(self) -> None:
+        """What data and drift made due becomes a slot; then what is due starts."""
+        at_work = [slot.pipeline for slot in (*self.planner.running(), *self.planner.waiting())]
+        self.triggers.running(at_work)
+        now_s = time.time()
+        for ask in self.triggers.asks(now_s):
+            self.planner.ask(ask.pipeline, ask.cause, now_s, ask.reason)
+        super().start_due()
+
+    def _heard(self, event: dict[str, Any]) -> None:
+        """A finding of the watcher, or what became of the watcher."""
+        self.triggers.heard(event, time.time())
+        if event["event"] == "unreadable":
+            self.say(f"{event['pipeline']}: its data cannot be looked at: {event['reason']}")
+        elif event.get("state") == "ended":
+            self.say(f"the watcher of new data {event['reason']}; again in {event['again_s']:.0f} s")
+
     def _wind_up(self) -> None:
         """The next tick, at the instant when something is due."""
-        wake_s = self.planner.next_wake_s(time.time())
+        now_s = time.time()
+        wakes = (self.planner.next_wake_s(now_s), self.triggers.next_wake_s(now_s))
+        wake_s = min((at_s for at_s in wakes if at_s is not None), default=None)
         if wake_s is not None and self.ticks is not None:
-            at = datetime.fromtimestamp(max(wake_s, time.time()), tz=UTC)
+            at = datetime.fromtimestamp(max(wake_s, now_s), tz=UTC)
             self.ticks.add_job(
                 self.inbox.put,
                 DateTrigger(at),
@@ -103,8 +138,9 @@ class Service(Keeper):
         self.planner.load(plans_of(fresh), time.time())
         self.settings = fresh
         self.planner.queue_max = fresh.scheduler.queue_max
-        if self.told is not None:
-            self.told(fresh)
+        for part in (self.triggers, self.watcher, self.teller):
+            part.load(fresh)
+        self.server.reload(fresh)
         self.say(f"settings read again: {len(fresh.pipelines)} pipelines")
 
     def _beat(self) -> None:
@@ -134,19 +170,46 @@ def opened_service(
     """A service that holds the lock of the project's schedule, ready to `run`. Raises `Busy` where another has it."""
     lock = keep_schedule(settings.memory / "locks")
     try:
-        file = JournalFile(settings.memory, busy_timeout_s=LEDGER_TIMEOUT_S)
-        with suppress(FileExistsError), (settings.memory / ".gitignore").open("x", encoding="utf-8") as ignored:
-            ignored.write("*\n")
-        try:
-            planner = Planner(
-                ledger=SlotLedger(file),
-                owner=this_owner(os.getpid()),
-                is_alive=owner_lives,
-                devices=settings.scheduler.device_count,
-                queue_max=settings.scheduler.queue_max,
-            )
-            yield Service(settings=settings, planner=planner, trigger="service", command=command, say=say)
-        finally:
-            file.close()
+        with Journal.open(settings.memory, busy_timeout_s=LEDGER_TIMEOUT_S) as journal:
+            with suppress(FileExistsError), (settings.memory / ".gitignore").open("x", encoding="utf-8") as ignored:
+                ignored.write("*\n")
+            service = _service(settings, journal, command, say)
+            service.server = _served(settings, service)
+            with service.server:
+                yield service
     finally:
         os.close(lock)
+
+
+def _service(settings: Settings, journal: Journal, command: Command | None, say: Callable[[str], None]) -> Service:
+    ledger = SlotLedger(journal.file)
+    planner = Planner(
+        ledger=ledger,
+        owner=this_owner(os.getpid()),
+        is_alive=owner_lives,
+        devices=settings.scheduler.device_count,
+        queue_max=settings.scheduler.queue_max,
+    )
+    inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    return Service(
+        settings=settings,
+        planner=planner,
+        trigger="service",
+        command=command,
+        say=say,
+        inbox=inbox,
+        triggers=Triggers(settings, ledger, journal),
+        watcher=Watcher(settings, inbox.put),
+        teller=Teller(settings),
+    )
+
+
+def _served(settings: Settings, service: Service) -> Server:
+    """The status page. Where nobody asked for that address and another program has it, the service goes on without."""
+    try:
+        return serve(settings, service.why_not_alive)
+    except UsageError as error:
+        if "listen" in settings.scheduler.model_fields_set:
+            raise
+        service.say(f"without a status page: {error.message}; {error.next_step}")
+        return Server()

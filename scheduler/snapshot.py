@@ -6,10 +6,11 @@ The one source of `schedule list` and `check`, of the status page, of /api/statu
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache
 from statistics import median
 
 from plaster_ops.domain.metrics import ENGINE_SCORE
+from plaster_ops.domain.schedule import Cadence
 from plaster_ops.domain.slots import OPEN, Slot, SlotState
 from plaster_ops.settings import Settings
 from plaster_ops.tracking.journal import Journal
@@ -17,135 +18,76 @@ from plaster_ops.tracking.journal_rows import RunRow
 from plaster_ops.tracking.liveness import this_host
 from plaster_ops.tracking.slots import Accounted, Pause, SlotLedger
 from scheduler.cadence_words import cadence_of, cadence_words, trigger_words
-from scheduler.coming import Coming, first_unaccounted, next_slot
-from scheduler.findings import TRIED, Facts, Finding, judge
+from scheduler.coming import first_unaccounted, next_slot
+from scheduler.findings import TRIED, Facts, judge
 from scheduler.heartbeat import Service, read_service
 from scheduler.owner import owner_lives
 from scheduler.planner import cadence_text
+from scheduler.status import Condition, PipelineStatus, Retrain, Snapshot
 
 STRIP = 20
 """So many of the newest slots are shown."""
+_text = lru_cache(maxsize=4096)(cadence_text)
 _LOOK_BACK = 200
 """So many of the newest slots are looked at for how long a retrain takes, and for the last one that was tried."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Retrain:
-    """A finished retrain of the journal. `score`: its engine's; None where it was not measured."""
+class _Known:
+    """What is known of all pipelines before one is looked at. `busy`: how many retrains run; `changed_s`: when the
+    settings file was changed last."""
 
-    index: int | None
-    verdict: str | None
-    score: float | None
-    ended_at: str | None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Condition:
-    """What alerts hold against a pipeline, since when (seconds UTC)."""
-
-    name: str
-    since_s: float
-    reason: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PipelineStatus:
-    """One pipeline; instants in seconds UTC.
-
-    `last`: the newest slot that ended, whatever became of it. `tried`: the newest of those that ran, failed, timed out
-    or were missed. `usual_s`: median of the last retrains that trained. `strip`: the newest slots, oldest first.
-    `is_declared`: False for one that is not in the settings any more and still has open slots.
-    """
-
-    name: str
-    cadence: str
-    triggers: str
-    zone: str
-    is_declared: bool
-    next: Coming | None
-    last: Slot | None
-    tried: Slot | None
-    running: Slot | None
-    usual_s: float | None
-    waiting: tuple[Slot, ...]
-    pause: Pause | None
-    findings: tuple[Finding, ...]
-    strip: tuple[Slot, ...]
-    newest: Retrain | None
-    champion: Retrain | None
-    conditions: tuple[Condition, ...]
-
-    @property
-    def words(self) -> tuple[str, ...]:
-        """Its state in words, what matters most first: `paused`, kinds of findings, `running`, `waiting`, `ok`, ..."""
-        told = ["paused"] if self.pause is not None else []
-        told += dict.fromkeys(finding.kind.value for finding in self.findings)
-        told += ["running"] if self.running is not None else []
-        if any(slot.attempts for slot in self.waiting):
-            told.append("retrying")
-        elif self.waiting:
-            told.append("waiting")
-        if told:
-            return tuple(told)
-        return ("new",) if self.tried is None else ("ok",)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Snapshot:
-    """All of it at `at_s`, seconds UTC. `devices`: how many retrains may run at once; `busy`: how many do."""
-
-    at_s: float
-    project: str
+    settings: Settings
+    now_s: float
     service: Service
-    devices: int
     busy: int
-    pipelines: tuple[PipelineStatus, ...]
-
-    @property
-    def findings(self) -> tuple[Finding, ...]:
-        """What is wrong with any pipeline."""
-        return tuple(finding for pipeline in self.pipelines for finding in pipeline.findings)
-
-    def count(self, word: str) -> int:
-        """How many pipelines have that word in their state."""
-        return sum(word in pipeline.words for pipeline in self.pipelines)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Read:
-    """What one question each tells of all pipelines. `changed_s`: when the settings file was changed last."""
-
     open: Mapping[str, list[Slot]]
     pauses: Mapping[str, Pause]
     accounted: Mapping[str, Accounted]
     conditions: Mapping[str, list[Condition]]
     changed_s: float | None
 
+    @property
+    def devices(self) -> int:
+        """How many retrains may run at once."""
+        return self.service.devices or self.settings.scheduler.device_count
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Rows:
+    """What the ledger has of one pipeline; `strip` newest first."""
+
+    strip: list[Slot]
+    tried: Slot | None
+    running: Slot | None
+    waiting: tuple[Slot, ...]
+
 
 def collect(ledger: SlotLedger, journal: Journal, settings: Settings, now_s: float) -> Snapshot:
     """The state of every pipeline of the settings, and of those that were taken out and are not done yet."""
-    read, service = _read(ledger, settings), read_service(settings, now_s)
-    running = sum(slot.state is SlotState.RUNNING for slots in read.open.values() for slot in slots)
-    total = service.devices or settings.scheduler.device_count
-    told = partial(_status, ledger, journal, settings, read, service=service, now_s=now_s, is_full=running >= total)
-    gone = [name for name in sorted(read.open) if name not in settings.pipelines]
+    known = _known(ledger, settings, now_s)
+    gone = [name for name in sorted(known.open) if name not in settings.pipelines]
     return Snapshot(
         at_s=now_s,
         project=settings.project.name,
-        service=service,
-        devices=total,
-        busy=running,
-        pipelines=tuple(told(name) for name in [*settings.pipelines, *gone]),
+        service=known.service,
+        devices=known.devices,
+        busy=known.busy,
+        pipelines=tuple(_status(ledger, journal, known, name) for name in [*settings.pipelines, *gone]),
     )
 
 
-def _read(ledger: SlotLedger, settings: Settings) -> _Read:
+def _known(ledger: SlotLedger, settings: Settings, now_s: float) -> _Known:
     opened, conditions = defaultdict[str, list[Slot]](list), defaultdict[str, list[Condition]](list)
     for slot in ledger.open_slots():
         opened[slot.pipeline].append(slot)
     for (pipeline, name), (since_s, reason) in sorted(ledger.conditions().items()):
         conditions[pipeline].append(Condition(name=name, since_s=since_s, reason=reason))
-    return _Read(
+    return _Known(
+        settings=settings,
+        now_s=now_s,
+        service=read_service(settings, now_s),
+        busy=sum(slot.state is SlotState.RUNNING for slots in opened.values() for slot in slots),
         open=opened,
         pauses=ledger.pauses(),
         accounted=ledger.accounted(),
@@ -161,59 +103,59 @@ def _changed_s(settings: Settings) -> float | None:
         return None
 
 
-def _status(
-    ledger: SlotLedger,
-    journal: Journal,
-    settings: Settings,
-    read: _Read,
-    name: str,
-    *,
-    service: Service,
-    now_s: float,
-    is_full: bool,
-) -> PipelineStatus:
-    wanted, opened, pause = settings.pipelines.get(name), read.open.get(name, []), read.pauses.get(name)
+def _status(ledger: SlotLedger, journal: Journal, known: _Known, name: str) -> PipelineStatus:
+    wanted = known.settings.pipelines.get(name)
     cadence = cadence_of(wanted.cadence) if wanted is not None else None
-    accounted = read.accounted.get(name)
-    is_kept = accounted is not None and accounted.cadence == cadence_text(cadence)
-    strip = ledger.newest(name, STRIP)
-    tried = next((slot for slot in strip if slot.state in TRIED), None) or _tried_before(ledger, name, strip)
-    running = next((slot for slot in opened if slot.state is SlotState.RUNNING), None)
-    waiting = tuple(slot for slot in opened if slot.state is SlotState.DUE)
-    facts = Facts(
-        pipeline=name,
-        now_s=now_s,
-        check_s=settings.scheduler.check_s,
-        service=service,
-        is_full=is_full,
-        pause=pause,
-        unaccounted=first_unaccounted(cadence, name, accounted.upto_s, now_s) if is_kept and accounted else None,
-        unkept_since_s=read.changed_s if cadence is not None and not is_kept else None,
-        is_new=accounted is None,
-        running=running,
-        is_orphan=running is not None and _is_orphan(running),
-        waiting=waiting,
-        tried=tried,
-        failures=_failures(strip),
-    )
+    rows = _rows(ledger, name, known.open.get(name, []))
     return PipelineStatus(
         name=name,
         cadence=cadence_words(cadence) if wanted is not None else "not in the settings any more",
         triggers=trigger_words(wanted.trigger) if wanted is not None else "",
         zone=wanted.cadence.timezone if wanted is not None else "UTC",
         is_declared=wanted is not None,
-        next=next_slot(cadence, name, now_s),
-        last=next((slot for slot in strip if slot.state not in OPEN), None),
-        tried=tried,
-        running=running,
-        usual_s=_usual_s(ledger, name, strip, is_running=running is not None),
-        waiting=waiting,
-        pause=pause,
-        findings=judge(facts),
-        strip=tuple(reversed(strip)),
+        next=next_slot(cadence, name, known.now_s),
+        last=next((slot for slot in rows.strip if slot.state not in OPEN), None),
+        tried=rows.tried,
+        running=rows.running,
+        usual_s=_usual_s(ledger, name, rows),
+        waiting=rows.waiting,
+        pause=known.pauses.get(name),
+        findings=judge(_facts(known, name, cadence, rows)),
+        strip=tuple(reversed(rows.strip)),
         newest=_retrain(journal.last_finished(name)),
         champion=_retrain(journal.champion(name)),
-        conditions=tuple(read.conditions.get(name, ())),
+        conditions=tuple(known.conditions.get(name, ())),
+    )
+
+
+def _rows(ledger: SlotLedger, name: str, opened: list[Slot]) -> _Rows:
+    strip = ledger.newest(name, STRIP)
+    return _Rows(
+        strip=strip,
+        tried=next((slot for slot in strip if slot.state in TRIED), None) or _tried_before(ledger, name, strip),
+        running=next((slot for slot in opened if slot.state is SlotState.RUNNING), None),
+        waiting=tuple(slot for slot in opened if slot.state is SlotState.DUE),
+    )
+
+
+def _facts(known: _Known, name: str, cadence: Cadence | None, rows: _Rows) -> Facts:
+    accounted, since_s, now_s = known.accounted.get(name), known.changed_s, known.now_s
+    is_kept = accounted is not None and accounted.cadence == _text(cadence)
+    return Facts(
+        pipeline=name,
+        now_s=now_s,
+        check_s=known.settings.scheduler.check_s,
+        service=known.service,
+        is_full=known.busy >= known.devices,
+        pause=known.pauses.get(name),
+        unaccounted=first_unaccounted(cadence, name, accounted.upto_s, now_s) if is_kept and accounted else None,
+        unkept=None if is_kept or since_s is None else first_unaccounted(cadence, name, since_s, now_s),
+        is_new=accounted is None,
+        running=rows.running,
+        is_orphan=rows.running is not None and _is_orphan(rows.running),
+        waiting=rows.waiting,
+        tried=rows.tried,
+        failures=_failures(rows.strip),
     )
 
 
@@ -240,9 +182,9 @@ def _failures(strip: list[Slot]) -> int:
     return count
 
 
-def _usual_s(ledger: SlotLedger, name: str, strip: list[Slot], *, is_running: bool) -> float | None:
-    lengths = _lengths(strip)
-    if not lengths and is_running:
+def _usual_s(ledger: SlotLedger, name: str, rows: _Rows) -> float | None:
+    lengths = _lengths(rows.strip)
+    if not lengths and rows.running is not None:
         lengths = _lengths(ledger.newest(name, _LOOK_BACK, ended=True))
     return median(lengths[:STRIP]) if lengths else None
 

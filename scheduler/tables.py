@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 from plaster_ops.domain.slots import Cause, Slot, SlotState
 from scheduler.coming import Coming
-from scheduler.snapshot import PipelineStatus, Snapshot
 from scheduler.spans import ago, local_text, short_text, show_span
+from scheduler.status import PipelineStatus, Snapshot
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -18,6 +18,9 @@ from plaster_ops.tracking.slots import SlotLedger
 from scheduler.data_trigger import DataTrigger
 from scheduler.drift_trigger import DriftTrigger
 
+RETRY_S = 10.0
+"""So long after a ledger that could not be read it is tried again."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ask:
@@ -32,6 +35,8 @@ class _Trigger(Protocol):
     """One cause. `busy`: pipelines of which a slot runs or waits."""
 
     def freed(self, name: str) -> None: ...
+
+    def set_back(self, now_s: float) -> None: ...
 
     def due(self, now_s: float, busy: Container[str]) -> list[str]: ...
 
@@ -52,6 +57,7 @@ class Triggers:
         self._drift = DriftTrigger(triggers, ledger, journal)
         self._triggers: list[tuple[Cause, _Trigger]] = [(Cause.DATA, self._data), (Cause.DRIFT, self._drift)]
         self._busy: frozenset[str] = frozenset()
+        self._now_s = self._not_before_s = 0.0
         self._unreadable: dict[str, str] = {}
 
     def load(self, settings: Settings) -> None:
@@ -81,8 +87,18 @@ class Triggers:
     def asks(self, now_s: float) -> list[Ask]:
         """What is due now, at most one a pipeline; each is to become a slot planned at this very `now_s`.
 
-        An ask that becomes no slot, or one that is skipped, is made again later.
+        An ask that becomes no slot, or one that is skipped, is made again later. Where the ledger cannot be read or
+        written that is raised, nothing is lost, and `next_wake_s` is `RETRY_S` later at least.
         """
+        if now_s < self._now_s:
+            for _, trigger in self._triggers:
+                trigger.set_back(now_s)
+        self._now_s, self._not_before_s = now_s, now_s + RETRY_S
+        found = self._found(now_s)
+        self._not_before_s = 0.0
+        return found
+
+    def _found(self, now_s: float) -> list[Ask]:
         found: dict[str, Ask] = {}
         for cause, trigger in self._triggers:
             for name in trigger.due(now_s, self._busy):
@@ -95,7 +111,7 @@ class Triggers:
     def next_wake_s(self, now_s: float) -> float | None:
         """When `asks` may find something next, unless something is heard before; None where nothing will be due."""
         times = (trigger.next_s(self._busy) for _, trigger in self._triggers)
-        return min((max(at_s, now_s) for at_s in times if at_s is not None), default=None)
+        return min((max(at_s, now_s, self._not_before_s) for at_s in times if at_s is not None), default=None)
 
     def unreadable(self) -> dict[str, str]:
         """Pipelines whose data the watcher cannot look at, and why."""

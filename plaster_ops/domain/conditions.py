@@ -60,7 +60,7 @@ class Facts:
 
     `finished`: its newest retrain with an engine, `before`: the one before that; `ended`: its newest one that finished
     or failed. `slot`: the newest
-    slot that ran or failed; `due`: the newest one by its plan, whatever its state; `waiting`: all that have not begun.
+    slot that ran or failed; `due`: the newest one by its plan, whatever its state; `open`: all that wait or run.
     `unaccounted_s`: when the first slot was due that is in no ledger, None where there is none. `paused`: why it is.
     `check_s`: a slot may start so long after it was due.
     """
@@ -71,7 +71,7 @@ class Facts:
     ended: Ended | None = None
     slot: Slot | None = None
     due: Slot | None = None
-    waiting: Sequence[Slot] = ()
+    open: Sequence[Slot] = ()
     unaccounted_s: float | None = None
     paused: str | None = None
     check_s: float = 900.0
@@ -187,7 +187,7 @@ def _why_late(facts: Facts) -> str | None:
     """Of a slot that waits too long, of one that began too late and is not over, of one missed, of one that nobody
     saw; the same words for as long as it lasts."""
     limit = f"{facts.check_s:.0f} s after it was due"
-    for slot in facts.waiting:
+    for slot in facts.open:
         if slot.started_s is None and facts.now_s - slot.due_s > facts.check_s:
             why = f": {slot.reason}" if slot.reason else ""
             return f"the slot of {iso(slot.planned_s)} had not started {limit}{why}"

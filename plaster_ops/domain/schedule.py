@@ -8,11 +8,12 @@ twice is due once, the first time. A line with a star there goes by the hours th
 """
 
 import hashlib
+import json
 import math
 import re
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, time, timedelta
 from functools import lru_cache
 from itertools import takewhile
@@ -39,6 +40,7 @@ _FIELDS: tuple[tuple[str, int, int, dict[str, int]], ...] = (
     ("weekday", 0, 7, {name: number for number, name in enumerate(_DAYS)}),
 )
 _TERM = re.compile(r"(?P<first>\*|[0-9a-z]+)(-(?P<last>[0-9a-z]+))?(/(?P<step>[0-9]+))?")
+_BARE_STEP = re.compile(r"(^|,)[0-9a-z]+/")
 _NONE = timedelta(0)
 
 
@@ -80,6 +82,11 @@ class Cadence:
         """The five fields of the crontab line; a macro's where it is one."""
         written = " ".join((self.cron or "").split())
         return MACROS.get(written.lower(), written)
+
+    @property
+    def text(self) -> str:
+        """All of it as a text that `parsed` reads."""
+        return json.dumps(asdict(self), sort_keys=True)
 
     def after(self, at_s: float) -> Iterator[float]:
         """Every slot later than `at_s`, in order; without end unless the cadence has one."""
@@ -123,8 +130,8 @@ class Cadence:
 
 
 def in_numbers(line: str) -> str:
-    """The five fields with numbers for names, each step with its whole range. Raises `ValueError`, in words, for what
-    cron does not know."""
+    """The five fields with numbers for names. Raises `ValueError`, in words, for what cron refuses or would never find
+    due, as a range that ends before it begins."""
     fields = line.lower().split()
     if line.startswith("@") or len(fields) != len(_FIELDS):
         raise ValueError(f"five fields (minute hour day month weekday), or one of {', '.join(MACROS)}")
@@ -133,7 +140,8 @@ def in_numbers(line: str) -> str:
         try:
             told.append(",".join(_term(term, low, high, names) for term in field.split(",")))
         except ValueError:
-            raise ValueError(f"{field!r} is no {what}") from None
+            hint = ": a step follows a star or a range, as in 5-59/20" if _BARE_STEP.search(field) else ""
+            raise ValueError(f"{field!r} is no {what}{hint}") from None
     return " ".join(told)
 
 
@@ -148,10 +156,10 @@ def _term(term: str, low: int, high: int, names: dict[str, int]) -> str:
         if last is not None:
             raise ValueError(term)
         return term
+    if last is None and step is not None:
+        raise ValueError(term)
     begin = names[first] if first in names else int(first)
     end = begin if last is None else names[last] if last in names else int(last)
-    if last is None and step is not None:
-        end = high
     if not low <= begin <= end <= high:
         raise ValueError(term)
     if begin == end:  # cronsim takes the step of a range of one as that of all from there
@@ -207,6 +215,14 @@ def _as_they_pass(times: Iterable[datetime], zone: ZoneInfo) -> Iterator[float]:
 
 def _offset(local: datetime) -> timedelta:
     return local.utcoffset() or _NONE
+
+
+def parsed(text: str) -> Cadence | None:
+    """The cadence with that text; None where it is no cadence, or none that is known here."""
+    try:
+        return Cadence(**json.loads(text))
+    except (TypeError, ValueError):
+        return None
 
 
 def zone_of(name: str) -> ZoneInfo:

@@ -27,6 +27,8 @@ class SlotState(StrEnum):
 
 
 OPEN = (SlotState.DUE, SlotState.RUNNING)
+PAUSED = "paused by "
+"""How the reason of a slot begins that was skipped because its pipeline was paused."""
 
 
 class Cause(StrEnum):
@@ -70,6 +72,11 @@ class Slot:
     def ended(self, state: SlotState, reason: str, at_s: float) -> "Slot":
         """The row with its end."""
         return replace(self, state=state, reason=reason, ended_s=at_s)
+
+
+def was_paused(slot: Slot) -> bool:
+    """Whether it was skipped because somebody had paused its pipeline."""
+    return slot.state is SlotState.SKIPPED and slot.reason.startswith(PAUSED)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -11,6 +11,7 @@ from plaster_ops.domain.metrics import (
     TRAIN_TO_ENGINE_S,
     Metric,
 )
+from plaster_ops.domain.slots import Slot
 from plaster_ops.domain.timeline import Instant
 from plaster_ops.flow import moments
 from plaster_ops.flow import record as records
@@ -20,6 +21,7 @@ from plaster_ops.flow.optimise import Built
 from plaster_ops.flow.sections import data_section
 from plaster_ops.flow.sheet import Sheet
 from plaster_ops.flow.takeover import resumes
+from plaster_ops.flow.timetable import schedule_of, slot_of
 from plaster_ops.flow.train import Trained
 from plaster_ops.plaster import learning, machine
 from plaster_ops.plaster.convergence import Convergence, check
@@ -109,7 +111,9 @@ def close(
     deployed = now if told.decision.promotes else None
     times = told.prepared.get("times")
     read = ctx.journal.stages(ctx.uid).get("prepare", {}).get("ended") or {}
-    delay_s, why_no_delay = moments.schedule_delay(slot, moments.first_trigger(ctx))
+    mine = slot_of(ctx, slot)
+    spread_s = 0.0 if mine is None else mine.due_s - mine.planned_s
+    delay_s, why_no_delay = moments.schedule_delay(slot, moments.first_trigger(ctx), spread_s=spread_s)
     sheet = told.sheet
     rows = [
         *sheet.add(
@@ -130,7 +134,7 @@ def close(
             new_samples=told.prepared["new_samples"],
         ),
         *sheet.add(learning.staleness_row, **_behind(ctx, told.prepared)),
-        *sheet.add(pace_rows, _pace(ctx, told.prepared, now, promoted=deployed is not None, slot=slot)),
+        *sheet.add(pace_rows, _pace(ctx, told.prepared, now, promoted=deployed is not None, mine=mine)),
     ]
     keys = {row.metric.key for row in rows}
     others = [row for row in told.card if row.metric.key not in keys]
@@ -162,13 +166,14 @@ def _behind(ctx: Context, prepared: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _pace(ctx: Context, prepared: Mapping[str, Any], now: Instant, *, promoted: bool, slot: str | None) -> Pace:
+def _pace(ctx: Context, prepared: Mapping[str, Any], now: Instant, *, promoted: bool, mine: Slot | None) -> Pace:
     data = data_section(prepared)
     now_s = now.utc_s if now.utc_s is not None else ctx.clock.now_utc()
     deployments = [_deployment(each.at_s, each.data, is_again=each.is_again) for each in ctx.journal.promoted(ctx.name)]
     if promoted:
         deployments.append(_deployment(now_s, data, is_again=False))
     champions, finished = ctx.journal.ended(ctx.name)
+    schedule, why_not = schedule_of(ctx, mine, now_s)
     return Pace(
         now_s=now_s,
         cycles_s=[*ctx.journal.cycles_s(ctx.name, CYCLES - 1), now.offset_s],
@@ -176,7 +181,8 @@ def _pace(ctx: Context, prepared: Mapping[str, Any], now: Instant, *, promoted: 
         finished=finished + 1,
         promoted=champions + promoted,
         has_source=prepared["window"]["end"] is not None,
-        slot=slot,
+        schedule=schedule,
+        why_no_schedule=why_not,
     )
 
 

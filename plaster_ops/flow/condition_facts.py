@@ -51,7 +51,7 @@ class FactBook:
             ended=finished if is_one or ended is None else self._ended(ended),
             slot=self.ledger.last_run(name),
             due=self.ledger.last_by_clock(name),
-            waiting=[slot for slot in self.ledger.open_slots(name) if slot.started_s is None],
+            open=self.ledger.open_slots(name),
             unaccounted_s=self._unaccounted_s(name),
             paused=None if pause is None else f"paused by {pause.by}: {pause.reason}",
             check_s=self.settings.scheduler.check_s,

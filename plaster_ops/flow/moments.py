@@ -45,15 +45,16 @@ def due_s(slot: str | None) -> float | None:
     return None if at is None else (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
 
 
-def schedule_delay(slot: str | None, trigger: Instant) -> tuple[float | None, str]:
+def schedule_delay(slot: str | None, trigger: Instant, *, spread_s: float = 0.0) -> tuple[float | None, str]:
     """Seconds from the slot to the trigger, or None and why: a slot ahead of its trigger was not the one that was due.
 
-    Clocks that differ by less than a second make no such slot, and a delay of 0.
+    `spread_s`: how much later than planned the slot was due by its jitter; that is no delay. Clocks that differ by less
+    than a second make no such slot, and a delay of 0.
     """
     at_s = due_s(slot)
     if at_s is None or trigger.utc_s is None:
         return None, _why_not_due(slot) if at_s is None else "the time of the trigger is not known"
-    delay_s = trigger.utc_s - at_s
+    delay_s = trigger.utc_s - at_s - spread_s
     if delay_s < -CLOCK_TOLERANCE_S:
         return None, f"the slot lies {-delay_s:.0f} s ahead of the trigger"
     return max(0.0, delay_s), ""

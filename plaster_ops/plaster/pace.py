@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from plaster_ops.domain import metrics as m
 from plaster_ops.domain.card import Reading, Row, Unmeasured
+from plaster_ops.plaster.adherence import Schedule, schedule_rows
 from plaster_ops.plaster.deployments import (
     CYCLES,
     DAY_S,
@@ -25,8 +26,8 @@ class Pace:
 
     `now_s`: seconds since the epoch. `cycles_s`: seconds of finished retrains, oldest first, this one's so far last.
     `deployments`: every promotion, oldest first. `finished`: runs that ended with an engine; `promoted`: those of them
-    that have been champion. `has_source`: whether the pipeline tells what is new. `slot`: what this retrain was due
-    for, if anything.
+    that have been champion. `has_source`: whether the pipeline tells what is new. `schedule`: None where there is none,
+    and `why_no_schedule`.
     """
 
     now_s: float
@@ -35,20 +36,16 @@ class Pace:
     finished: int
     promoted: int
     has_source: bool
-    slot: str | None = None
+    schedule: Schedule | None = None
+    why_no_schedule: str = "the pipeline has no cadence"
 
 
 def pace_rows(pace: Pace) -> list[Row]:
-    """The rows of the pace. What a schedule would be needed for is unmeasured: this release keeps none."""
+    """The rows of the pace."""
     today = done(pace.deployments, pace.now_s, DAY_S)
     learned = absorbed(pace.deployments, pace.now_s) if pace.has_source else None
     why_not = (
         "a champion of the last 24 h does not tell what it learned" if pace.has_source else "no source is declared"
-    )
-    unscheduled = (
-        f"this retrain was due at {pace.slot}, and this release does not know the schedule's other slots"
-        if pace.slot
-        else "this release keeps no schedule"
     )
     return [
         _possible(pace.cycles_s),
@@ -59,8 +56,7 @@ def pace_rows(pace: Pace) -> list[Row]:
             reason=_why_few_days(pace),
         ),
         given(m.LEARNED_SAMPLES_PER_DAY, learned, why_not),
-        Unmeasured(metric=m.CADENCE_ADHERENCE_RATIO, reason=unscheduled),
-        Unmeasured(metric=m.MISSED_SLOTS_COUNT, reason=unscheduled),
+        *schedule_rows(pace.schedule, pace.why_no_schedule, pace.now_s),
         _staleness(pace),
         Reading(metric=m.PROMOTION_RATIO, value=pace.promoted / pace.finished, n=pace.finished)
         if pace.finished

@@ -9,7 +9,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from plaster_ops.domain.metrics import CATALOGUE, DATA_STALENESS_S, ROLLING_SCORE, STALENESS_P95_S, Scale
+from plaster_ops.domain.metrics import (
+    CADENCE_ADHERENCE_RATIO,
+    CATALOGUE,
+    DATA_STALENESS_S,
+    MISSED_SLOTS_COUNT,
+    ROLLING_SCORE,
+    STALENESS_P95_S,
+    Scale,
+)
 from plaster_ops.domain.run import RunRecord, Verdict
 from plaster_ops.tracking import notes
 from plaster_ops.tracking.names import (
@@ -214,12 +222,12 @@ def _datasets(record: RunRecord) -> Iterator[DatasetPlan]:
         )
 
 
-_AGEING = (ROLLING_SCORE, DATA_STALENESS_S, STALENESS_P95_S)
+_AGEING = (ROLLING_SCORE, DATA_STALENESS_S, STALENESS_P95_S, CADENCE_ADHERENCE_RATIO, MISSED_SLOTS_COUNT)
 
 
 def _cadence(record: RunRecord) -> RunPlan | None:
-    """The measured headlines, and what shows a model growing old, as one more point on each line of the pipeline's
-    cadence run on this device model."""
+    """The measured headlines, and what shows a model that grows old or a schedule that is not kept, as one more point
+    on each line of the pipeline's cadence run on this device model."""
     device = str(record.fingerprint.get("device") or "unknown device")
     at = to_ms(record.started_at)
     lines = {metric.key for metric in _AGEING}

@@ -73,8 +73,8 @@ def describe_measuring(record: RunRecord) -> str:
 def describe_cadence(pipeline: str, device: str) -> str:
     """What the cadence run holds."""
     return (
-        f"The seven headlines of `{pipeline}` over its retrains, the score on the newest data and the staleness,"
-        f" measured on {device}. The step is the retrain's index."
+        f"The seven headlines of `{pipeline}` over its retrains, the score on the newest data, the staleness, and how"
+        f" the schedule was kept, measured on {device}. The step is the retrain's index."
         " Open *Model metrics* for the lines."
     )
 
@@ -84,8 +84,8 @@ def describe_experiment(pipeline: str) -> str:
     return (
         f"Retrains of `{pipeline}`, kept by plaster-ops.\n\n"
         "- `#N date`: one retrain, with every comparable number on it; children are `train`, `build`, `measure`.\n"
-        "- `cadence · device`: the seven PLASTER headlines, the score on the newest data and the staleness; the step is"
-        " the retrain's index.\n\n"
+        "- `cadence · device`: the seven PLASTER headlines, the score on the newest data, the staleness and how"
+        " the schedule was kept; the step is the retrain's index.\n\n"
         "A metric that could not be measured is absent, and the tag `plaster.<axis>.status` says so."
     )
 

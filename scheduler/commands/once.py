@@ -32,12 +32,16 @@ def command(
 
     plaster-ops schedule once digits --now
 
+    plaster-ops schedule once digits --trigger data    (only where trigger.min_new_samples are there)
+
     Exit codes: those of the retrain; 0 where nothing was due; 75 where another one is at work on it.
     """
     from plaster_ops.domain.run import Trigger
+    from plaster_ops.domain.slots import Cause
     from plaster_ops.errors import UsageError
     from plaster_ops.settings import load_settings
     from scheduler.once import visit
+    from scheduler.watcher import data_due
 
     if trigger not in set(Trigger):
         raise UsageError(f"unknown trigger {trigger!r}", f"one of {', '.join(Trigger)}")
@@ -50,4 +54,11 @@ def command(
         if not quiet:
             typer.echo(text, err=True)
 
-    raise typer.Exit(visit(settings, found, trigger=trigger, now=now, say=say))
+    ask = (Cause.HAND, "asked for") if now else None
+    if trigger == Trigger.DATA:
+        reason = data_due(settings, found)
+        if reason is None:
+            say(f"{found}: not enough new data")
+            return
+        ask = (Cause.DATA, reason)
+    raise typer.Exit(visit(settings, found, trigger=trigger, ask=ask, say=say))

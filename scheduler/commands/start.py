@@ -33,7 +33,6 @@ def command(listen: _Listen = None, project: Project = None, quiet: Quiet = Fals
     """
     from plaster_ops.errors import SettingsError
     from plaster_ops.settings import load_settings
-    from scheduler.health import serve
     from scheduler.service import opened_service
 
     settings = load_settings(project)
@@ -46,10 +45,9 @@ def command(listen: _Listen = None, project: Project = None, quiet: Quiet = Fals
         if not quiet:
             print(f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S%z}  {text}", file=sys.stderr, flush=True)
 
-    with opened_service(settings, say=say) as service, serve(settings, service.why_not_alive) as status:
-        service.told = status.reload
+    with opened_service(settings, say=say) as service:
         say(f"keeping the schedule of {len(settings.pipelines)} pipelines in {settings.project}")
-        if status.address:
-            say(f"what is going on: http://{status.address}")
+        if service.server.address:
+            say(f"what is going on: http://{service.server.address}")
         service.run()
     say("ended")

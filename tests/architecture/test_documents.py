@@ -81,7 +81,7 @@ def test_every_command_is_in_the_readme() -> None:
 
 def test_every_command_of_the_schedule_is_in_its_document() -> None:
     text = read("docs/scheduler.md")
-    assert [name for name in _options_of(schedule) if f"plaster-ops schedule {name}" not in text] == []
+    assert [name for name in _options_of(schedule) if f"schedule {name}" not in text] == []
 
 
 def test_every_option_is_in_the_documents() -> None:

@@ -28,7 +28,7 @@ LANDLORDS = {
     "mlflow": ("plaster_ops/tracking/",),
     **dict.fromkeys(ENGINE_LIBRARIES, ("plaster_ops/engines/",)),
     "typer": ("plaster_ops/cli/", "scheduler/cli.py", "scheduler/commands/"),
-    "cronsim": ("plaster_ops/domain/schedule.py", "scheduler/cadence_words.py"),
+    "cronsim": ("plaster_ops/domain/schedule.py", "scheduler/"),
     "prometheus_client": ("scheduler/metrics.py",),
     "pydantic": ("plaster_ops/settings.py", "plaster_ops/settings_sections.py"),
     "apscheduler": ("scheduler/",),

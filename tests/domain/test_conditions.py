@@ -166,10 +166,10 @@ def test_a_retrain_that_failed_after_it_saw_the_data_still_tells_of_drift() -> N
 def test_a_slot_that_waits_longer_than_allowed_is_late_in_words_that_stay_the_same() -> None:
     waiting = slot(SlotState.DUE, reason="the queue is full")
     late = f"the slot of {iso(DUE_S)} had not started 900 s after it was due: the queue is full"
-    assert told(Condition.LATE, waiting=[waiting], due=waiting) == (True, late)
-    later = find_conditions(Facts(now_s=NOW_S + 77, waiting=[waiting], due=waiting))[Condition.LATE]
+    assert told(Condition.LATE, open=[waiting], due=waiting) == (True, late)
+    later = find_conditions(Facts(now_s=NOW_S + 77, open=[waiting], due=waiting))[Condition.LATE]
     assert (later.holds, later.reason) == (True, late)
-    assert told(Condition.LATE, waiting=[waiting], due=waiting, check_s=1_000.0) == (
+    assert told(Condition.LATE, open=[waiting], due=waiting, check_s=1_000.0) == (
         False,
         f"the slot of {iso(DUE_S)} is waiting: the queue is full",
     )
@@ -197,7 +197,7 @@ def test_a_slot_that_began_too_late_is_late_until_it_is_over() -> None:
 
 def test_a_slot_that_waits_for_its_next_attempt_has_begun() -> None:
     again = slot(SlotState.DUE, started_s=DUE_S + 1, attempts=1)
-    assert not holds(Condition.LATE, due=again, waiting=[])
+    assert not holds(Condition.LATE, due=again, open=[again])
 
 
 def test_a_slot_that_nobody_saw_is_late_once_it_is_overdue() -> None:
@@ -211,7 +211,7 @@ def test_a_slot_that_nobody_saw_is_late_once_it_is_overdue() -> None:
 
 def test_a_pipeline_that_is_paused_is_never_late() -> None:
     waiting = slot(SlotState.DUE)
-    assert told(Condition.LATE, waiting=[waiting], due=waiting, paused="paused by ada: holidays") == (
+    assert told(Condition.LATE, open=[waiting], due=waiting, paused="paused by ada: holidays") == (
         False,
         "paused by ada: holidays",
     )
@@ -269,4 +269,4 @@ def test_a_reason_has_an_end() -> None:
 
 def test_slots_of_any_cause_may_be_late() -> None:
     asked = slot(SlotState.DUE, cause=Cause.DATA)
-    assert holds(Condition.LATE, waiting=[asked])
+    assert holds(Condition.LATE, open=[asked])

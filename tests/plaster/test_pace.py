@@ -8,6 +8,7 @@ from plaster_ops.domain import metrics as m
 from plaster_ops.domain.card import Reading
 from plaster_ops.errors import DataError
 from plaster_ops.plaster import ages
+from plaster_ops.plaster.adherence import Schedule
 from plaster_ops.plaster.deployments import DAY_S, WEEK_S, Deployment, absorbed, done, possible_per_day, staleness_p95_s
 from plaster_ops.plaster.pace import Pace, pace_rows
 
@@ -109,8 +110,9 @@ def test_the_pace_is_told_in_rows() -> None:
         ({"deployments": [deployment(1.0, age_s=None)]}, m.STALENESS_P95_S, "the source does not say"),
         ({"deployments": [deployment(0.0)]}, m.STALENESS_P95_S, "no champion before this one"),
         ({"finished": 0}, m.PROMOTION_RATIO, "no run has finished"),
-        ({}, m.CADENCE_ADHERENCE_RATIO, "this release keeps no schedule"),
-        ({"slot": "2026-11-18T02:00Z"}, m.MISSED_SLOTS_COUNT, "was due at 2026-11-18T02:00Z"),
+        ({}, m.CADENCE_ADHERENCE_RATIO, "the pipeline has no cadence"),
+        ({"why_no_schedule": "nobody keeps it"}, m.MISSED_SLOTS_COUNT, "nobody keeps it"),
+        ({"schedule": Schedule(rows=[], since_s=NOW)}, m.MISSED_SLOTS_COUNT, "no slot of its cadence is over yet"),
     ],
 )
 def test_what_the_history_does_not_hold_is_said(changed: dict[str, Any], metric: m.Metric, words: str) -> None:

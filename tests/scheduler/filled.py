@@ -13,7 +13,7 @@ from plaster_ops.tracking.journal import Journal
 from plaster_ops.tracking.liveness import this_host
 from plaster_ops.tracking.slots import Pause, SlotLedger
 from scheduler.planner import cadence_text
-from tests.tracking.samples import finish
+from tests.tracking.samples import finish, make_card
 
 NOW_S = 1_795_783_200.0
 """Friday, 2026-11-27 12:40 UTC."""
@@ -45,7 +45,7 @@ ref = "models.search:pipeline"
 cadence = { cron = "15 5 * * *", timezone = "America/New_York" }
 [pipelines.speech]
 ref = "models.speech:pipeline"
-cadence = { cron = "@weekly" }
+cadence = { cron = "@daily" }
 [pipelines.vision]
 ref = "models.vision:pipeline"
 """
@@ -154,9 +154,9 @@ def filled(folder: Path, now_s: float = NOW_S, *, has_service: bool = True) -> I
             pause = Pause(at_s=now_s - 4 * DAY_S, by="ann@ml1", reason="labels are mended")
             write.pause("search", pause)
             write.set_condition("churn", "drifting", now_s - 2 * DAY_S, "accuracy fell by 0.012 over six retrains")
-        for _ in range(3):
-            finish(journal, "churn")
-        finish(journal, "fraud")
+        for score in (0.941, 0.938, 0.952):
+            finish(journal, "churn", card=tuple(make_card(score).to_json()))
+        finish(journal, "fraud", card=tuple(make_card(0.873).to_json()))
         yield Filled(settings=settings, ledger=ledger, journal=journal)
 
 

@@ -9,10 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plaster_ops.domain.slots import Cause, SlotState
+from plaster_ops.errors import NotRecorded
 from plaster_ops.tracking.journal import Journal
 from plaster_ops.tracking.liveness import started_at_s, this_host
 from plaster_ops.tracking.slots import Pause, SlotLedger
 from scheduler.data_trigger import STEADY
+from scheduler.triggers import RETRY_S
 from tests.scheduler.arrivals import NAME, World, ledger_and_journal, settings_of
 
 POLL_S, DEBOUNCE_S, LENGTH_S, NEEDED = 60.0, 120.0, 300.0, 50
@@ -82,6 +84,43 @@ def test_a_retrain_that_found_another_one_at_work_is_asked_for_again(both: tuple
     assert there.slots[1].planned_s - there.slots[0].planned_s >= LENGTH_S + DEBOUNCE_S
 
 
+def test_a_retrain_that_a_restart_cut_off_and_another_one_then_kept_out_is_asked_for_again(
+    both: tuple[SlotLedger, Journal],
+) -> None:
+    there = world(both, [(10.0, 60)], ending=lambda number: "busy" if number == 2 else "finished")
+    there.run(5_000.0, restarts=[60.0 + DEBOUNCE_S + 100.0])
+    assert [(each.after, each.upto) for each in there.retrains] == [(0, 60)]
+    assert len(there.slots) == 2
+
+
+def test_a_ledger_that_cannot_be_read_for_a_while_loses_nothing(
+    both: tuple[SlotLedger, Journal], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = world(both, [])
+    there.run(100.0)
+    there.triggers.heard({"event": "new_data", "pipeline": NAME, "samples": 60, "newest": 60, "since": None}, 100.0)
+
+    def locked(*_given: object) -> None:
+        raise NotRecorded("the journal is held by another process")
+
+    for part in ("meta", "rows", "remember"):
+        with monkeypatch.context() as patch:
+            patch.setattr(both[0].file, part, locked)
+            with pytest.raises(NotRecorded):
+                there.triggers.asks(1_500.0)
+        assert (there.triggers.next_wake_s(1_500.0) or 0.0) >= 1_500.0 + RETRY_S
+    assert [ask.cause for ask in there.triggers.asks(2_000.0)] == [Cause.DATA]
+
+
+def test_a_clock_that_is_set_back_keeps_nobody_waiting_for_the_old_time(both: tuple[SlotLedger, Journal]) -> None:
+    there = world(both, [])
+    there.triggers.heard({"event": "new_data", "pipeline": NAME, "samples": 60, "newest": 60, "since": None}, 1e6)
+    assert there.triggers.asks(1e6 + DEBOUNCE_S / 2) == []
+    assert there.triggers.asks(5_000.0) == []
+    assert there.triggers.next_wake_s(5_000.0) == 5_000.0 + DEBOUNCE_S
+    assert len(there.triggers.asks(5_000.0 + DEBOUNCE_S)) == 1
+
+
 def test_nothing_is_asked_for_while_paused_and_all_of_it_after(both: tuple[SlotLedger, Journal]) -> None:
     ledger, _ = both
     with ledger.write() as write:
@@ -121,7 +160,7 @@ def test_data_that_came_while_a_slot_of_the_clock_ran_is_what_is_left_of_it(both
     """The run of the clock takes the first 60 at its start: 40 that came later are too little."""
     there = world(both, [(10.0, 60), (100.0, 40)])
     there.planner.ask(NAME, Cause.HAND, 20.0, "ann")
-    there.now_s = 20.0
+    there.now_s, there.length_s = 20.0, LENGTH_S + POLL_S / 2  # it ends between two looks
     there.run(10_000.0)
     assert [(each.cause, each.after, each.upto) for each in there.retrains] == [(Cause.HAND, 0, 60)]
 

@@ -92,6 +92,22 @@ def test_a_retrain_that_was_skipped_is_asked_for_again_and_begins_no_cool_down(
     assert slots(there) == [(Cause.DRIFT, SlotState.SKIPPED), (Cause.DRIFT, SlotState.RAN)]
 
 
+def test_a_clock_that_was_years_ahead_for_a_while_begins_no_cool_down_of_years(
+    both: tuple[SlotLedger, Journal],
+) -> None:
+    drifted(both[1])
+    there = world(both)
+    there.now_s = 4_000 * DAY_S
+    there.run(there.now_s + LENGTH_S + 1.0)
+    there.now_s = 10 * DAY_S
+    there.boot()
+    there.run(there.now_s + POLL_S)
+    assert [(slot.cause, slot.planned_s < 11 * DAY_S) for slot in there.slots] == [
+        (Cause.DRIFT, False),
+        (Cause.DRIFT, True),
+    ]
+
+
 def test_a_retrain_that_failed_is_not_asked_for_again(both: tuple[SlotLedger, Journal]) -> None:
     drifted(both[1])
     there = world(both)

@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from plaster_ops.errors import UsageError
 from plaster_ops.settings import Settings
-from scheduler import health
+from scheduler import health, looks
 from scheduler.health import Server, parse_address, serve
 from tests.scheduler.filled import NOW_S, Filled, filled
 
@@ -60,8 +60,9 @@ def listening(settings: Settings, listen: str) -> Settings:
 @contextmanager
 def asked_in(folder: Path) -> Iterator[Asked]:
     with pytest.MonkeyPatch.context() as patch, filled(folder) as project:
-        patch.setattr(health, "KEEP_S", -1.0)
-        patch.setattr(health, "time", SimpleNamespace(time=lambda: NOW_S, monotonic=time.monotonic))
+        patch.setattr(looks, "KEEP_S", -1.0)
+        for module in (health, looks):
+            patch.setattr(module, "time", SimpleNamespace(time=lambda: NOW_S, monotonic=time.monotonic))
         alive = Alive()
         with serve(listening(project.settings, "127.0.0.1:0"), lambda: alive.reason) as server:
             yield Asked(server, alive, project)
@@ -146,12 +147,12 @@ def test_a_large_answer_is_compressed_for_those_who_take_it(asked: Asked) -> Non
 
 
 def test_what_is_kept_is_told_again_for_a_moment(changed: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health, "KEEP_S", 3600.0)
+    monkeypatch.setattr(looks, "KEEP_S", 3600.0)
     first = changed.ask("/api/status")[1]
     with changed.project.ledger.write() as write:
         write.resume("search")
     assert changed.ask("/api/status")[1] == first
-    monkeypatch.setattr(health, "KEEP_S", -1.0)
+    monkeypatch.setattr(looks, "KEEP_S", -1.0)
     assert changed.ask("/api/status")[1] != first
 
 

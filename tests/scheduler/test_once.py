@@ -28,7 +28,9 @@ def a_visit(settings: Settings, *command: str, now: bool = False) -> tuple[int, 
     def run(_slot: Slot) -> Sequence[str]:
         return command or ("--version",)
 
-    code = visit(settings, "a", trigger="cron", now=now, say=said.append, command=run)
+    code = visit(
+        settings, "a", trigger="cron", ask=(Cause.HAND, "asked for") if now else None, say=said.append, command=run
+    )
     return code, said
 
 

@@ -11,7 +11,8 @@ from plaster_ops.domain.slots import SlotState
 from plaster_ops.tracking.slots import Pause
 from scheduler.findings import Finding, Kind
 from scheduler.page import POLICY, render
-from scheduler.snapshot import Condition, PipelineStatus, Snapshot, collect
+from scheduler.snapshot import collect
+from scheduler.status import Condition, PipelineStatus, Snapshot
 from tests.scheduler.filled import NOW_S, filled
 
 EVIL = "<script>alert('x')</script>\"&\x1b[31m"
@@ -117,6 +118,18 @@ def test_nothing_from_outside_is_markup(told: Snapshot) -> None:
     assert (tags.open, "script" in tags.found) == ([], False)
     assert page.count("&lt;script&gt;") > 12
     assert "\x1b" not in page
+
+
+def test_what_alerts_hold_is_a_note_but_for_what_the_page_itself_knows(told: Snapshot) -> None:
+    vision = next(p for p in told.pipelines if p.name == "vision")
+    held = tuple(
+        Condition(name=name, since_s=NOW_S - 60.0, reason=f"because of {name}")
+        for name in ("late", "failing", "over_budget")
+    )
+    page = render(replace(told, pipelines=(replace(vision, conditions=held),)))
+    assert re.findall(r'<span class="badge note">(.*?)</span>', page) == ["over budget"]
+    assert "over budget for 1 min: because of over_budget" in page
+    assert "because of late" not in page
 
 
 def test_a_thousand_pipelines_are_one_page_with_those_in_trouble_on_top(told: Snapshot) -> None:

@@ -18,7 +18,8 @@ from scheduler.findings import Kind, service_finding
 from scheduler.heartbeat import STALE_S, ServiceState, read_service
 from scheduler.owner import this_owner
 from scheduler.planner import cadence_text
-from scheduler.snapshot import STRIP, PipelineStatus, Snapshot, collect
+from scheduler.snapshot import STRIP, collect
+from scheduler.status import PipelineStatus, Snapshot
 from tests.scheduler.filled import DAY_S, HOUR_S, NOW_S, TOML, Filled, beat, due, failed, filled, ran, running
 from tests.tracking.samples import PID_OF_NOBODY
 
@@ -133,7 +134,7 @@ def test_of_what_runs_now_the_usual_length_is_looked_for_further_back(bare: Fill
 def test_newest_retrain_and_champion_come_from_the_journal(full: Filled) -> None:
     churn = of(full, "churn")
     assert churn.newest is not None
-    assert (churn.newest.index, churn.newest.verdict, churn.newest.score) == (3, "promoted", 1.03)
+    assert (churn.newest.index, churn.newest.verdict, churn.newest.score) == (3, "promoted", 0.952)
     assert churn.champion is None
     first = full.journal.history("churn", 3)[0]
     assert full.journal.promote("churn", first.uid, expected=None, by="ann", reason="the first")
@@ -252,22 +253,28 @@ def test_a_held_retrain_is_no_trouble_of_the_schedule(bare: Filled) -> None:
 
 
 # ---- kept by nobody -------------------------------------------------------------------------------------------------
-def test_a_cadence_that_no_scheduler_took_up_is_told_once_the_settings_are_old_enough(full: Filled) -> None:
-    assert full.settings.file is not None
-    os.utime(full.settings.file, (NOW_S - 900.0, NOW_S - 900.0))
+def changed(project: Filled, at_s: float) -> None:
+    assert project.settings.file is not None
+    os.utime(project.settings.file, (at_s, at_s))
+
+
+def test_a_cadence_that_no_scheduler_keeps_is_told_once_a_slot_of_it_was_due(full: Filled) -> None:
+    midnight_s = NOW_S - 12 * HOUR_S - 2400.0
+    changed(full, midnight_s)
     assert of(full, "speech").words == ("new",)
-    os.utime(full.settings.file, (NOW_S - 901.0, NOW_S - 901.0))
+    changed(full, midnight_s - 1.0)
+    assert of(full, "speech", midnight_s + 900.0).words == ("new",)
+    (finding,) = of(full, "speech", midnight_s + 901.0).findings
+    assert (finding.kind, finding.since_s) == (Kind.UNKEPT, midnight_s)
     (finding,) = of(full, "speech").findings
-    assert (finding.kind, finding.next_step) == (
-        Kind.UNKEPT,
-        f"tell the service to read its settings again: kill -HUP {os.getpid()}",
-    )
+    assert "2026-11-27 00:00 UTC was due 12 h 40 min ago and no scheduler has ever kept it" in finding.message
+    assert finding.next_step.endswith(f"kill -HUP {os.getpid()}")
 
 
 def test_a_cadence_that_was_changed_since_is_told_as_such(full: Filled) -> None:
     with full.ledger.write() as write:
         write.account("speech", "another", NOW_S)
-    assert "was changed" in of(full, "speech").findings[0].message
+    assert "no scheduler has taken up its new cadence" in of(full, "speech").findings[0].message
 
 
 # ---- the service ----------------------------------------------------------------------------------------------------

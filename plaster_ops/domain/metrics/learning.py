@@ -76,9 +76,9 @@ RETRAINS_DONE_WEEKLY_PER_DAY = _declare(
     "retrains_done_weekly_per_day", "per_day", HIGHER, _PACE, "new engines promoted in the last 7 days / 7"
 )
 CADENCE_ADHERENCE_RATIO = _declare(
-    "cadence_adherence_ratio", "ratio", HIGHER, _PACE, "slots whose run was decided before the next / all slots"
+    "cadence_adherence_ratio", "ratio", HIGHER, _PACE, "slots of 7 days whose run was decided before the next / all"
 )
-MISSED_SLOTS_COUNT = _declare("missed_slots_count", "count", LOWER, _PACE, "slots without a decided run")
+MISSED_SLOTS_COUNT = _declare("missed_slots_count", "count", LOWER, _PACE, "slots of 7 days without a decided run")
 STALENESS_P95_S = _declare(
     "staleness_p95_s", "s", LOWER, _PACE, "age of the champion's newest training datum over the last 7 days, p95"
 )

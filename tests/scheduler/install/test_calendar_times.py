@@ -14,7 +14,16 @@ from scheduler.install.calendar_times import calendar_times
 from scheduler.install.zones import changes, utc
 from tests.scheduler.install.samples import NOW_S, tool
 
-LINES = ["0 2 * * *", "30 2 * * 1-5", "15,45 1-3 * * *", "0 */2 * * *", "*/20 2 * * *", "0 0 1,15 * mon", "0 0 */2 * 1"]
+LINES = [
+    "0 2 * * *",
+    "30 2 * * 1-5",
+    "15,45 1-3 * * *",
+    "0 */2 * * *",
+    "*/20 2 * * *",
+    "0 0 1,15 * mon",
+    "0 0 */2 * 1",
+    "30 0-23 * * *",
+]
 ZONES = ["UTC", "Europe/Paris", "America/New_York", "Australia/Lord_Howe", "Africa/Cairo", "Asia/Kathmandu"]
 
 
@@ -52,7 +61,7 @@ def test_systemd_wakes_for_every_slot_also_where_clocks_are_set(line: str, zone:
 
 
 @pytest.mark.parametrize("zone", ["UTC", "America/New_York"])
-@pytest.mark.parametrize("line", ["5 * * * *", "*/15 * * * *", "* * * * *", "0 12 L * *"])
+@pytest.mark.parametrize("line", ["5 * * * *", "*/15 * * * *", "* * * * *", "0 12 28-31 * *"])
 def test_lines_of_every_hour_and_of_odd_days_are_woken_for(line: str, zone: str) -> None:
     cadence = Cadence(cron=line, timezone=zone)
     for change in itertools.islice(changes(ZoneInfo("America/New_York"), NOW_S, 2), 2):

@@ -45,7 +45,7 @@ def test_cron_and_the_shell_give_back_odd_names(tmp_path: Path) -> None:
 def test_debians_crontab_accepts_the_block(tmp_path: Path) -> None:
     text = NIGHTLY + '[pipelines.often]\nref = "m:p"\ncadence = { every = "90m" }\n'
     text += (
-        '[pipelines.odd]\nref = "m:p"\ncadence = { cron = "5/15 9-17 * jan-jun mon#1", timezone = "Europe/Paris" }\n'
+        '[pipelines.odd]\nref = "m:p"\ncadence = { cron = "5-59/15 9-17 * jan-jun mon", timezone = "Europe/Paris" }\n'
     )
     file = tmp_path / "tab"
     file.write_text(block_of(tmp_path, text))
