@@ -22,6 +22,8 @@ from scheduler.plans import plan_of
 
 POLL_S = 1.0
 """So often a device is looked for that is free."""
+WOKEN_S = 60.0
+"""A first visit is for the slot that it was woken for: so far back a cadence is due that the ledger does not know."""
 
 
 def visit(
@@ -35,6 +37,7 @@ def visit(
 ) -> int:
     """Runs what is due of that pipeline, and what comes due meanwhile; returns the exit code of the last retrain.
 
+    A slot whose instant has come and that jitter makes due later is waited for: nobody wakes us for it again.
     `ask`: a slot of that cause is asked for, with the reason, whether one is due or not. Where a service keeps the
     schedule, it is left to it. Raises `Busy` where another visit to this pipeline is going on.
     """
@@ -55,7 +58,8 @@ def visit(
             is_alive=owner_lives,
             queue_max=settings.scheduler.queue_max,
         )
-        planner.load({name: plan_of(settings.pipelines[name])}, time.time(), partial=True)
+        now_s = time.time()
+        planner.load({name: plan_of(settings.pipelines[name])}, now_s, partial=True, since_s=now_s - WOKEN_S)
         keeper = Keeper(settings=settings, planner=planner, trigger=trigger, command=command, say=say)
         keeper.listen(signal.SIGTERM, signal.SIGINT)
         if ask is not None:
@@ -69,10 +73,10 @@ def visit(
 def _until_done(keeper: Keeper, name: str) -> int:
     planner = keeper.planner
     keeper.handle("tick")
-    if not keeper.jobs and not planner.waiting():
+    if not keeper.jobs and not planner.waiting() and not _waits_for_jitter(keeper, name):
         following = planner.upcoming().get(name)
         keeper.say(f"{name}: nothing is due" + ("" if following is None else f" before {iso(following)}"))
-    while (keeper.jobs or planner.waiting()) and not keeper.ending:
+    while (keeper.jobs or planner.waiting() or _waits_for_jitter(keeper, name)) and not keeper.ending:
         try:
             keeper.handle(keeper.inbox.get(timeout=_patience_s(keeper)))
         except queue.Empty:
@@ -80,6 +84,13 @@ def _until_done(keeper: Keeper, name: str) -> int:
     if keeper.ending:
         return _stopped(keeper)
     return 0 if keeper.last is None else keeper.last.exit_code
+
+
+def _waits_for_jitter(keeper: Keeper, name: str) -> bool:
+    """Whether the instant of a slot has come that is due only later."""
+    upcoming_s = keeper.planner.upcoming().get(name)
+    has_jitter = keeper.settings.pipelines[name].cadence.jitter_s > 0
+    return has_jitter and upcoming_s is not None and upcoming_s <= time.time()
 
 
 def _patience_s(keeper: Keeper) -> float:

@@ -61,12 +61,14 @@ class Planner:
     _is_stale: bool = True
 
     # ---- settings --------------------------------------------------------------------------------------------------
-    def load(self, plans: Mapping[str, Plan], now_s: float, *, partial: bool = False) -> None:
+    def load(
+        self, plans: Mapping[str, Plan], now_s: float, *, partial: bool = False, since_s: float | None = None
+    ) -> None:
         """Takes the settings at the start, or new ones.
 
         Slots that became due by a cadence that has changed, or is gone, are accounted for first; the new one is due
-        from now on. A pipeline that is gone keeps its run until it ends, and what waits of it is skipped. `partial`:
-        there are other pipelines, which others keep.
+        from now on, or from `since_s` on where that is given. A pipeline that is gone keeps its run until it ends, and
+        what waits of it is skipped. `partial`: there are other pipelines, which others keep.
         """
         before = self._plans, self._is_partial
         self._is_partial, self._now_s = partial, now_s
@@ -74,7 +76,7 @@ class Planner:
         try:
             for tries_left in reversed(range(TRIES)):
                 try:
-                    self._switch(plans, now_s)
+                    self._switch(plans, now_s, now_s if since_s is None else since_s)
                     return
                 except Overtaken:
                     if not tries_left:
@@ -83,7 +85,7 @@ class Planner:
             (self._plans, self._is_partial), self._is_stale = before, True
             raise
 
-    def _switch(self, plans: Mapping[str, Plan], now_s: float) -> None:
+    def _switch(self, plans: Mapping[str, Plan], now_s: float, since_s: float) -> None:
         known = {name: at for name, at in self.ledger.accounted().items() if not self._is_partial or name in plans}
         changed = {name for name, at in known.items() if name not in plans or at.cadence != _text_of(plans[name])}
         old = {name: replace(plans.get(name, Plan()), cadence=_parsed(known[name].cadence)) for name in changed}
@@ -97,7 +99,7 @@ class Planner:
             for slot in [slot for slot in self.waiting() if slot.pipeline not in plans]:
                 self._put(write, slot.ended(SlotState.SKIPPED, GONE, now_s))
             for name in plans.keys() - (known.keys() - changed):
-                write.account(name, _text_of(plans[name]), now_s)
+                write.account(name, _text_of(plans[name]), since_s)
         self._plans = dict(plans)
         self._read(now_s)
 

@@ -26,7 +26,7 @@ def calendar_times(name: str, cadence: Cadence, now_s: float) -> list[str]:
         return _daily(minutes_of_days(name, cadence))
     line, zone = read_line(cadence.line), zone_of(cadence.timezone)
     moments = list(changes(zone, now_s, YEARS_OF_CHANGES))
-    if len(line.hours) == 24 and line.is_daily:
+    if len(line.hours) == 24 and line.is_daily and line.goes_by_hours:
         return _in_utc(line, zone, now_s)
     if any(_leaves_out_midnight(change, zone) for change in moments):
         return _in_utc(line, zone, now_s) + _days_of_changes(cadence, moments)

@@ -32,8 +32,7 @@ def cron_times(name: str, cadence: Cadence, zone: tzinfo, zone_name: str, now_s:
     line, own = read_line(cadence.line), zone_of(cadence.timezone)
     differences = differences_min(zone, own, now_s)
     if differences == {0}:
-        why = "" if line.is_whole else "woken on other days too: crontabs have no word for its days"
-        return CronTimes(lines=(line.text,), why=why)
+        return CronTimes(lines=(line.text,))
     if line.is_every_minute:
         return CronTimes(lines=(line.text,))
     shifts = {shift % _HOUR_MIN for shift in differences}

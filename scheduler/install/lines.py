@@ -1,24 +1,16 @@
 """A crontab line field by field, in the words that every cron knows: numbers, ranges, steps and stars."""
 
-import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from cronsim import CronSim
 from cronsim.cronsim import SYMBOLIC_DAYS, SYMBOLIC_MONTHS
 
-_PLAIN = re.compile(r"\*(/\d+)?|\d+(-\d+(/\d+)?)?")
-_HIGHEST = (59, 23, 31, 12, 7)
-DAYS_OF_A_MONTH = frozenset(range(1, 32))
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CronLine:
-    """The five fields as text, and the numbers that they mean; weekdays from 0, Sunday, to 6.
-
-    `day` and `weekday` are stars where the line counts days in a way that crontabs cannot (`L`, `2#1`):
-    `is_whole` False.
-    """
+    """The five fields as text, and the numbers that they mean; weekdays from 0, Sunday, to 6."""
 
     minute: str
     hour: str
@@ -30,7 +22,6 @@ class CronLine:
     days: frozenset[int]
     months: frozenset[int]
     weekdays: frozenset[int]
-    is_whole: bool
 
     @property
     def text(self) -> str:
@@ -60,24 +51,28 @@ class CronLine:
 
 def read_line(line: str) -> CronLine:
     """The fields of a line that a `Cadence` has accepted, its macros written out."""
-    fields = [_numbers(field, place) for place, field in enumerate(line.upper().split())]
+    minute, hour, day, month, weekday = line.upper().split()
+    month, weekday = _numbered(month, SYMBOLIC_MONTHS, 1), _numbered(weekday, SYMBOLIC_DAYS, 0)
     meant = CronSim(line, datetime(2000, 1, 1, tzinfo=UTC))
-    is_whole = all(_PLAIN.fullmatch(term) for field in fields for term in field.split(","))
-    minute, hour, day, month, weekday = fields
-    weekdays = {number % 7 for number in meant.weekdays if isinstance(number, int)}
     return CronLine(
         minute=minute,
         hour=hour,
-        day=day if is_whole else "*",
+        day=day,
         month=month,
-        weekday=weekday if is_whole else "*",
+        weekday=weekday,
         minutes=frozenset(meant.minutes),
         hours=frozenset(meant.hours),
-        days=frozenset(meant.days) if is_whole else DAYS_OF_A_MONTH,
+        days=frozenset(meant.days),
         months=frozenset(meant.months),
-        weekdays=frozenset(weekdays if is_whole else range(7)),
-        is_whole=is_whole,
+        weekdays=frozenset(number % 7 for number in meant.weekdays if isinstance(number, int)),
     )
+
+
+def _numbered(field: str, names: Sequence[str], first: int) -> str:
+    """A field with numbers for the names of months or weekdays."""
+    for number, name in enumerate(names, start=first):
+        field = field.replace(name, str(number))
+    return field
 
 
 def listed(numbers: frozenset[int] | set[int], full: int) -> str:
@@ -89,12 +84,3 @@ def listed(numbers: frozenset[int] | set[int], full: int) -> str:
     if len(ordered) > 2 and full % step == 0 and ordered == list(range(0, full, step)):
         return f"*/{step}"
     return ",".join(map(str, ordered))
-
-
-def _numbers(field: str, place: int) -> str:
-    """One field with numbers for names, and with an end for each step that has only a beginning."""
-    if place in (3, 4):
-        names = SYMBOLIC_MONTHS if place == 3 else SYMBOLIC_DAYS
-        for number, name in enumerate(names, start=1 if place == 3 else 0):
-            field = field.replace(name, str(number))
-    return re.sub(r"(?<![-\d/])(\d+)/", rf"\1-{_HIGHEST[place]}/", field)

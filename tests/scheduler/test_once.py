@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -49,10 +50,44 @@ def handlers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_first_visit_runs_nothing_and_says_what_is_next(make_project: MakeProject, ledger: SlotLedger) -> None:
-    code, said = a_visit(make_project(a='cadence = { every = "1d" }'))
+    code, said = a_visit(make_project(a='cadence = { every = "1d", start = 2100-01-01T00:00:00Z }'))
     assert code == 0
     assert said[0].startswith("a: nothing is due before ")
     assert ledger.newest() == []
+
+
+def begun(ago_s: float, **more: float) -> str:
+    """A cadence whose first slot was so long ago, and whose second is an hour later."""
+    start = datetime.fromtimestamp(int(time.time() - ago_s), tz=UTC).isoformat()
+    told = "".join(f", {name} = {value}" for name, value in more.items())
+    return f'cadence = {{ every = "1h", start = {start}{told} }}'
+
+
+def test_the_first_visit_is_for_the_slot_that_woke_it(make_project: MakeProject, ledger: SlotLedger) -> None:
+    assert a_visit(make_project(a=begun(5.0)))[0] == 0
+    (slot,) = ledger.newest()
+    assert (slot.state, slot.was_missed) == (SlotState.RAN, False)
+
+
+def test_the_first_visit_is_not_for_slots_of_long_ago(make_project: MakeProject, ledger: SlotLedger) -> None:
+    assert a_visit(make_project(a=begun(600.0)))[0] == 0
+    assert ledger.newest() == []
+
+
+def test_a_cadence_that_changed_does_not_run_the_same_slot_twice(make_project: MakeProject, ledger: SlotLedger) -> None:
+    cadence = begun(5.0)
+    for text in (cadence, cadence.replace(" }", ", end = 2100-01-01T00:00:00Z }")):
+        assert a_visit(make_project(a=text))[0] == 0
+    assert len(ledger.newest()) == 1
+
+
+def test_a_slot_that_jitter_makes_due_later_is_waited_for(make_project: MakeProject, ledger: SlotLedger) -> None:
+    settings = make_project(a=begun(0.0, jitter_s=1.5))
+    assert a_visit(settings)[0] == 0
+    (slot,) = ledger.newest()
+    assert slot.state is SlotState.RAN
+    assert slot.started_s is not None
+    assert slot.planned_s < slot.due_s <= slot.started_s
 
 
 def test_what_came_due_since_the_last_visit_is_accounted_for_and_run(

@@ -14,7 +14,16 @@ from scheduler.install.calendar_times import calendar_times
 from scheduler.install.zones import changes, utc
 from tests.scheduler.install.samples import NOW_S, tool
 
-LINES = ["0 2 * * *", "30 2 * * 1-5", "15,45 1-3 * * *", "0 */2 * * *", "*/20 2 * * *", "0 0 1,15 * mon", "0 0 */2 * 1"]
+LINES = [
+    "0 2 * * *",
+    "30 2 * * 1-5",
+    "15,45 1-3 * * *",
+    "0 */2 * * *",
+    "*/20 2 * * *",
+    "0 0 1,15 * mon",
+    "0 0 */2 * 1",
+    "30 0-23 * * *",
+]
 ZONES = ["UTC", "Europe/Paris", "America/New_York", "Australia/Lord_Howe", "Africa/Cairo", "Asia/Kathmandu"]
 
 
