@@ -14,8 +14,7 @@ import time
 from collections import Counter
 from datetime import UTC, datetime
 
-from plaster_ops.tracking.slots import SlotLedger
-from tests.scheduler.memory_file import MemoryFile
+from tests.scheduler.memory_file import MemoryLedger
 from tests.scheduler.reckoning import check
 from tests.scheduler.simulation import DAY_S, World, year_plans
 
@@ -27,7 +26,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     wanted = parser.parse_args()
     began_s = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
-    world = World(SlotLedger(MemoryFile()), year_plans(), random.Random(wanted.seed), began_s=began_s)
+    world = World(MemoryLedger(), year_plans(), random.Random(wanted.seed), began_s=began_s)
     clock_s, cpu_s = time.monotonic(), time.process_time()
     world.live(began_s + wanted.days * DAY_S)
     simulated_s = time.monotonic() - clock_s

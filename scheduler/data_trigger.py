@@ -1,6 +1,6 @@
 """New data makes a retrain due: enough of it, and none for a while. One retrain for a hundred files, not a hundred."""
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,25 +35,28 @@ class _Arrived:
 
 
 class DataTrigger:
-    """The pipelines with `on_data`. Instants are seconds UTC."""
+    """The pipelines with `on_data`, and what arrived of those with `on_drift`. Instants are seconds UTC."""
 
     def __init__(self, triggers: Mapping[str, TriggerSettings], ledger: SlotLedger, journal: Journal) -> None:
         self._journal = journal
         self._asked = LastAsks(ledger, Cause.DATA)
         self._arrived: dict[str, _Arrived] = {}
+        self._uncounted: set[str] = set()
         self.load(triggers)
 
     def load(self, triggers: Mapping[str, TriggerSettings]) -> None:
         """New settings; what was heard of pipelines that still are in them is kept."""
-        self._triggers = {name: trigger for name, trigger in triggers.items() if trigger.on_data}
+        self._triggers = {name: trigger for name, trigger in triggers.items() if trigger.on_data or trigger.on_drift}
+        self._uncounted = {name for name in self._uncounted if name in self._triggers}
         self._arrived = {name: each for name, each in self._arrived.items() if name in self._triggers}
 
     def heard(self, event: Mapping[str, Any], now_s: float) -> None:
         """How much of a pipeline's data no retrain has taken, as the watcher found it. Touches no file, so that nothing
         is lost where one cannot be read."""
-        name, newest, samples, since = event["pipeline"], event["newest"], int(event["samples"]), event["since"]
+        name, newest, samples, since = event["pipeline"], event["newest"], event["samples"], event["since"]
         if name not in self._triggers:
             return
+        (self._uncounted.add if samples is None else self._uncounted.discard)(name)
         if not samples:
             self._arrived.pop(name, None)
             return
@@ -70,6 +73,15 @@ class DataTrigger:
         arrived.newest, arrived.samples, arrived.since = newest, samples, since
         arrived.is_weighed, arrived.not_before_s = False, 0.0
 
+    def is_ready(self, name: str, now_s: float) -> bool:
+        """Whether a retrain would find enough to learn, and no more is coming just now. It always does where there is
+        no source."""
+        arrived = self._arrived.get(name)
+        if arrived is None or arrived.since != self._journal.taken(name):
+            return name in self._uncounted
+        self._weigh(name, now_s)
+        return arrived.enough_s is not None and now_s >= self._due_s(arrived, self._triggers[name])
+
     def freed(self, name: str) -> None:
         """A retrain of it has ended: it may be considered at once."""
         if name in self._arrived:
@@ -83,13 +95,17 @@ class DataTrigger:
 
     def due(self, now_s: float, busy: Container[str]) -> list[str]:
         """Pipelines to ask `reason` of."""
-        times = {name: self._look_s(name) for name in self._arrived if name not in busy}
-        return [name for name, at_s in times.items() if at_s is not None and at_s <= now_s]
+        return [name for name, at_s in self._looks(busy) if at_s <= now_s]
 
     def next_s(self, busy: Container[str]) -> float | None:
         """When the next one may be due; None where none will be by itself."""
-        times = [self._look_s(name) for name in self._arrived if name not in busy]
-        return min((at_s for at_s in times if at_s is not None), default=None)
+        return min((at_s for _, at_s in self._looks(busy)), default=None)
+
+    def _looks(self, busy: Container[str]) -> Iterator[tuple[str, float]]:
+        for name in self._arrived:
+            at_s = self._look_s(name) if name not in busy and self._triggers[name].on_data else None
+            if at_s is not None:
+                yield name, at_s
 
     def reason(self, name: str, now_s: float) -> str | None:
         """Why a retrain is due now; None where it is not after all."""

@@ -1,6 +1,9 @@
-"""Drift makes a retrain due: what the record of the newest one says, once a record, and not again for a while after."""
+"""Drift makes a retrain due: what the record of the newest one says, once a record, and not again for a while after.
 
-from collections.abc import Container, Mapping
+The retrain that told of drift has learned what there was, so the next one waits until it finds enough to learn.
+"""
+
+from collections.abc import Callable, Container, Mapping
 
 from plaster_ops.domain.drift import drift_of
 from plaster_ops.domain.slots import Cause
@@ -13,8 +16,14 @@ from scheduler.asked import LastAsks
 class DriftTrigger:
     """The pipelines with `on_drift`. Instants are seconds UTC."""
 
-    def __init__(self, triggers: Mapping[str, TriggerSettings], ledger: SlotLedger, journal: Journal) -> None:
-        self._ledger, self._journal = ledger, journal
+    def __init__(
+        self,
+        triggers: Mapping[str, TriggerSettings],
+        ledger: SlotLedger,
+        journal: Journal,
+        is_ready: Callable[[str, float], bool],
+    ) -> None:
+        self._ledger, self._journal, self._is_ready = ledger, journal, is_ready
         self._asked = LastAsks(ledger, Cause.DRIFT)
         self.load(triggers)
 
@@ -52,7 +61,7 @@ class DriftTrigger:
         if now_s < cool_s:
             self._look_s[name] = min(cool_s, self._look_s[name])
             return None
-        return drift
+        return drift if self._is_ready(name, now_s) else None
 
     def was_asked(self, name: str, now_s: float) -> None:
         """The retrain that `reason` gave is asked for."""

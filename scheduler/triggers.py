@@ -54,7 +54,7 @@ class Triggers:
         self._ledger, self._journal = ledger, journal
         triggers = {name: pipeline.trigger for name, pipeline in settings.pipelines.items()}
         self._data = DataTrigger(triggers, ledger, journal)
-        self._drift = DriftTrigger(triggers, ledger, journal)
+        self._drift = DriftTrigger(triggers, ledger, journal, self._data.is_ready)
         self._triggers: list[tuple[Cause, _Trigger]] = [(Cause.DATA, self._data), (Cause.DRIFT, self._drift)]
         self._busy: frozenset[str] = frozenset()
         self._now_s = self._not_before_s = 0.0

@@ -33,7 +33,8 @@ ONE_LOOK_S = 3600.0
 
 
 class Watcher:
-    """Looks for new data of every pipeline with `trigger.on_data`; without any there is no child and no thread.
+    """Looks for new data of every pipeline with `trigger.on_data` or `on_drift`, for drift alone brings a retrain
+    nothing to learn; without any there is no child and no thread.
 
     `on_event` receives `new_data` and `unreadable` as the child emits them (docs/workers.md), and `watcher` with
     `state` (`started`, with its `pid`; `ended`, with a `reason` and the seconds `again_s` to its next start).
@@ -152,8 +153,12 @@ def wait_s(ended: int, first_s: float, most_s: float) -> float:
 
 
 def watch_spec(settings: Settings) -> dict[str, Any]:
-    """What the stage `watch` is asked: every pipeline with `trigger.on_data`."""
-    return _spec(settings, [each for each in settings.pipelines.items() if each[1].trigger.on_data])
+    """What the stage `watch` is asked: every pipeline with `trigger.on_data` or `on_drift`."""
+    watched = [each for each in settings.pipelines.items() if each[1].trigger.on_data or each[1].trigger.on_drift]
+    spec = _spec(settings, watched)
+    for name, pipeline in watched:
+        spec["pipelines"][name]["needs_source"] = pipeline.trigger.on_data
+    return spec
 
 
 def _spec(settings: Settings, pipelines: Iterable[tuple[str, PipelineSettings]]) -> dict[str, Any]:

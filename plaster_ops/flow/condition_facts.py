@@ -83,7 +83,7 @@ class FactBook:
             return None  # cron's line found it busy
         seen = [] if newest is None else [_seconds(newest.started_at)]
         known = self._accounted.get(name)
-        if known is not None and known.cadence == repr(cadence):
+        if known is not None and known.cadence == cadence.text:
             seen.append(known.upto_s)
         slot_s = cadence.next_after(max(seen)) if seen else None
         return None if slot_s is None else cadence.due_s(name, slot_s)

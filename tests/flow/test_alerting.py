@@ -355,10 +355,11 @@ def test_a_service_that_is_gone_is_noticed_by_the_slot_that_nobody_accounted_for
     journal: Journal, hourly: Settings, clock: SteppedClock, look: Callable[..., list[tuple[str, str]]]
 ) -> None:
     cadence = hourly.pipelines["digits"].cadence.cadence()
+    assert cadence is not None
     clock.epoch = 3600.0 * 500_000 + 1.0
     assert look(hourly) == []
     with SlotLedger(journal.file).write() as write:
-        write.account("digits", repr(cadence), clock.epoch)
+        write.account("digits", cadence.text, clock.epoch)
     clock.epoch += 3599.0 + 900.0
     assert look(hourly, only=BY_THE_CLOCK) == []
     clock.epoch += 1.0
@@ -368,6 +369,8 @@ def test_a_service_that_is_gone_is_noticed_by_the_slot_that_nobody_accounted_for
     assert (alert.message.run, alert.message.link) == (None, None)
     assert alert.message.look == "plaster-ops schedule history digits"
     put(journal, SlotState.RUNNING, 3600.0 * 500_001, started_s=3600.0 * 500_001 + 5)
+    with SlotLedger(journal.file).write() as write:
+        write.account("digits", cadence.text, 3600.0 * 500_001)
     assert look(hourly) == [("late", "resolved")]
 
 

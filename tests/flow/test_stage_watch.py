@@ -187,6 +187,17 @@ def test_a_pipeline_that_does_not_load_is_told_and_looked_at_once_it_does(
     assert events[2:] == [found]
 
 
+def test_a_pipeline_that_needs_no_source_has_data_that_nobody_counts(
+    journal: Journal, project: Path, events: list[dict[str, Any]]
+) -> None:
+    put(project, "without_one", MODULE)
+    there = watching(journal, events, watched(project, "without_one", needs_source=False))
+    there.round(0.0)
+    there.round(POLL_S)
+    uncounted = {"samples": None, "newest": None, "since": None}
+    assert events == [{"event": "new_data", "pipeline": "without_one", **uncounted}]
+
+
 def test_an_adapter_runs_once_before_the_pipelines_that_need_it(
     journal: Journal, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,12 +1,13 @@
-"""The journal's file in memory, for simulations: the same tables and statements, nothing on a disk, no commit."""
+"""The slot ledger in memory, for simulations: the same tables and statements, nothing on a disk, no commit."""
 
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 from plaster_ops.tracking.journal_file import MIGRATIONS, JournalFile
+from plaster_ops.tracking.slots import LedgerWriter, SlotLedger
 
 
 class MemoryFile(JournalFile):
@@ -24,3 +25,16 @@ class MemoryFile(JournalFile):
     @contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
         yield self._connection
+
+
+class MemoryLedger(SlotLedger):
+    """A ledger over such a file."""
+
+    def __init__(self) -> None:
+        file = MemoryFile()
+        super().__init__(file)
+        self._writer = LedgerWriter(file._connection)
+
+    def write(self) -> AbstractContextManager[LedgerWriter]:
+        """As the ledger's, without what a transaction costs."""
+        return nullcontext(self._writer)

@@ -207,7 +207,8 @@ def test_no_data_is_retrained_on_twice_and_none_is_left_however_it_comes(
         there.run(at_s + 12_000.0, restarts=[float(restart) for restart in restarts])
         assert all(each.upto - each.after >= NEEDED for each in there.retrains)
         left = int(there.newest() or 0) - int(there.journal.taken(NAME) or 0)
-        assert left < NEEDED
+        given_up = [slot for slot in there.ledger.newest(NAME, 1000) if "its scheduler was gone" in slot.reason]
+        assert left < NEEDED or given_up  # killed with its scheduler again and again: waits for more, as a failed one
         assert there.ledger.open_slots() == []
 
 

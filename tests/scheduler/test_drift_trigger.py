@@ -27,7 +27,9 @@ def both(tmp_path: Path) -> Iterator[tuple[SlotLedger, Journal]]:
 
 
 def world(both: tuple[SlotLedger, Journal], drift: Any = DRIFT, **trigger: Any) -> World:
-    there = World(*both, settings_of(Path("project"), {**TRIGGER, **trigger}), [(1.0, 100)], drift=drift)
+    """Ten samples come every hour."""
+    arrivals = [(1.0, 100), *((10 * DAY_S - 10.0 + 3_600.0 * hour, 10) for hour in range(24 * 60))]
+    there = World(*both, settings_of(Path("project"), {**TRIGGER, **trigger}), arrivals, drift=drift)
     there.length_s, there.now_s = LENGTH_S, 10 * DAY_S
     return there
 
@@ -47,6 +49,28 @@ def test_one_record_of_drift_is_one_retrain(both: tuple[SlotLedger, Journal]) ->
     assert slots(there) == [(Cause.DRIFT, SlotState.RAN)]
     told = "drift told by #1: 2 of 8 input features drifted since #1, worst price by 0.30"
     assert there.slots[0].reason == told
+
+
+def test_a_retrain_waits_until_there_is_enough_to_learn(both: tuple[SlotLedger, Journal]) -> None:
+    """The one that told of drift has learned all there was."""
+    drifted(both[1])
+    there = world(both, drift=None, min_new_samples=50, debounce_s=300)
+    begun_s = there.now_s
+    there.arrivals[:] = [(1.0, 100), *((begun_s + 5 * DAY_S + 60.0 * file, 10) for file in range(12))]
+    there.run(begun_s + 5 * DAY_S)
+    assert slots(there) == []
+    there.run(begun_s + 9 * DAY_S)
+    assert [(each.after, each.upto) for each in there.retrains] == [(100, 220)]
+    assert slots(there) == [(Cause.DRIFT, SlotState.RAN)]
+
+
+def test_without_a_source_there_is_always_something_to_learn(both: tuple[SlotLedger, Journal]) -> None:
+    drifted(both[1])
+    there = world(both)
+    assert there.triggers.asks(there.now_s) == []
+    uncounted = {"event": "new_data", "pipeline": NAME, "samples": None, "newest": None, "since": None}
+    there.triggers.heard(uncounted, there.now_s)
+    assert [ask.cause for ask in there.triggers.asks(there.now_s + POLL_S)] == [Cause.DRIFT]
 
 
 def test_fifty_retrains_that_all_tell_of_drift_are_no_loop(both: tuple[SlotLedger, Journal]) -> None:
@@ -98,10 +122,11 @@ def test_a_clock_that_was_years_ahead_for_a_while_begins_no_cool_down_of_years(
     drifted(both[1])
     there = world(both)
     there.now_s = 4_000 * DAY_S
-    there.run(there.now_s + LENGTH_S + 1.0)
+    there.run(there.now_s + LENGTH_S + 2 * POLL_S)
+    there.arrivals.insert(0, (0.5, 100_000))  # not taken by what ran in those years
     there.now_s = 10 * DAY_S
     there.boot()
-    there.run(there.now_s + POLL_S)
+    there.run(there.now_s + 2 * POLL_S)
     assert [(slot.cause, slot.planned_s < 11 * DAY_S) for slot in there.slots] == [
         (Cause.DRIFT, False),
         (Cause.DRIFT, True),
@@ -146,6 +171,6 @@ def test_words_that_new_settings_add_are_looked_for_in_the_record_that_is_there(
 def test_one_ask_is_enough_where_data_and_drift_both_call_for_it(both: tuple[SlotLedger, Journal]) -> None:
     drifted(both[1])
     there = world(both, drift=None, on_data=True, debounce_s=0.0)
-    there.arrivals.append((2.0, 100))
+    there.arrivals[:] = [(1.0, 100), (2.0, 100)]
     there.run(there.now_s + DAY_S)
     assert [cause for cause, _ in slots(there)] == [Cause.DATA]

@@ -463,7 +463,7 @@ def test_settings_that_cannot_be_taken_now_leave_the_old_ones(desk: Desk, monkey
     planner = desk.planner({"digits": hourly()})
     break_at(monkeypatch, "account", 1)
     with pytest.raises(NotRecorded):
-        planner.load({"digits": hourly(minute=15)}, T0 + 1)
+        planner.load({"digits": hourly(minute=15), "other": hourly()}, T0 + 1)
     assert [slot.planned_s for slot in planner.tick(T0 + HOUR_S)] == [T0 + HOUR_S]
     assert planner.upcoming() == {"digits": T0 + 2 * HOUR_S}
 
@@ -506,6 +506,7 @@ def test_a_clock_that_was_years_ahead_does_not_silence_a_pipeline_for_years(desk
     assert planner.tick(now_s) == []
     assert planner.upcoming() == {"digits": T0 + 2 * HOUR_S}
     assert [row.planned_s for row in desk.rows()] == [T0 + HOUR_S, ahead_s]
+    planner.look_again()
     assert len(planner.tick(T0 + 2 * HOUR_S)) == 1
     planner = desk.planner({"digits": hourly()}, ahead_s + 1, owner="last")
     planner.tick(ahead_s + HOUR_S)

@@ -175,8 +175,10 @@ def test_a_child_that_keeps_ending_is_started_less_and_less_often() -> None:
 
 
 def test_what_the_child_is_asked_follows_the_settings(project: Path) -> None:
-    settings = settings_of(project, "one", poll_s=7)
-    assert watch_spec(settings)["pipelines"] == {"one": {"reference": "one:Pipeline", "adapters": [], "poll_s": 7.0}}
+    asked = {"reference": "one:Pipeline", "adapters": [], "poll_s": 7.0, "needs_source": True}
+    assert watch_spec(settings_of(project, "one", poll_s=7))["pipelines"] == {"one": asked}
+    for_drift = settings_of(project, "one", poll_s=7, on_data=False, on_drift=["inputs"])
+    assert watch_spec(for_drift)["pipelines"] == {"one": {**asked, "needs_source": False}}
 
 
 def test_one_look_says_whether_enough_is_there_and_leaves_nothing(project: Path) -> None:

@@ -6,8 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from plaster_ops.domain.slots import SlotState
-from plaster_ops.tracking.slots import SlotLedger
-from tests.scheduler.memory_file import MemoryFile
+from tests.scheduler.memory_file import MemoryLedger
 from tests.scheduler.reckoning import check
 from tests.scheduler.simulation import DAY_S, World, year_plans
 
@@ -18,7 +17,7 @@ CHANGES = ("2026-03-08", "2026-03-29", "2026-04-05", "2026-10-04", "2026-10-25",
 def test_every_slot_of_days_full_of_trouble_is_accounted_for_once(change: str) -> None:
     """The days around each change of summer time in the three zones, with the service or the clock in trouble."""
     world = World(
-        SlotLedger(MemoryFile()),
+        MemoryLedger(),
         year_plans(),
         random.Random(change),
         began_s=datetime.fromisoformat(change).replace(tzinfo=UTC).timestamp() - 2 * DAY_S,

@@ -31,10 +31,11 @@ Event = dict[str, Any]
 
 
 def run(spec: Mapping[str, Any], folder: Path, emit: EventSink) -> dict[str, Any]:
-    """spec: project, memory (`mlruns`), pipelines: name -> {reference, adapters, poll_s}; once: a name.
+    """spec: project, memory (`mlruns`), pipelines: name -> {reference, adapters, poll_s, needs_source}; once: a name.
 
     Emits `new_data` (`pipeline`, `samples`, `newest`, `since`: samples after the newest position that any ended retrain
-    took) where that changed, and `unreadable` (`pipeline`, `reason`). Returns when code of the project has changed that
+    took; all None without a source, where none is needed) where that changed, and `unreadable` (`pipeline`, `reason`).
+    Returns when code of the project has changed that
     is loaded: `{"changed": file}`. With `once`: one look, and its event is the result; raises what prevents it.
     """
     del folder
@@ -67,35 +68,41 @@ class Watched:
     poll_s: float
     adapters: list[str] = field(default_factory=list)
     adapted: set[str] = field(default_factory=set)
+    needs_source: bool = True
     lookout: Counted | None = None
+    is_loaded: bool = False
     told: Event | None = None
     failures: int = 0
     due_s: float = 0.0
     began_s: float = 0.0
     at_work: threading.Thread | None = None
 
-    def load(self) -> Counted:
-        """What can be looked at; loaded where it was not before. Only the source is kept of the pipeline."""
-        if self.lookout is None:
+    def load(self) -> Counted | None:
+        """What can be looked at; loaded where it was not before. Only the source is kept of the pipeline. None where it
+        has no source and needs none."""
+        if self.lookout is None and not self.is_loaded:
             importlib.invalidate_caches()
             for file in self.adapters:
                 if file not in self.adapted:
                     load_adapters(file)
                     self.adapted.add(file)
             source = getattr(load_pipeline(self.reference, self.project), "source", None)
-            if source is None:
+            if source is None and self.needs_source:
                 raise DataError(
                     f"pipeline {self.name!r} has no source, so nobody knows when data arrives",
                     "give it one, or set trigger.on_data = false",
                 )
-            self.lookout = lookout_of(source)
+            self.lookout, self.is_loaded = None if source is None else lookout_of(source), True
         return self.lookout
 
     def look(self, journal: Journal) -> Event:
         """One look, as the event that tells of it."""
-        lookout, since = self.load(), journal.taken(self.name)
+        told, lookout = {"event": "new_data", "pipeline": self.name}, self.load()
+        if lookout is None:
+            return {**told, "samples": None, "newest": None, "since": None}
+        since = journal.taken(self.name)
         newest, samples = arrived(lookout, since)
-        return {"event": "new_data", "pipeline": self.name, "samples": samples, "newest": newest, "since": since}
+        return {**told, "samples": samples, "newest": newest, "since": since}
 
     def again_s(self) -> float:
         """Seconds to the next look: longer after each failure."""
