@@ -113,7 +113,9 @@ class Service(Keeper):
             self.say(f"the watcher of new data {event['reason']}; again in {event['again_s']:.0f} s")
 
     def _wind_up(self) -> None:
-        """The next tick, at the instant when something is due."""
+        """The next tick, at the instant when something is due; what could not be written waits for the next beat."""
+        if self.fault is not None:
+            return
         now_s = time.time()
         wakes = (self.planner.next_wake_s(now_s), self.triggers.next_wake_s(now_s))
         wake_s = min((at_s for at_s in wakes if at_s is not None), default=None)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from plaster_ops.domain.slots import Slot, SlotState
@@ -60,6 +61,11 @@ def wait_for(found: Callable[[], bool], process: subprocess.Popen[str], limit_s:
 
 def of(ledger: SlotLedger, name: str, *states: SlotState) -> list[Slot]:
     return [slot for slot in ledger.newest(name, 1000) if not states or slot.state in states]
+
+
+def cpu_s(pid: int) -> float:
+    times = psutil.Process(pid).cpu_times()
+    return float(times.user + times.system)
 
 
 def heartbeat(settings: Settings) -> dict[str, float]:
@@ -190,10 +196,11 @@ def test_a_full_disk_is_waited_out_and_no_slot_is_lost(make_project: MakeProject
             full = folder / "full"
             with suppress(OSError), full.open("wb") as out:
                 out.write(bytes(4_000_000))
-            full_s = time.time()
+            full_s, busy_s = time.time(), cpu_s(process.pid)
             while time.time() < full_s + 3.0:
                 assert process.poll() is None
                 select.select([], [], [], 0.1)
+            busy_s = cpu_s(process.pid) - busy_s
             full.unlink()
             wait_for(lambda: any(slot.planned_s > full_s + 4.0 for slot in of(ledger, "quick", SlotState.RAN)), process)
             planned = sorted(slot.planned_s for slot in of(ledger, "quick"))
@@ -201,5 +208,6 @@ def test_a_full_disk_is_waited_out_and_no_slot_is_lost(make_project: MakeProject
             assert process.wait(30) == 0
         file.close()
         assert planned == [planned[0] + number for number in range(len(planned))]
+        assert busy_s < 1.0  # it does not try without a pause
     finally:
         subprocess.run(["umount", "-l", str(folder)], check=True)
