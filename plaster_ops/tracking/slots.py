@@ -139,9 +139,15 @@ class SlotLedger:
         return None if row is None else read_slot(row)
 
     def last_started(self) -> dict[str, float]:
-        """When each pipeline started a slot last, in seconds UTC."""
-        rows = self.file.rows("SELECT pipeline, MAX(started_s) AS at FROM slots WHERE started_s IS NOT NULL GROUP BY 1")
-        return {row["pipeline"]: row["at"] for row in rows}
+        """When each pipeline started a slot last, in seconds UTC: of each cause the newest slot that was started."""
+        wanted = _OF_CAUSE.replace("ORDER", "AND started_s IS NOT NULL ORDER")
+        found: dict[str, float] = {}
+        for name in self.pipelines():
+            rows = [self.file.row(f"SELECT started_s {wanted} LIMIT 1", (name, cause)) for cause in Cause]
+            started = [float(row["started_s"]) for row in rows if row is not None]
+            if started:
+                found[name] = max(started)
+        return found
 
     def accounted(self, pipeline: str | None = None) -> dict[str, Accounted]:
         """Up to where the slots of each pipeline, or of that one, are in here."""

@@ -125,8 +125,10 @@ def test_what_a_wrong_clock_accounted_for_is_taken_back_but_for_what_started(led
 
 def test_when_each_pipeline_started_last(ledger: SlotLedger) -> None:
     with ledger.write() as write:
-        write.add([slot(1.0, started_s=5.0), slot(2.0, started_s=3.0), replace(slot(1.0), pipeline="other")])
-    assert ledger.last_started() == {"digits": 5.0}
+        by_hand = slot(1.5, cause=Cause.HAND, started_s=6.0)
+        clock = [slot(1.0, started_s=5.0), slot(2.0, started_s=5.5), slot(3.0)]
+        write.add([*clock, by_hand, replace(slot(1.0), pipeline="other")])
+    assert ledger.last_started() == {"digits": 6.0}
 
 
 def test_pauses_and_conditions_are_there_until_they_are_taken_away(ledger: SlotLedger) -> None:
