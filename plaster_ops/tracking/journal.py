@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from plaster_ops.tracking.journal_file import BUSY_TIMEOUT_S, JournalFile
+from plaster_ops.tracking.journal_file import JournalFile
 from plaster_ops.tracking.journal_history import Watermarks
 from plaster_ops.tracking.journal_learning import Learning
 from plaster_ops.tracking.journal_runs import RunLog
@@ -22,7 +22,7 @@ class Journal(RunLog, Watermarks, Learning, Outbox, NoiseFloors):
         self.file = file
 
     @classmethod
-    def open(cls, folder: Path, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> Self:
+    def open(cls, folder: Path, *, busy_timeout_s: float | None = None) -> Self:
         """The journal in that folder (a project's `mlruns/`), made or migrated where needed."""
         return cls(JournalFile(folder, busy_timeout_s=busy_timeout_s))
 
