@@ -220,11 +220,20 @@ class Planner:
             if slot.state is SlotState.RUNNING and not self._is_kept(slot):
                 orphans.append(slot)
         if orphans:
+            told = [self._recovered(slot, now_s) for slot in orphans]
             with self._written() as write:
-                for slot in orphans:
-                    retries = self._plans.get(slot.pipeline, Plan()).retries
-                    self._put(write, recovered(slot, now_s, retries=retries))
+                for slot in told:
+                    self._put(write, slot)
         self._is_stale = False
+
+    def _recovered(self, slot: Slot, now_s: float) -> Slot:
+        """A slot whose scheduler is gone: at its end where its retrain had come to its own, else waiting again."""
+        done = self.ledger.run_of(slot)
+        if done is None:
+            return recovered(slot, now_s, retries=self._plans.get(slot.pipeline, Plan()).retries)
+        run, verdict, exit_code = done
+        told = outcome(slot, exit_code, verdict, "it had ended when its scheduler was found gone", now_s)
+        return replace(told, run=run)
 
     def _work(self, name: str, plan: Plan, at: Accounted | None, now_s: float) -> Clockwork:
         """The cadence from where the ledger is. Where that is days ahead of the clock, slots that came to an end and

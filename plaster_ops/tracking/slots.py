@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from heapq import nlargest
 from operator import attrgetter
 
+from plaster_ops.domain.schedule import iso
 from plaster_ops.domain.slots import OPEN, Cause, Slot, SlotState
 from plaster_ops.tracking.journal_file import JournalFile
 
@@ -137,6 +138,17 @@ class SlotLedger:
             (pipeline, cause),
         )
         return None if row is None else read_slot(row)
+
+    def run_of(self, slot: Slot) -> tuple[str, str | None, int] | None:
+        """Uid, verdict and exit code of a retrain that was started for that slot of the clock and came to its end."""
+        if slot.cause is not Cause.CLOCK or slot.started_s is None:
+            return None
+        row = self.file.row(
+            "SELECT uid, verdict, exit_code FROM runs WHERE pipeline = ? AND slot = ?"
+            " AND state IN ('finished', 'skipped') ORDER BY seq DESC LIMIT 1",
+            (slot.pipeline, iso(slot.planned_s)),
+        )
+        return None if row is None else (row["uid"], row["verdict"], int(row["exit_code"] or 0))
 
     def last_started(self) -> dict[str, float]:
         """When each pipeline started a slot last, in seconds UTC: of each cause the newest slot that was started."""

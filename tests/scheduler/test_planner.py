@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from plaster_ops.domain.schedule import Cadence
+from plaster_ops.domain.schedule import Cadence, iso
 from plaster_ops.domain.slots import Cause, Rules, Slot, SlotState
 from plaster_ops.errors import NotRecorded
 from plaster_ops.tracking.journal_file import JournalFile
@@ -546,3 +546,20 @@ def test_who_began_longest_ago_is_remembered_over_a_restart(desk: Desk) -> None:
     end(planner, slot, T0 + HOUR_S + 1)
     planner.ask("a", Cause.HAND, T0 + HOUR_S + 1, "asked")
     assert [each.pipeline for each in desk.planner(plans, T0 + HOUR_S + 2, owner="next").tick(T0 + HOUR_S + 2)] == ["b"]
+
+
+def test_a_retrain_that_had_ended_when_its_scheduler_died_is_not_run_again(desk: Desk) -> None:
+    planner = desk.planner({"digits": hourly(), "other": hourly()})
+    begun = planner.tick(T0 + HOUR_S + 1.0)
+    with desk.ledger.file.write() as db:
+        for slot, state in zip(begun, ("finished", "interrupted"), strict=False):
+            db.execute(
+                "INSERT INTO runs (uid, pipeline, state, trigger, slot, started_at, verdict, exit_code)"
+                " VALUES (?, ?, ?, 'service', ?, '2027-01-15T08:00:00+00:00', 'held', 3)",
+                (f"run of {slot.pipeline}", slot.pipeline, state, iso(slot.planned_s)),
+            )
+    assert [slot.pipeline for slot in begun] == ["digits"]
+    again = desk.planner({"digits": hourly(), "other": hourly()}, T0 + HOUR_S + 9.0, owner="the next")
+    (row,) = desk.rows()
+    assert (row.state, row.verdict, row.exit_code, row.run) == (SlotState.RAN, "held", 3, "run of digits")
+    assert [slot.pipeline for slot in again.tick(T0 + HOUR_S + 10.0)] == ["other"]
