@@ -83,9 +83,16 @@ class Job:
 
     def watch(self, tell: Callable[[Ended], None], *, timeout_s: float | None, stop_s: float) -> threading.Thread:
         """Calls `tell` once, from a thread of its own, when it has ended; after `timeout_s` it is stopped."""
-        thread = threading.Thread(target=lambda: tell(self.wait(timeout_s=timeout_s, stop_s=stop_s)), daemon=True)
+        thread = threading.Thread(target=lambda: tell(self._watched(timeout_s, stop_s)), daemon=True)
         thread.start()
         return thread
+
+    def _watched(self, timeout_s: float | None, stop_s: float) -> Ended:
+        """How it ended; an end that cannot be read is one all the same, or its slot would run for ever."""
+        try:
+            return self.wait(timeout_s=timeout_s, stop_s=stop_s)
+        except Exception as error:
+            return Ended(slot=self.slot, exit_code=1, reason=f"its end could not be read: {error}")
 
     def wait(self, *, timeout_s: float | None, stop_s: float) -> Ended:
         """How it ended, in this thread."""
@@ -141,7 +148,7 @@ class Job:
             verdict=None if verdict is None else str(verdict),
             reason=reason[:500],
             run=_run(said),
-            stopped=self._stopped and code not in (0, 3),
+            stopped=self._stopped and code > 128,
         )
 
     def _read(self) -> Mapping[str, Any]:
@@ -154,7 +161,6 @@ class Job:
 
     def _last_error(self) -> str:
         """The message of an error on stderr; it says more than an exit code."""
-        self._log.flush()
         with Path(self._log.name).open(encoding="utf-8", errors="replace") as log:
             log.seek(self._log_from)
             lines = log.read().splitlines()

@@ -20,6 +20,7 @@ from plaster_ops.domain.slots import Slot, SlotState
 from plaster_ops.errors import PlasterError
 from plaster_ops.flow.lock import take_device
 from plaster_ops.settings import Settings
+from plaster_ops.tracking.slots import Overtaken
 from scheduler.jobs import Command, Ended, Job, retrain_command
 from scheduler.planner import Planner
 
@@ -48,6 +49,8 @@ class Keeper:
     inbox: "queue.SimpleQueue[Any]" = field(default_factory=queue.SimpleQueue)
     jobs: dict[str, Job] = field(default_factory=dict)
     ending: bool = False
+    asked: int | None = None
+    """The signal that ended it."""
     fault: str | None = None
     last: Ended | None = None
     _numbers: dict[str, int] = field(default_factory=dict)
@@ -77,15 +80,16 @@ class Keeper:
             if not self.ending:
                 self.start_due()
             self.fault = None
-        except PlasterError as error:
+        except (PlasterError, Overtaken) as error:
+            told = error.message if isinstance(error, PlasterError) else f"other schedulers write this ledger: {error}"
             if self.fault is None:
-                self.say(f"{error.message}; tried again every {RETRY_S:.0f} s")
-            self.fault = error.message
+                self.say(f"{told}; tried again every {RETRY_S:.0f} s")
+            self.fault = told
 
     def happened(self, event: Any) -> None:
         """What else may come into the inbox; here only a signal, which is the end."""
         if isinstance(event, Asked):
-            self.ending = True
+            self.ending, self.asked = True, self.asked or event.number
 
     def start_due(self) -> None:
         """Accounts for what is due, and starts what may start on the devices that are free."""
@@ -117,7 +121,7 @@ class Keeper:
 
     def _spawn(self, slot: Slot, number: int, device: int) -> None:
         command = self.command or retrain_command(self.settings.project, self.trigger)
-        pipeline = self.settings.pipelines[slot.pipeline]
+        pipeline = self.settings.pipelines.get(slot.pipeline)
         try:
             job = Job(
                 slot,
@@ -130,7 +134,8 @@ class Keeper:
             self.inbox.put(Ended(slot=slot, exit_code=1, reason=f"could not be started: {error}"))
             return
         self.jobs[slot.pipeline], self._numbers[slot.pipeline] = job, number
-        job.watch(self.inbox.put, timeout_s=pipeline.cadence.timeout_s, stop_s=self.settings.scheduler.stop_s)
+        timeout_s = None if pipeline is None else pipeline.cadence.timeout_s
+        job.watch(self.inbox.put, timeout_s=timeout_s, stop_s=self.settings.scheduler.stop_s)
         self.say(f"{slot.pipeline}: slot {iso(slot.planned_s)} started ({slot.cause}, attempt {slot.attempts})")
 
     def _write_ended(self) -> None:

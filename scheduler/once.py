@@ -10,7 +10,7 @@ from collections.abc import Callable
 from plaster_ops.domain.schedule import iso
 from plaster_ops.domain.slots import Cause
 from plaster_ops.errors import Busy
-from plaster_ops.flow.lock import holder_of, slug, take_lock
+from plaster_ops.flow.lock import holder_of, is_held, slug, take_lock
 from plaster_ops.settings import Settings
 from plaster_ops.tracking.journal_file import JournalFile
 from plaster_ops.tracking.slots import SlotLedger
@@ -42,10 +42,8 @@ def visit(
     schedule, it is left to it. Raises `Busy` where another visit to this pipeline is going on.
     """
     locks = settings.memory / "locks"
-    service = take_lock(locks / LOCK)
-    if service is None:
+    if is_held(locks / LOCK):
         return _leave_to_service(settings, name, ask=ask, say=say)
-    os.close(service)
     file = locks / f"once-{slug(name)}.lock"
     lock = take_lock(file)
     if lock is None:
@@ -117,7 +115,7 @@ def _stopped(keeper: Keeper) -> int:
             continue
         if not isinstance(event, Asked):
             keeper.handle(event)
-    return 128 + signal.SIGTERM
+    return 128 + (keeper.asked or signal.SIGTERM)
 
 
 def _leave_to_service(

@@ -1,5 +1,6 @@
 """Who keeps the schedule of a project: one service at a time, and whether the writer of an open row still lives."""
 
+import time
 from pathlib import Path
 
 from plaster_ops.errors import Busy
@@ -7,6 +8,7 @@ from plaster_ops.flow.lock import holder_of, take_lock
 from plaster_ops.tracking.liveness import is_alive, started_at_s, this_host
 
 LOCK = "scheduler.lock"
+LOOKS, LOOK_S = 5, 0.05
 
 
 def this_owner(pid: int) -> str:
@@ -26,9 +28,15 @@ def owner_lives(owner: str, *, here: str | None = None) -> bool:
 def keep_schedule(folder: Path) -> int:
     """The open, locked `<folder>/scheduler.lock`. Raises `Busy`, naming who keeps the schedule already.
 
-    A lock of a host that is gone is none: the kernel, or the file system's server, has released it.
+    A lock of a host that is gone is none: the kernel, or the file system's server, has released it. A visit that looks
+    whether the lock is held holds it itself for that moment, so it is tried a few times.
     """
     handle = take_lock(folder / LOCK)
+    for _ in range(LOOKS):
+        if handle is not None:
+            break
+        time.sleep(LOOK_S)
+        handle = take_lock(folder / LOCK)
     if handle is None:
         raise Busy(
             f"another scheduler keeps the schedule of this project ({holder_of(folder / LOCK)})",

@@ -22,7 +22,7 @@ from apscheduler.triggers.interval import IntervalTrigger
 from plaster_ops.errors import PlasterError, UsageError
 from plaster_ops.settings import Settings, load_settings
 from plaster_ops.tracking.journal import Journal
-from plaster_ops.tracking.slots import SlotLedger
+from plaster_ops.tracking.slots import Overtaken, SlotLedger
 from scheduler.health import Server, serve
 from scheduler.jobs import Command
 from scheduler.keeper import Asked, Keeper
@@ -134,10 +134,10 @@ class Service(Keeper):
         """The settings anew; where they are wrong, the old ones stay."""
         try:
             fresh = load_settings(self.settings.project)
-        except PlasterError as error:
-            self.say(f"the old settings stay: {error.message}")
+            self.planner.load(plans_of(fresh), time.time())
+        except (PlasterError, Overtaken) as error:
+            self.say(f"the old settings stay: {getattr(error, 'message', error)}")
             return
-        self.planner.load(plans_of(fresh), time.time())
         self.settings = fresh
         self.planner.queue_max = fresh.scheduler.queue_max
         for part in (self.triggers, self.watcher, self.teller):

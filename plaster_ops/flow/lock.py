@@ -97,6 +97,21 @@ def take_lock(file: Path, **more: object) -> int | None:
     return handle
 
 
+def is_held(file: Path) -> bool:
+    """Whether another process holds that lock; several may ask at once, and none of them is taken for a holder."""
+    try:
+        handle = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
+    return False
+
+
 def holder_of(file: Path) -> str:
     """Who wrote into that lock file last, in words."""
     try:

@@ -2,6 +2,7 @@
 
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -75,6 +76,26 @@ def test_one_that_was_stopped_says_so(tmp_path: Path) -> None:
     told = ended(started)
     assert (told.exit_code, told.stopped) == (128 + signal.SIGKILL, True)
     assert "SIGKILL" in told.reason
+
+
+def test_one_whose_log_is_gone_has_ended_all_the_same(waiting: Path) -> None:
+    started, told = job(waiting, "schedule", "start"), list[Ended]()
+    thread = started.watch(told.append, timeout_s=None, stop_s=5.0)
+    shutil.rmtree(waiting / "mlruns" / "scheduler" / "logs")
+    started._process.kill()
+    thread.join(30.0)
+    assert [(each.exit_code, "its end could not be read" in each.reason) for each in told] == [(1, True)]
+
+
+@pytest.mark.parametrize(("code", "stopped"), [(0, False), (3, False), (4, False), (10, False), (143, True)])
+def test_one_that_was_asked_to_stop_and_came_to_its_end_was_not_stopped(
+    tmp_path: Path, code: int, stopped: bool
+) -> None:
+    started = job(tmp_path, "--version")
+    started._process.wait()
+    started._stopped = True
+    assert started._ended(code).stopped is stopped
+    ended(started)
 
 
 def test_it_holds_its_device_until_it_ends(tmp_path: Path) -> None:

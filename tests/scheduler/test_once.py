@@ -1,6 +1,7 @@
 """One visit to the schedule: what is due runs, what is not is said; other visits and the service are respected."""
 
 import fcntl
+import os
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ from plaster_ops.settings import Settings
 from plaster_ops.tracking.slots import SlotLedger
 from scheduler import once
 from scheduler.once import visit
+from scheduler.owner import keep_schedule
 from tests.scheduler.conftest import MakeProject
 
 EVERY = 'cadence = { every = "1s", retries = 1, backoff_s = 0.01 }'
@@ -142,6 +144,33 @@ def test_where_a_service_keeps_the_schedule_it_is_left_to_it_and_asked(
     (slot,) = ledger.newest()
     assert (slot.cause, slot.state) == (Cause.HAND, SlotState.DUE)
     assert "asked for already" in a_visit(settings, now=True)[1][0]
+
+
+def test_two_that_look_at_once_whether_a_service_is_there_are_none(
+    make_project: MakeProject, ledger: SlotLedger
+) -> None:
+    """As cron starts the visits of several pipelines in the same second."""
+    settings = make_project(a="")
+    lock = settings.memory / "locks" / "scheduler.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_SH)
+        assert a_visit(settings, now=True)[0] == 0
+    assert ledger.newest()[0].state is SlotState.RAN
+
+
+def test_a_service_that_starts_while_a_visit_looks_is_not_refused(
+    make_project: MakeProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locks = make_project(a="").memory / "locks"
+    locks.mkdir(parents=True)
+    with (locks / "scheduler.lock").open("w") as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        monkeypatch.setattr("scheduler.owner.time.sleep", lambda _s: fcntl.flock(looking, fcntl.LOCK_UN))
+        handle = keep_schedule(locks)
+        with pytest.raises(Busy, match="another scheduler keeps the schedule"):
+            keep_schedule(locks)
+        os.close(handle)
 
 
 def test_it_waits_for_a_device_that_is_taken(
