@@ -15,11 +15,13 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.kills_project import ROOT, Project, wait_until
 from plaster_ops.domain.slots import OPEN, Slot, SlotState
-from plaster_ops.tracking.journal_file import JournalFile
+from plaster_ops.tracking.journal import Journal
+from plaster_ops.tracking.journal_rows import RunRow, RunState
 from plaster_ops.tracking.slots import SlotLedger
 
 EVERY_S = 30
@@ -81,13 +83,14 @@ def try_it(project: Project, kills: int, seed: int) -> int:
             wrong.append(f"kill {number}: processes are left: {project.processes()}")
         print(f"kill {number}: {'at work' if running else 'idle'}", file=sys.stderr, flush=True)
         service = start(project)
-    ledger = SlotLedger(JournalFile(project.folder / "mlruns"))
+    journal = Journal.open(project.folder / "mlruns")
+    ledger = SlotLedger(journal.file)
     wait_until(lambda: project.processes("retrain"), 2 * EVERY_S)
     wait_until(lambda: not project.processes("retrain"), 120.0)
     service.terminate()
     if service.wait(180) != 0 or project.processes():
         wrong.append(f"the service ended with {service.returncode}, {len(project.processes())} processes are left")
-    wrong += check(ledger.newest(limit=100_000), project.runs())
+    wrong += check(ledger.newest(limit=100_000), journal.history("noisy", 100_000))
     told = Counter(slot.state for slot in ledger.newest(limit=100_000))
     twice = sum(slot.attempts > 1 for slot in ledger.newest(limit=100_000))
     print(f"seed {seed}: {kills} kills, {at_work} of them while a retrain was at work; slots {dict(told)}; ", end="")
@@ -95,7 +98,7 @@ def try_it(project: Project, kills: int, seed: int) -> int:
     return int(bool(wrong))
 
 
-def check(slots: list[Slot], runs: list[tuple[int, str]]) -> list[str]:
+def check(slots: list[Slot], runs: Sequence[RunRow]) -> list[str]:
     """What is wrong with the ledger: a slot that is missing, there twice, or open, or that ran more than once."""
     wrong = []
     planned = sorted(slot.planned_s for slot in slots)
@@ -104,11 +107,12 @@ def check(slots: list[Slot], runs: list[tuple[int, str]]) -> list[str]:
         wrong.append(f"{len(planned)} slots, not {len(wanted)}")
     bad = (SlotState.FAILED, SlotState.TIMED_OUT, *OPEN)
     wrong += [f"{slot.planned_s:.0f} {slot.state} {slot.reason}" for slot in slots if slot.state in bad]
-    finished = sum(state == "finished" for _, state in runs)
+    finished = sum(run.state is RunState.FINISHED for run in runs)
     ran = sum(slot.state is SlotState.RAN for slot in slots)
     if finished != ran:
         wrong.append(f"{ran} slots ran, {finished} of {len(runs)} runs are finished")
-    wrong += [f"run {index} is {state}" for index, state in runs if state not in ("finished", "interrupted")]
+    fine = (RunState.FINISHED, RunState.INTERRUPTED)
+    wrong += [f"run {run.index} is {run.state}: {run.reasons}" for run in runs if run.state not in fine]
     named = [slot.run for slot in slots if slot.run is not None]
     if len(named) != len(set(named)):
         wrong.append("one run stands for two slots")

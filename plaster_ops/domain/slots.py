@@ -189,9 +189,14 @@ def retried(slot: Slot, exit_code: int, at_s: float, *, retries: int, backoff_s:
     return replace(slot, state=SlotState.DUE, reason=reason, not_before_s=at_s + wait_s, owner=None)
 
 
+DEATHS = 10
+"""So many times a retrain goes on whose scheduler died: a machine that is started anew a few times in one night costs
+no retrain, and one that takes its scheduler along each time does not do so for ever."""
+
+
 def recovered(slot: Slot, at_s: float, *, retries: int) -> Slot:
-    """The row of a retrain whose scheduler is gone: it waits again, once more often than after a failure."""
-    if slot.attempts > retries + 1:
+    """The row of a retrain whose scheduler is gone: it waits again, `DEATHS` times more often than after a failure."""
+    if slot.attempts > retries + DEATHS:
         reason = f"its scheduler was gone in the middle of each of {slot.attempts} attempts"
         return slot.ended(SlotState.FAILED, reason, at_s)
     return replace(slot, state=SlotState.DUE, owner=None, reason="its scheduler was gone; again")

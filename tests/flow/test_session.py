@@ -22,7 +22,7 @@ from plaster_ops.errors import (
     UsageError,
 )
 from plaster_ops.flow import session
-from plaster_ops.flow.lock import pipeline_lock
+from plaster_ops.flow.lock import device_lock, pipeline_lock
 from plaster_ops.settings import Settings
 from plaster_ops.settings_sections import PipelineSettings
 from plaster_ops.tracking.journal import Journal
@@ -335,6 +335,16 @@ def test_a_changed_engine_file_is_never_measured_against(retrain: Retrain, walk:
     assert caught.value.exit_code is ExitCode.BUILD_FAILED
     assert str(engine) in caught.value.message
     assert walk.calls["fit"] == 1
+
+
+def test_a_retrain_that_finds_every_device_at_work_is_busy_at_once_and_leaves_no_row(
+    retrain: Retrain, walk: Walk, settings: Settings
+) -> None:
+    with device_lock(settings.memory / "locks", 1), pytest.raises(Busy, match="as this project has devices, 1"):
+        retrain()
+    assert walk.calls == {}
+    with memory(settings) as journal:
+        assert journal.history("digits") == []
 
 
 def test_a_pipeline_whose_lock_is_held_is_busy_at_once_and_leaves_no_row(

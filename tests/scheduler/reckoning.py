@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from plaster_ops.domain.schedule import Cadence
-from plaster_ops.domain.slots import OPEN, Slot, SlotState
+from plaster_ops.domain.slots import DEATHS, OPEN, Slot, SlotState
 from tests.scheduler.simulation import DAY_S, World
 
 HALF_HOUR_S = 1800
@@ -87,7 +87,7 @@ def _check_slot(world: World, slot: Slot) -> None:
 
 def _check_end(world: World, slot: Slot, code: int | None) -> None:
     retries = world.plans[slot.pipeline].retries
-    assert slot.attempts <= retries + 2
+    assert slot.attempts <= retries + DEATHS + 1
     if code is None:
         assert slot.reason.startswith("its scheduler was gone")
         return

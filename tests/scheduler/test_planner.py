@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from plaster_ops.domain.schedule import Cadence, iso
-from plaster_ops.domain.slots import Cause, Rules, Slot, SlotState
+from plaster_ops.domain.slots import DEATHS, Cause, Rules, Slot, SlotState
 from plaster_ops.errors import NotRecorded
 from plaster_ops.tracking.journal_file import JournalFile
 from plaster_ops.tracking.slots import LedgerWriter, SlotLedger
@@ -280,11 +280,11 @@ def test_a_retrain_whose_scheduler_died_runs_again_and_what_waited_still_waits(d
 
 def test_a_retrain_that_takes_its_scheduler_along_each_time_is_given_up(desk: Desk) -> None:
     plans, starts = {"digits": hourly(retries=1)}, 0
-    for number in range(6):
+    for number in range(DEATHS + 5):
         starts += len(desk.planner(plans, T0 + number, owner=f"service-{number}").tick(T0 + HOUR_S + number))
-    assert starts == 3
+    assert starts == DEATHS + 2
     assert desk.states() == ["failed"]
-    assert desk.rows()[0].reason == "its scheduler was gone in the middle of each of 3 attempts"
+    assert desk.rows()[0].reason == "its scheduler was gone in the middle of each of 12 attempts"
 
 
 def test_a_retrain_of_another_scheduler_that_lives_is_left_to_it(desk: Desk) -> None:

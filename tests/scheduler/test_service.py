@@ -13,11 +13,15 @@ from pathlib import Path
 
 import psutil
 import pytest
+from apscheduler.schedulers.background import BackgroundScheduler
 
 from plaster_ops.domain.slots import Slot, SlotState
+from plaster_ops.errors import NotRecorded
 from plaster_ops.settings import Settings
 from plaster_ops.tracking.journal_file import JournalFile
-from plaster_ops.tracking.slots import SlotLedger
+from plaster_ops.tracking.slots import Overtaken, SlotLedger
+from scheduler.plans import plans_of
+from scheduler.service import opened_service
 from tests.scheduler.conftest import MakeProject
 
 SERVE = """
@@ -211,3 +215,25 @@ def test_a_full_disk_is_waited_out_and_no_slot_is_lost(make_project: MakeProject
         assert busy_s < 1.0  # it does not try without a pause
     finally:
         subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_what_could_not_be_written_waits_for_the_beat(
+    make_project: MakeProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    with opened_service(make_project(quick='cadence = { every = "1s" }'), say=said.append) as one:
+        one.planner.load(plans_of(one.settings), time.time() - 5.0)
+        one.ticks = BackgroundScheduler()
+        full = NotRecorded("the disk is full", "make room")
+        for error in (full, Overtaken("another was first")):
+            monkeypatch.setattr(one.planner, "tick", lambda _now_s, error=error: (_ for _ in ()).throw(error))
+            one.handle("tick")
+            one._wind_up()
+            assert one.ticks.get_jobs() == []
+        assert one.why_not_alive() == "other schedulers write this ledger: another was first"
+        monkeypatch.undo()
+        monkeypatch.setattr(one, "_spawn", lambda _slot, _number, device: os.close(device))
+        one.handle("beat")
+        one._wind_up()
+        assert (one.why_not_alive(), len(one.ticks.get_jobs())) == (None, 1)
+    assert said == ["the disk is full; tried again every 10 s"]
