@@ -2,11 +2,14 @@
 
 import sys
 from datetime import datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from plaster_ops.cli.options import Project, Quiet
+
+if TYPE_CHECKING:
+    from plaster_ops.settings_sections import PipelineSettings
 
 _Listen = Annotated[
     str | None,
@@ -46,8 +49,16 @@ def command(listen: _Listen = None, project: Project = None, quiet: Quiet = Fals
             print(f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S%z}  {text}", file=sys.stderr, flush=True)
 
     with opened_service(settings, say=say) as service:
-        say(f"keeping the schedule of {len(settings.pipelines)} pipelines in {settings.project}")
+        count = len(settings.pipelines)
+        say(f"keeping the schedule of {count} pipeline{'s' if count != 1 else ''} in {settings.project}")
+        if not any(map(_becomes_due, settings.pipelines.values())):
+            say("nothing will be due by itself: no pipeline has a cadence, trigger.on_data or trigger.on_drift")
         if service.server.address:
             say(f"what is going on: http://{service.server.address}")
         service.run()
     say("ended")
+
+
+def _becomes_due(pipeline: "PipelineSettings") -> bool:
+    trigger = pipeline.trigger
+    return pipeline.cadence.cadence() is not None or trigger.on_data or bool(trigger.on_drift)

@@ -8,6 +8,8 @@ import sys
 import urllib.request
 from typing import Any
 
+import pytest
+
 from tests.scheduler.conftest import MakeProject
 
 
@@ -47,6 +49,25 @@ def test_the_page_is_there_while_the_service_is_and_hears_of_new_settings(make_p
         process.wait()
         if process.stderr is not None:
             process.stderr.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [("", True), ("trigger = { min_new_samples = 5 }", True), ("trigger = { on_drift = ['inputs'] }", False)],
+)
+def test_it_says_where_nothing_will_ever_be_due(make_project: MakeProject, text: str, wanted: bool) -> None:
+    settings = make_project(first=text)
+    command = [sys.executable, "-m", "plaster_ops", "schedule", "start", "--project", str(settings.project)]
+    with subprocess.Popen([*command, "--listen", "127.0.0.1:0"], stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        said = []
+        for line in process.stderr:
+            said.append(line)
+            if "what is going on" in line:
+                break
+        process.kill()
+    assert any("nothing will be due by itself" in line for line in said) is wanted
+    assert "keeping the schedule of 1 pipeline in" in said[0]
 
 
 def test_an_address_in_use_is_wrong_use_and_leaves_the_schedule_free(make_project: MakeProject) -> None:
