@@ -12,20 +12,16 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from plaster_ops.errors import SettingsError
+from plaster_ops.settings_base import Section, nearest
+from plaster_ops.settings_schedule import Alert, CadenceSettings, SchedulerSettings, TriggerSettings
 from plaster_ops.settings_sections import (
-    Alert,
     Budgets,
-    CadenceSettings,
     DataSettings,
     EngineSettings,
     GateSettings,
     Measure,
     PipelineSettings,
-    SchedulerSettings,
-    Section,
     Train,
-    TriggerSettings,
-    nearest,
 )
 
 

@@ -6,7 +6,7 @@ from functools import lru_cache
 from cronsim import CronSim
 
 from plaster_ops.domain.schedule import Cadence, in_numbers
-from plaster_ops.settings_sections import CadenceSettings, TriggerSettings
+from plaster_ops.settings_schedule import CadenceSettings, TriggerSettings
 from scheduler.spans import show_span
 
 

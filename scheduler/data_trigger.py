@@ -6,7 +6,7 @@ from typing import Any
 
 from plaster_ops.domain.slots import Cause
 from plaster_ops.domain.window import Watermark
-from plaster_ops.settings_sections import TriggerSettings
+from plaster_ops.settings_schedule import TriggerSettings
 from plaster_ops.tracking.journal import Journal
 from plaster_ops.tracking.slots import SlotLedger
 from scheduler.asked import LastAsks

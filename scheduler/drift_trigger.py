@@ -7,7 +7,7 @@ from collections.abc import Callable, Container, Mapping
 
 from plaster_ops.domain.drift import drift_of
 from plaster_ops.domain.slots import Cause
-from plaster_ops.settings_sections import TriggerSettings
+from plaster_ops.settings_schedule import TriggerSettings
 from plaster_ops.tracking.journal import Journal
 from plaster_ops.tracking.slots import SlotLedger
 from scheduler.asked import LastAsks

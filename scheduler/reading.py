@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 
 from plaster_ops.errors import UsageError
 from plaster_ops.settings import Settings
-from plaster_ops.settings_sections import nearest
+from plaster_ops.settings_base import nearest
 from plaster_ops.tracking.journal import Journal
 from plaster_ops.tracking.journal_file import FILE_NAME
 from plaster_ops.tracking.slots import SlotLedger

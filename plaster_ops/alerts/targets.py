@@ -7,7 +7,7 @@ from plaster_ops.alerts.answer import Answer, WrongAddress, why
 from plaster_ops.alerts.mail import check_mail, send_mail
 from plaster_ops.alerts.web import check_web, for_slack, post
 from plaster_ops.domain.alert import AlertMessage
-from plaster_ops.settings_sections import Alert
+from plaster_ops.settings_schedule import Alert
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,7 +7,9 @@ from typing import Any
 from plaster_ops.domain.schedule import Cadence, zone_of
 from plaster_ops.errors import UsageError
 from plaster_ops.settings import Settings
-from plaster_ops.settings_sections import CadenceSettings, PipelineSettings, nearest
+from plaster_ops.settings_base import nearest
+from plaster_ops.settings_schedule import CadenceSettings
+from plaster_ops.settings_sections import PipelineSettings
 from scheduler.install.call import Call, cadence_text, cadences, slug_of, slugs_of
 from scheduler.install.cron_times import by_hours, minutes_of_days, one_line
 from scheduler.install.lines import listed, read_line

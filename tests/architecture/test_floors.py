@@ -30,7 +30,7 @@ LANDLORDS = {
     "typer": ("plaster_ops/cli/", "scheduler/cli.py", "scheduler/commands/"),
     "cronsim": ("plaster_ops/domain/schedule.py", "scheduler/"),
     "prometheus_client": ("scheduler/metrics.py",),
-    "pydantic": ("plaster_ops/settings.py", "plaster_ops/settings_sections.py"),
+    "pydantic": ("plaster_ops/settings.py", "plaster_ops/settings_"),
     "apscheduler": ("scheduler/",),
     "pynvml": ("plaster_ops/plaster/", "plaster_ops/training/devices.py", "plaster_ops/engines/gpus.py"),
 }
@@ -76,7 +76,15 @@ def test_nothing_the_parent_process_imports_loads_torch_at_the_door() -> None:
         *(file for file in modules("plaster_ops/flow") if "stages" not in file.parts),
         *(
             ROOT / "plaster_ops" / name
-            for name in ("settings.py", "settings_sections.py", "ports.py", "errors.py", "__main__.py")
+            for name in (
+                "settings.py",
+                "settings_sections.py",
+                "settings_schedule.py",
+                "settings_base.py",
+                "ports.py",
+                "errors.py",
+                "__main__.py",
+            )
         ),
     ]
     heavy = {name_of(file): sorted(imported(file, at_the_door=True) & HEAVY) for file in light}

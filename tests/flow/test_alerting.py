@@ -22,7 +22,8 @@ from plaster_ops.flow import alerting
 from plaster_ops.flow.alerting import BY_THE_CLOCK, Change, evaluate, link_of, send_pending, send_test
 from plaster_ops.flow.lock import pipeline_lock
 from plaster_ops.settings import Settings
-from plaster_ops.settings_sections import PipelineSettings, SchedulerSettings
+from plaster_ops.settings_schedule import SchedulerSettings
+from plaster_ops.settings_sections import PipelineSettings
 from plaster_ops.tracking.alert_queue import FIRST_WAIT_S, AlertQueue
 from plaster_ops.tracking.journal import Journal
 from plaster_ops.tracking.slots import Pause, SlotLedger

@@ -10,7 +10,7 @@ from plaster_ops.domain.run import RunRecord
 from plaster_ops.domain.schedule import Cadence, iso
 from plaster_ops.domain.slots import Slot, SlotState
 from plaster_ops.settings import Settings
-from plaster_ops.settings_sections import CadenceSettings
+from plaster_ops.settings_schedule import CadenceSettings
 from plaster_ops.tracking.journal import Journal
 from plaster_ops.tracking.layout import plan_record
 from plaster_ops.tracking.slots import SlotLedger

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
-from plaster_ops.tracking.journal_file import MIGRATIONS, JournalFile
+from plaster_ops.tracking.journal_file import JournalFile
 from plaster_ops.tracking.slots import LedgerWriter, SlotLedger
+from plaster_ops.tracking.tables import MIGRATIONS
 
 
 class MemoryFile(JournalFile):
