@@ -36,9 +36,11 @@ class RunRecord:
     """Everything a tracker needs of one retrain; plain JSON values only, so that the journal can keep and replay it.
 
     `card`, `comparison`, `phases`, `engine`, `data` are the sections of `--json` (schema 1). `curves` are training
-    points `{"key", "step", "value", "timestamp_ms"}`. `params` holds what a human may have changed, `tags` hashes and
-    versions. `start` says how the fit started and why, `curve` how it learned beside the baseline's. `artifacts` is a
-    folder whose files are logged; `engine_folder` and `weights_file` name the model.
+    points `{"key", "step", "value", "timestamp_ms"}`. `assessment` is what is concluded beside the rows of
+    `comparison`: what changed, whose the change is, what was traded, which alarms were raised. `params` holds what a
+    human may have changed, `tags` hashes and versions. `start` says how the fit started and why, `curve` how it learned
+    beside the baseline's. `artifacts` is a folder whose files are logged; `engine_folder` and `weights_file` name the
+    model.
     Instants are ISO 8601, UTC.
     """
 
@@ -61,6 +63,7 @@ class RunRecord:
     data: Mapping[str, Any] = field(default_factory=dict)
     start: Mapping[str, Any] = field(default_factory=dict)
     curve: Mapping[str, Any] = field(default_factory=dict)
+    assessment: Mapping[str, Any] = field(default_factory=dict)
     datasets: tuple[Mapping[str, Any], ...] = ()
     """Rows `{"name", "context", "digest", "source", "samples"}`; context is training, eval or golden."""
     curves: tuple[Mapping[str, Any], ...] = ()

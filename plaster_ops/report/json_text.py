@@ -29,6 +29,7 @@ def run_payload(record: RunRecord, mlflow: Mapping[str, Any]) -> dict[str, Any]:
         "baseline": dict(record.baseline) if record.baseline else None,
         "card": [dict(row) for row in record.card],
         "comparison": [dict(row) for row in record.comparison],
+        "assessment": dict(record.assessment) or None,
         "phases": dict(record.phases),
         "engine": dict(record.engine) or None,
         "data": _EMPTY_DATA | dict(record.data),

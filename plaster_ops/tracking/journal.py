@@ -11,11 +11,12 @@ from plaster_ops.tracking.journal_file import JournalFile
 from plaster_ops.tracking.journal_history import Watermarks
 from plaster_ops.tracking.journal_learning import Learning
 from plaster_ops.tracking.journal_runs import RunLog
+from plaster_ops.tracking.journal_series import SeriesOfRuns
 from plaster_ops.tracking.noise_floors import NoiseFloors
 from plaster_ops.tracking.outbox import Outbox
 
 
-class Journal(RunLog, Watermarks, Learning, Outbox, NoiseFloors):
+class Journal(RunLog, Watermarks, SeriesOfRuns, Learning, Outbox, NoiseFloors):
     """`<folder>/plaster.db`, open. Use it with `with`; raises `NotRecorded` where it cannot be written."""
 
     def __init__(self, file: JournalFile) -> None:

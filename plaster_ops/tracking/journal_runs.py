@@ -226,14 +226,23 @@ class RunLog:
         db.execute("INSERT OR REPLACE INTO records (uid, record) VALUES (?, ?)", (uid, to_json(plain)))
         db.execute("INSERT OR IGNORE INTO outbox (uid, queued_at) VALUES (?, ?)", (uid, now_iso()))
         db.execute(
-            "UPDATE runs SET headlines = ?, phases = ? WHERE uid = ?",
-            (to_json(_headlines(record)), to_json(dict(record.phases)), uid),
+            "UPDATE runs SET headlines = ?, phases = ?, fingerprint = ? WHERE uid = ?",
+            (
+                to_json(_headlines(record)),
+                to_json(dict(record.phases)),
+                str(record.fingerprint.get("digest") or ""),
+                uid,
+            ),
         )
         if end.state is RunState.FINISHED:
             db.executemany(
-                "INSERT OR REPLACE INTO readings (pipeline, key, seq, value, status)"
-                " SELECT pipeline, ?, seq, ?, ? FROM runs WHERE uid = ?",
-                [(row["key"], row["value"], row["status"], uid) for row in record.card if is_number(row.get("value"))],
+                "INSERT OR REPLACE INTO readings (pipeline, key, seq, value, status, method)"
+                " SELECT pipeline, ?, seq, ?, ?, ? FROM runs WHERE uid = ?",
+                [
+                    (row["key"], row["value"], row["status"], str(row.get("method") or ""), uid)
+                    for row in record.card
+                    if is_number(row.get("value"))
+                ],
             )
 
 

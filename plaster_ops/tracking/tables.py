@@ -138,5 +138,17 @@ _V3 = (
     "CREATE INDEX alerts_waiting ON alerts (id) WHERE outcome IS NULL",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_V1, _V2, _V3)
+_V4 = (
+    "ALTER TABLE runs ADD COLUMN fingerprint TEXT NOT NULL DEFAULT ''",
+    "UPDATE runs SET fingerprint = COALESCE((SELECT json_extract(record, '$.fingerprint.digest') FROM records"
+    " WHERE records.uid = runs.uid), '')",
+    "ALTER TABLE readings ADD COLUMN method TEXT NOT NULL DEFAULT ''",
+    "INSERT OR REPLACE INTO readings (pipeline, key, seq, value, status, method)"
+    " SELECT old.pipeline, old.key, old.seq, old.value, old.status, COALESCE(json_extract(row.value, '$.method'), '')"
+    " FROM records JOIN runs ON runs.uid = records.uid JOIN json_each(records.record, '$.card') AS row"
+    " JOIN readings AS old ON old.pipeline = runs.pipeline AND old.seq = runs.seq"
+    " AND old.key = json_extract(row.value, '$.key')",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_V1, _V2, _V3, _V4)
 """Statements per schema version, oldest first. Append only: a version that was released never changes."""

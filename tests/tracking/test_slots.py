@@ -1,5 +1,6 @@
 """The slot ledger: what is written is read, a transaction is all or nothing, and of two writers one is first."""
 
+import json
 import sqlite3
 import subprocess
 import sys
@@ -15,7 +16,6 @@ from plaster_ops.tracking import journal_file
 from plaster_ops.tracking.journal import Journal
 from plaster_ops.tracking.journal_file import JournalFile
 from plaster_ops.tracking.slots import Overtaken, Pause, SlotLedger
-from tests.tracking.samples import finish
 
 FULL = Slot(
     pipeline="digits",
@@ -154,15 +154,37 @@ def test_a_journal_from_before_there_were_slots_gets_a_ledger_and_keeps_its_runs
     with monkeypatch.context() as patch:
         patch.setattr(journal_file, "MIGRATIONS", journal_file.MIGRATIONS[:2])
         with Journal.open(tmp_path) as journal:
-            uid = finish(journal).uid
             assert journal.file.row("SELECT 1 FROM sqlite_master WHERE name = 'slots'") is None
+            uid = _run_of_then(journal)
     with Journal.open(tmp_path) as journal:
         ledger = SlotLedger(journal.file)
         with ledger.write() as write:
             write.add([replace(FULL, run=uid)])
         assert journal.run(uid).pipeline
         assert [each.run for each in ledger.newest()] == [uid]
-        assert [row["version"] for row in journal.file.rows("SELECT version FROM schema_version")] == [1, 2, 3]
+        versions = [row["version"] for row in journal.file.rows("SELECT version FROM schema_version")]
+        assert versions == list(range(1, len(journal_file.MIGRATIONS) + 1))
+        (point,) = journal.points("digits", "latency/e2e_p50_ms")
+        assert (point.index, point.value, point.fingerprint, point.method) == (1, 1.5, "f1", "latency.v9")
+
+
+def _run_of_then(journal: Journal) -> str:
+    """A finished retrain as it was written before slots and fingerprints had columns."""
+    record = {
+        "fingerprint": {"digest": "f1"},
+        "card": [{"key": "latency/e2e_p50_ms", "value": 1.5, "status": "measured", "method": "latency.v9"}],
+    }
+    with journal.file.write() as db:
+        db.execute(
+            "INSERT INTO runs (uid, pipeline, number, state, trigger, started_at, verdict)"
+            " VALUES ('u1', 'digits', 1, 'finished', 'manual', '2026-11-01T00:00:00+00:00', 'baseline')"
+        )
+        db.execute("INSERT INTO records (uid, record) VALUES ('u1', ?)", (json.dumps(record),))
+        db.execute(
+            "INSERT INTO readings (pipeline, key, seq, value, status)"
+            " SELECT 'digits', 'latency/e2e_p50_ms', seq, 1.5, 'measured' FROM runs"
+        )
+    return "u1"
 
 
 _WRITER = """

@@ -1,0 +1,69 @@
+"""A metric of a pipeline that left its level at a retrain. Once told it is kept; people acknowledge or resolve it."""
+
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+from plaster_ops.domain.changes import Change
+from plaster_ops.domain.metrics import Scale, find_metric
+
+
+class AlarmShape(StrEnum):
+    """How the level was left."""
+
+    STEP = "step"
+    RAMP = "ramp"
+    CREEP = "creep"
+
+
+class AlarmState(StrEnum):
+    """Where it stands."""
+
+    OPEN = "open"
+    ACKNOWLEDGED = "acknowledged"
+    RESOLVED = "resolved"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Alarm:
+    """`index`: the first retrain of the new level; `raised_index`: the one whose end told it.
+
+    `before`, `after`: medians of both sides, in the metric's unit. `change`: after / before - 1, or the difference
+    where the metric's scale is one. `p_value`: of the scan, deflated for autocorrelation; None for what has no test.
+    `worse`: whether the metric went in its worse direction. `candidates`: what changed at `index`. `by`, `note`: who
+    acknowledged or resolved it and what they said.
+    """
+
+    pipeline: str
+    key: str
+    fingerprint: str
+    index: int
+    raised_index: int
+    raised_at: str
+    shape: AlarmShape
+    before: float
+    after: float
+    change: float
+    p_value: float | None
+    worse: bool
+    candidates: tuple[Change, ...] = ()
+    state: AlarmState = AlarmState.OPEN
+    by: str | None = None
+    note: str | None = None
+    id: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """A row of `alarms` in `drift --json`."""
+        metric = find_metric(self.key)
+        ratio = metric.scale is not Scale.DIFFERENCE
+        plain = asdict(self)
+        del plain["change"], plain["fingerprint"]
+        return plain | {
+            "letter": metric.letter.value,
+            "unit": metric.unit,
+            "shape": self.shape.value,
+            "state": self.state.value,
+            "change_ratio": self.change if ratio else None,
+            "change_difference": None if ratio else self.change,
+            "candidates": [each.to_json() for each in self.candidates],
+        }

@@ -1,0 +1,55 @@
+"""One metric over the retrains of a pipeline, from the journal's index alone."""
+
+from dataclasses import dataclass
+
+from plaster_ops.tracking.journal_file import JournalFile
+
+POINTS_SQL = (
+    "SELECT runs.number, runs.uid, runs.started_at, runs.verdict, runs.fingerprint, readings.value, readings.method"
+    " FROM readings JOIN runs ON runs.seq = readings.seq"
+    " WHERE readings.pipeline = ? AND readings.key = ? AND readings.status = 'measured'"
+    " ORDER BY readings.seq DESC LIMIT ?"
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SeriesPoint:
+    """One finished retrain's value. `fingerprint`: digest of what must be equal; `method`: id of how it was measured.
+
+    Either is empty where nothing is known. `started_at`: ISO 8601, UTC.
+    """
+
+    index: int
+    uid: str
+    value: float
+    started_at: str
+    verdict: str
+    fingerprint: str
+    method: str
+
+
+class SeriesOfRuns:
+    """The part of the journal that knows how a metric went."""
+
+    file: JournalFile
+
+    def points(self, pipeline: str, key: str, limit: int = 1000) -> list[SeriesPoint]:
+        """The newest finished runs that measured that metric, newest last."""
+        rows = self.file.rows(POINTS_SQL, (pipeline, key, limit))
+        return [
+            SeriesPoint(
+                index=int(row["number"]),
+                uid=row["uid"],
+                value=float(row["value"]),
+                started_at=row["started_at"],
+                verdict=row["verdict"] or "",
+                fingerprint=row["fingerprint"],
+                method=row["method"],
+            )
+            for row in reversed(rows)
+        ]
+
+    def measured_keys(self, pipeline: str) -> list[str]:
+        """Every metric that a finished run of that pipeline measured, in order of the alphabet."""
+        rows = self.file.rows("SELECT DISTINCT key FROM readings WHERE pipeline = ? ORDER BY key", (pipeline,))
+        return [str(row["key"]) for row in rows]
