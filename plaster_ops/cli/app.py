@@ -16,6 +16,7 @@ from plaster_ops.cli import (
     calibrate,
     compare,
     doctor,
+    drift,
     engines,
     history,
     init,
@@ -62,6 +63,7 @@ app.command("calibrate")(calibrate.command)
 app.command("engines")(engines.command)
 app.command("recompute")(recompute.command)
 app.command("history")(history.command)
+app.command("drift")(drift.command)
 app.command("cadence")(cadence.command)
 app.command("sync")(sync.command)
 app.command("ui")(ui.command)
