@@ -1,5 +1,6 @@
 """What kind of change it is: a step or a ramp, a slow loss that no single split shows, or only more noise."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,8 +63,9 @@ def _sloped(y: Numbers, x: Numbers) -> float:
     return float(np.abs(y - y.mean() - slope * centred).mean())
 
 
-def noise_grew(y: Numbers) -> NoiseGrew | None:
+def noise_grew(values: Numbers | Sequence[float]) -> NoiseGrew | None:
     """Whether the newest values, at most 20 and at most half, scatter more than the ones before."""
+    y = np.asarray(values, dtype=np.float64)
     n = min(_NEWEST_FOR_NOISE, len(y) // 2)
     if n < FEWEST_BEFORE + 3:
         return None

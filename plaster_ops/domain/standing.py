@@ -65,11 +65,9 @@ def _noise(values: Sequence[float], scale: Scale) -> float | None:
     n = min(_NEWEST, len(values) // 2)
     if n < FEWEST or _mad(values[-n:]) <= 2 * _mad(values[:-n]):
         return None
-    import numpy as np
-
     from plaster_ops.domain.scan_levels import noise_grew
 
-    grew = noise_grew(np.array(values))
+    grew = noise_grew(values)
     return None if grew is None else grew.ratio
 
 
