@@ -176,5 +176,16 @@ _ALARMS = (
     "CREATE TRIGGER alarm_states_last BEFORE DELETE ON alarm_states BEGIN SELECT RAISE(ABORT, 'append only'); END",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_V1, _V2, _V3, _V4, _ALARMS)
+_EVIDENCE = (
+    """CREATE TABLE evidence (
+        uid TEXT NOT NULL REFERENCES runs (uid),
+        kind TEXT NOT NULL,
+        label TEXT NOT NULL,
+        process INTEGER NOT NULL,
+        body BLOB NOT NULL,
+        PRIMARY KEY (uid, kind, label, process)) WITHOUT ROWID""",
+)
+"""What is kept of raw samples for ever: `domain.compact`."""
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_V1, _V2, _V3, _V4, _EVIDENCE, _ALARMS)
 """Statements per schema version, oldest first. Append only: a version that was released never changes."""
