@@ -20,6 +20,7 @@ from plaster_ops.cli import (
     explain,
     history,
     init,
+    rebuild,
     recompute,
     retrain,
     sync,
@@ -63,6 +64,7 @@ app.command("calibrate")(calibrate.command)
 app.command("engines")(engines.command)
 app.command("explain")(explain.command)
 app.command("recompute")(recompute.command)
+app.command("rebuild")(rebuild.command)
 app.command("history")(history.command)
 app.command("cadence")(cadence.command)
 app.command("sync")(sync.command)
