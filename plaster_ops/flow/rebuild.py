@@ -36,7 +36,7 @@ from plaster_ops.tracking.store_reader import FoundRun, StoreReader, record_from
 NOT_REBUILT = (
     "slots, pauses and what the scheduler had planned: MLflow was never told",
     "skipped slots, and runs that failed before they had anything to record",
-    "what `calibrate` found: run it again",
+    "what `calibrate` found (run it again), and who answered an alarm",
     "stages of unfinished runs: a retrain starts anew",
 )
 _UNKNOWN = "unknown"
@@ -93,7 +93,7 @@ def rebuild(settings: Settings, *, force: bool, tell: EventSink) -> Rebuilt:
             found.promotions = restore_promotions(ports.journal, lines)
             for pipeline, aliases in store.aliases().items():
                 ports.journal.mark_pointed(pipeline, aliases)
-        found.alarms = _count_alarms(ports.journal)
+        found.alarms = len(ports.journal.alarms())
     return found
 
 
@@ -213,8 +213,3 @@ def _verdict_lines(pipeline: str, rows: Sequence[Any]) -> Iterator[LedgerLine]:
                 reason="; ".join(row.reasons),
             )
             previous = row.uid
-
-
-def _count_alarms(journal: Journal) -> int:
-    told = getattr(journal, "alarms", None)
-    return len(told()) if told is not None else 0

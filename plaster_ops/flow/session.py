@@ -264,6 +264,7 @@ def _finish(ctx: Context, ports: Ports, outcome: Outcome, request: Request) -> d
         payload["data"] |= data_section(outcome.prepared) | {"new_samples": 0}
         payload["phases"] = ctx.timeline.to_json()
         return payload
+    keep_record(ctx, outcome.record)
     with ctx.timeline.phase(Phase.LOG):
         tracked = publish(ctx, ports)
     record = replace(outcome.record, phases=ctx.timeline.to_json())
