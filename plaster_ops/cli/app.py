@@ -16,7 +16,9 @@ from plaster_ops.cli import (
     calibrate,
     compare,
     doctor,
+    drift,
     engines,
+    explain,
     history,
     init,
     recompute,
@@ -60,8 +62,10 @@ app.command("compare")(compare.command)
 app.command("bench")(bench.command)
 app.command("calibrate")(calibrate.command)
 app.command("engines")(engines.command)
+app.command("explain")(explain.command)
 app.command("recompute")(recompute.command)
 app.command("history")(history.command)
+app.command("drift")(drift.command)
 app.command("cadence")(cadence.command)
 app.command("sync")(sync.command)
 app.command("ui")(ui.command)
@@ -83,7 +87,7 @@ def run(arguments: Sequence[str]) -> int:
     try:
         app(args=with_optional_resume(arguments), standalone_mode=True)
     except PlasterError as error:
-        explain(error)
+        show_error(error)
         return int(error.exit_code)
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else int(bool(ended.code))
@@ -95,7 +99,7 @@ def run(arguments: Sequence[str]) -> int:
     return ExitCode.DONE
 
 
-def explain(error: PlasterError) -> None:
+def show_error(error: PlasterError) -> None:
     """The message and the next step, on stderr."""
     print(f"error: {error.message}", file=sys.stderr)
     log_tail = getattr(error, "log_tail", "")
@@ -109,8 +113,13 @@ def explain(error: PlasterError) -> None:
 
 
 def with_optional_resume(arguments: Sequence[str]) -> list[str]:
-    """`--resume` may stand alone (the newest unfinished run) or name a run: a number, `#number`, or a hex id."""
+    """`--resume` may stand alone (the newest unfinished run) or name a run: a number, `#number`, or a hex id.
+
+    So may `--fail-on` of `drift`, where it means the one thing that can fail.
+    """
     given = list(arguments)
+    if given[:1] == ["drift"]:
+        return _with_worse(given)
     for i, word in enumerate(given):
         if word != "--resume":
             continue
@@ -121,3 +130,11 @@ def with_optional_resume(arguments: Sequence[str]) -> list[str]:
         if not is_run and following != "last":
             given[i] = "--resume=last"
     return given
+
+
+def _with_worse(given: Sequence[str]) -> list[str]:
+    following = [*given[1:], ""]
+    return [
+        "--fail-on=worse" if word == "--fail-on" and after != "worse" else word
+        for word, after in zip(given, following, strict=True)
+    ]
