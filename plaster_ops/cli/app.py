@@ -20,6 +20,7 @@ from plaster_ops.cli import (
     history,
     init,
     recompute,
+    report,
     retrain,
     sync,
     ui,
@@ -62,6 +63,7 @@ app.command("calibrate")(calibrate.command)
 app.command("engines")(engines.command)
 app.command("recompute")(recompute.command)
 app.command("history")(history.command)
+app.command("report")(report.command)
 app.command("cadence")(cadence.command)
 app.command("sync")(sync.command)
 app.command("ui")(ui.command)
