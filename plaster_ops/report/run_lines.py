@@ -57,7 +57,9 @@ def next_lines(payload: Mapping[str, Any]) -> list[str]:
     run = payload.get("run")
     if not run or not payload["card"] or payload["verdict"] not in ("promoted", "held", "baseline"):
         return []
-    return [f"plaster-ops report {run['index']}"]
+    key = worst_key(payload)
+    explain = [f"plaster-ops explain {run['index']} --metric {key}"] if key else []
+    return [*explain, f"plaster-ops report {run['index']}"]
 
 
 def worst_key(payload: Mapping[str, Any]) -> str | None:

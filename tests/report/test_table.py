@@ -125,7 +125,9 @@ def test_what_is_concluded_stands_below_the_table(capsys: pytest.CaptureFixture[
 
 
 def test_the_end_names_the_command_that_tells_more(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "  next      plaster-ops report 2\n" in text_of(capsys)
+    text = text_of(capsys)
+    assert "  next      plaster-ops explain 2 --metric latency/e2e_p50_ms\n            plaster-ops report 2\n" in text
+    assert "explain" not in text_of(capsys, comparison=[])
     assert "next" not in text_of(capsys, verdict="failed")
     assert "next" not in text_of(capsys, run=None)
 
