@@ -3,7 +3,7 @@
 `import plaster_ops` offers these functions and loads none of this until one is called.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from plaster_ops.domain.metrics import CATALOGUE
 from plaster_ops.errors import UsageError
 from plaster_ops.flow.history import history_rows
-from plaster_ops.flow.pages import alarms_of, chosen_run
+from plaster_ops.flow.pages import chosen_run
 from plaster_ops.settings import Settings, load_settings
 from plaster_ops.tracking.journal import Journal
 
@@ -75,9 +75,7 @@ def alarms(name: str | None = None, *, project: str | Path | None = None) -> "pd
     import pandas as pd
 
     with _journal(project, name) as (journal, found):
-        newest = journal.last_finished(found)
-        kept = None if newest is None else journal.record(newest.uid)
-        rows: list[Mapping[str, Any]] = [] if kept is None else list(alarms_of(journal, kept))
+        rows = [alarm.to_json() for alarm in journal.alarms(found)]
     return pd.DataFrame(rows)
 
 

@@ -59,8 +59,7 @@ def _trend(journal: Journal, record: RunRecord, key: str) -> list[dict[str, Any]
 def alarms_of(journal: Journal, record: RunRecord) -> list[dict[str, Any]]:
     """The alarms that were told by the time of that retrain, as in `drift --json`: the journal's, which know what
     became of them, and where it keeps none those of the record."""
-    kept = getattr(journal, "alarms", None)
-    rows = [alarm.to_json() for alarm in kept(record.pipeline)] if callable(kept) else []
+    rows = [alarm.to_json() for alarm in journal.alarms(record.pipeline)]
     known = {(row["key"], row["index"]) for row in rows}
     own = record.assessment.get("alarms") or ()
     rows += [dict(row) for row in own if (row.get("key"), row.get("index")) not in known]
