@@ -23,6 +23,7 @@ from plaster_ops.cli import (
     init,
     rebuild,
     recompute,
+    report,
     retrain,
     sync,
     ui,
@@ -67,6 +68,7 @@ app.command("explain")(explain.command)
 app.command("recompute")(recompute.command)
 app.command("rebuild")(rebuild.command)
 app.command("history")(history.command)
+app.command("report")(report.command)
 app.command("drift")(drift.command)
 app.command("cadence")(cadence.command)
 app.command("sync")(sync.command)
