@@ -68,9 +68,23 @@ def test_in_a_narrow_terminal_the_interval_folds_under_the_change(capsys: pytest
     row = next(i for i, line in enumerate(lines) if "e2e_p50_ms" in line)
     assert "- worse" in lines[row]
     assert "+4.2 %" not in lines[row]
-    assert lines[row + 1].strip() == "[+4.2 %, +14.3 %]"
+    assert lines[row + 1].strip() == "+4.2 to +14.3"
     assert "95 % CI" not in "".join(lines)
-    assert all(len(line) <= 90 for line in lines[row - 1 : row + 8])
+    table = lines[row - 2 : row + 9]
+    assert table[-1].split()[0] == "cpu_time_per_inference_s"
+    assert all(len(line) <= 80 for line in table)
+    assert "x not comp." in table[-1]
+
+
+def test_nothing_is_cut_off_in_a_terminal_of_eighty_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    text = text_of(capsys, width=80, plain=False)
+    assert "…" not in text
+    assert re.search(r"^L +e2e_p50_ms ", text, flags=re.MULTILINE)
+
+
+def test_a_run_that_was_asked_for_by_its_number_is_named_once(capsys: pytest.CaptureFixture[str]) -> None:
+    text = text_of(capsys, baseline={"index": 7, "id": "d", "which": "7", "how": "stored"})
+    assert "against   #7, stored numbers" in text
 
 
 def test_what_is_piped_has_neither_colour_nor_boxes(capsys: pytest.CaptureFixture[str]) -> None:
