@@ -9,6 +9,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from plaster_ops.domain.judgement import ReasonCode
 from plaster_ops.domain.metrics import (
     CPU_TIME_PER_INFERENCE_S,
     E2E_P90_MS,
@@ -16,6 +17,7 @@ from plaster_ops.domain.metrics import (
     ROLLING_SCORE,
     find_metric,
 )
+from plaster_ops.report.assessed_lines import assessed_lines
 from plaster_ops.report.engine_table import ladder_markdown, ladder_view
 from plaster_ops.report.learned_lines import curve_line, start_lines
 from plaster_ops.report.numbers import show_change, show_interval, show_limit, show_value
@@ -24,6 +26,7 @@ MARKS = {"better": "+", "worse": "-", "same": "=", "inconclusive": "~", "not_com
 _COLOURS = {"better": "green", "worse": "bold red", "same": "dim", "inconclusive": "yellow", "not_comparable": "dim"}
 _SHOWN = {m.key for m in HEADLINES} | {E2E_P90_MS.key, ROLLING_SCORE.key, CPU_TIME_PER_INFERENCE_S.key}
 _NARROW = 100
+_WITHIN_SEED_SPREAD = ReasonCode.WITHIN_SEED_SPREAD.value
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,7 +122,8 @@ def _line(row: Mapping[str, Any], compared: Mapping[str, Any] | None) -> _Line:
         )
     word = compared["verdict"]
     change = compared["change_ratio"] if compared["change_ratio"] is not None else compared["change_difference"]
-    if compared["reason"] and (word == "inconclusive" or (word == "not_comparable" and not note)):
+    unusual = compared.get("reason_code") == _WITHIN_SEED_SPREAD
+    if compared["reason"] and (word == "inconclusive" or unusual or (word == "not_comparable" and not note)):
         note = str(compared["reason"])
     return _Line(
         letter=row["letter"],
@@ -164,6 +168,7 @@ def _table(lines: Sequence[_Line], payload: Mapping[str, Any], *, narrow: bool, 
 
 def _tail(payload: Mapping[str, Any], *, plain: bool) -> list[RenderableType]:
     out: list[RenderableType] = []
+    out.extend(Text(f"  {line}") for line in assessed_lines(payload))
     phases = payload["phases"]
     if phases:
         spent = "  ".join(
@@ -205,7 +210,8 @@ def markdown(payload: Mapping[str, Any]) -> str:
     cells = [head, ["-"] * len(head), *rows]
     body = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in cells)
     learned = [*start_lines(payload), *filter(None, [curve_line(payload)])]
-    reasons = "\n".join(f"- {reason}" for reason in [*payload["reasons"], *learned])
+    assessed = [" ".join(line.split()) for line in assessed_lines(payload)]
+    reasons = "\n".join(f"- {reason}" for reason in [*payload["reasons"], *learned, *assessed])
     tried = (payload.get("engine") or {}).get("tried") or ()
     ladder = f"\n{ladder_markdown(tried)}" if len(tried) > 1 else ""
     return f"{title}: **{payload['verdict']}**\n\n{body}\n{ladder}\n{reasons}\n"
