@@ -45,15 +45,15 @@ from pathlib import Path
 folder, wanted = Path(sys.argv[1]), float(sys.argv[2])
 plain, inputs = load_engine(folder), []
 for spec in read_manifest(folder).spec.inputs:
-    inputs.append(torch.rand([1 if axis is None or place == 0 else axis for place, axis in enumerate(spec.shape)]))
-def median_s(engine, calls=400):
+    inputs.append(torch.rand([1, *(axis or 1 for axis in spec.shape)]))
+def median_s(engine, calls=40):
     taken = []
     for _ in range(calls):
         began = time.perf_counter(); engine.run(*inputs); taken.append(time.perf_counter() - began)
     return statistics.median(taken)
 def slower(share):
     slow = SpinningEngine(plain, share)
-    return statistics.median(median_s(slow) / median_s(plain) for _ in range(15)) - 1
+    return statistics.median(median_s(slow) / median_s(plain) for _ in range(120)) - 1
 with pinned(1):
     median_s(plain, 4000)
     low, high = 0.0, 2 * wanted
@@ -84,7 +84,7 @@ def plaster(project: Path, *arguments: str) -> dict[str, Any]:
     """One command, its `--json` object."""
     env = os.environ | {"PYTHONPATH": str(ROOT), "MLFLOW_DISABLE_TELEMETRY": "true"}
     command = [sys.executable, "-m", "plaster_ops", *arguments, "--json"]
-    done = subprocess.run(command, cwd=project, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
+    done = subprocess.run(command, cwd=project, env=env, capture_output=True, check=False)
     if not done.stdout:
         raise SystemExit(done.stderr.decode()[-2000:])
     found: dict[str, Any] = json.loads(done.stdout)

@@ -19,11 +19,13 @@ from plaster_ops.flow.assessment import Against, assess
 from plaster_ops.flow.baseline import Baseline, choose_baseline, recorded_baseline
 from plaster_ops.flow.earlier import earlier_values
 from plaster_ops.flow.promote import failing
+from plaster_ops.flow.stored_pairs import stored_pairs
 from plaster_ops.flow.wiring import Ports, open_ports
 from plaster_ops.ports import EventSink
 from plaster_ops.report.json_text import run_payload
 from plaster_ops.settings import Settings
 from plaster_ops.settings_sections import PipelineSettings
+from plaster_ops.tracking.journal import Journal
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,7 +82,7 @@ def compare_runs(
         digest = str(now.record.fingerprint.get("digest") or "")
         history = earlier_values(ports.journal, found, fingerprint=digest, before=now.record.index)
         chosen = Pair(now=now, then=then, pipeline=pipeline, history=history)
-        compared = _from_records(chosen) if stored else _measured(ports, found, chosen, tell, start_s)
+        compared = _from_records(ports.journal, chosen) if stored else _measured(ports, found, chosen, tell, start_s)
         return _payload(_mlflow_section(ports, now), chosen, compared, fail_on)
 
 
@@ -98,7 +100,7 @@ def _measured(ports: Ports, name: str, pair: Pair, tell: EventSink, start_s: flo
     for baseline in (pair.now, pair.then):
         weights = baseline.record.weights_file
         if baseline.engine_folder is None and not (weights and Path(weights).is_file()):
-            return _from_records(pair, _gone(baseline, "its weights are gone too"))
+            return _from_records(ports.journal, pair, _gone(baseline, "its weights are gone too"))
     from plaster_ops.flow.remeasured import remeasure
     from plaster_ops.flow.scratch import scratch_context
 
@@ -106,20 +108,20 @@ def _measured(ports: Ports, name: str, pair: Pair, tell: EventSink, start_s: flo
         with scratch_context(ports, name, pair.pipeline, purpose="compare", tell=tell, start_s=start_s) as ctx:
             return remeasure(ctx, pair)
     except EngineGone as error:
-        return _from_records(pair, error.message)
+        return _from_records(ports.journal, pair, error.message)
 
 
 def _gone(baseline: Baseline, why: str) -> str:
     return f"the engine of run #{baseline.record.index} is gone, and {why}"
 
 
-def _from_records(pair: Pair, note: str = "") -> Compared:
+def _from_records(journal: Journal, pair: Pair, note: str = "") -> Compared:
     now, then = pair.now, pair.then
     mine, theirs = (Fingerprint.from_json(b.record.fingerprint) for b in (now, then))
     rows = compare_cards(
         now.card,
         then.card,
-        Evidence(ratios={}, differences={}),
+        Evidence(ratios={}, differences=stored_pairs(journal, now.record.uid, then.record.uid)),
         margins=pair.pipeline.margins(),
         history=pair.history,
         differing=mine.differences(theirs),

@@ -150,5 +150,16 @@ _V4 = (
     " AND old.key = json_extract(row.value, '$.key')",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_V1, _V2, _V3, _V4)
+_EVIDENCE = (
+    """CREATE TABLE evidence (
+        uid TEXT NOT NULL REFERENCES runs (uid),
+        kind TEXT NOT NULL,
+        label TEXT NOT NULL,
+        process INTEGER NOT NULL,
+        body BLOB NOT NULL,
+        PRIMARY KEY (uid, kind, label, process)) WITHOUT ROWID""",
+)
+"""What is kept of raw samples for ever: `domain.compact`."""
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_V1, _V2, _V3, _V4, _EVIDENCE)
 """Statements per schema version, oldest first. Append only: a version that was released never changes."""
