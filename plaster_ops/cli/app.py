@@ -22,6 +22,7 @@ from plaster_ops.cli import (
     history,
     init,
     recompute,
+    report,
     retrain,
     sync,
     ui,
@@ -65,6 +66,7 @@ app.command("engines")(engines.command)
 app.command("explain")(explain.command)
 app.command("recompute")(recompute.command)
 app.command("history")(history.command)
+app.command("report")(report.command)
 app.command("drift")(drift.command)
 app.command("cadence")(cadence.command)
 app.command("sync")(sync.command)
