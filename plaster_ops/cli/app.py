@@ -21,6 +21,7 @@ from plaster_ops.cli import (
     explain,
     history,
     init,
+    rebuild,
     recompute,
     report,
     retrain,
@@ -65,6 +66,7 @@ app.command("calibrate")(calibrate.command)
 app.command("engines")(engines.command)
 app.command("explain")(explain.command)
 app.command("recompute")(recompute.command)
+app.command("rebuild")(rebuild.command)
 app.command("history")(history.command)
 app.command("report")(report.command)
 app.command("drift")(drift.command)
