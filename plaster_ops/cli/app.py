@@ -19,6 +19,7 @@ from plaster_ops.cli import (
     engines,
     history,
     init,
+    promote,
     recompute,
     retrain,
     sync,
@@ -62,6 +63,9 @@ app.command("calibrate")(calibrate.command)
 app.command("engines")(engines.command)
 app.command("recompute")(recompute.command)
 app.command("history")(history.command)
+app.command("promote")(promote.promote)
+app.command("rollback")(promote.rollback)
+app.command("promotions")(promote.promotions)
 app.command("cadence")(cadence.command)
 app.command("sync")(sync.command)
 app.command("ui")(ui.command)

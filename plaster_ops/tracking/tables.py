@@ -150,5 +150,10 @@ _V4 = (
     " AND old.key = json_extract(row.value, '$.key')",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_V1, _V2, _V3, _V4)
+_V5 = (
+    "ALTER TABLE promotions ADD COLUMN kind TEXT NOT NULL DEFAULT 'retrain'"
+    " CHECK (kind IN ('retrain', 'promote', 'rollback'))",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_V1, _V2, _V3, _V4, _V5)
 """Statements per schema version, oldest first. Append only: a version that was released never changes."""
