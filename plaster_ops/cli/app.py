@@ -17,6 +17,7 @@ from plaster_ops.cli import (
     compare,
     doctor,
     engines,
+    explain,
     history,
     init,
     promote,
@@ -61,6 +62,7 @@ app.command("compare")(compare.command)
 app.command("bench")(bench.command)
 app.command("calibrate")(calibrate.command)
 app.command("engines")(engines.command)
+app.command("explain")(explain.command)
 app.command("recompute")(recompute.command)
 app.command("history")(history.command)
 app.command("promote")(promote.promote)
@@ -87,7 +89,7 @@ def run(arguments: Sequence[str]) -> int:
     try:
         app(args=with_optional_resume(arguments), standalone_mode=True)
     except PlasterError as error:
-        explain(error)
+        show_error(error)
         return int(error.exit_code)
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else int(bool(ended.code))
@@ -99,7 +101,7 @@ def run(arguments: Sequence[str]) -> int:
     return ExitCode.DONE
 
 
-def explain(error: PlasterError) -> None:
+def show_error(error: PlasterError) -> None:
     """The message and the next step, on stderr."""
     print(f"error: {error.message}", file=sys.stderr)
     log_tail = getattr(error, "log_tail", "")

@@ -19,6 +19,7 @@ from plaster_ops.flow.noise import calibrated, device_of, noise_of, on_this_mach
 from plaster_ops.flow.optimise import rebuild
 from plaster_ops.flow.scratch import scratch_context
 from plaster_ops.flow.sidebyside import SideBySide, card_then, is_remeasured, measure, paired_evidence, reopen
+from plaster_ops.flow.stored_pairs import stored_pairs
 from plaster_ops.flow.wiring import Ports, open_ports
 from plaster_ops.plaster.noise import noise_rows
 from plaster_ops.ports import EventSink
@@ -167,7 +168,7 @@ def _stored(
     rows = compare_cards(
         now.card,
         then.card,
-        Evidence(ratios={}, differences={}),
+        Evidence(ratios={}, differences=stored_pairs(ports.journal, now.record.uid, then.record.uid)),
         margins=pipeline.margins(),
         history=records.history_values(ports.journal, now.record.pipeline, before=now.record.index),
         differing=mine.differences(theirs),

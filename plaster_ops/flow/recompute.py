@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from plaster_ops.domain.card import Card, Reading, Row
+from plaster_ops.domain.compact import CompactKind
 from plaster_ops.domain.run import RunRecord
 from plaster_ops.errors import RecordsGone, UsageError
+from plaster_ops.flow.checked import Checked, check_compact
 from plaster_ops.flow.record import EVALUATION, SAMPLES, WORKING
 from plaster_ops.flow.sheet import replay
 from plaster_ops.flow.sidebyside import compare_on
@@ -23,28 +25,18 @@ FORMAT = 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Checked:
-    """One logged number and what the records give for it; `again` None: they give none."""
-
-    key: str
-    what: str
-    logged: Any
-    again: Any
-
-    @property
-    def is_equal(self) -> bool:
-        """To the last digit."""
-        return bool(self.logged == self.again)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Recomputed:
-    """All numbers of one run. `what` of each is `value`, `ci95`, `n` or `status` of the card, or of the comparison."""
+    """All numbers of one run. `what` of each is `value`, `ci95`, `n` or `status` of the card, or of the comparison.
+
+    `source`: `raw`, or `compact` where the raw samples were pruned; `not_kept` are then the keys of which nothing is.
+    """
 
     pipeline: str
     run: int
     folder: str
     numbers: tuple[Checked, ...]
+    source: str = "raw"
+    not_kept: tuple[str, ...] = ()
 
     @property
     def differing(self) -> tuple[Checked, ...]:
@@ -58,6 +50,9 @@ class Recomputed:
             "pipeline": self.pipeline,
             "run": self.run,
             "artifacts": self.folder,
+            "source": self.source,
+            "error_ratio": max((number.error_ratio for number in self.numbers), default=0.0),
+            "not_kept": list(self.not_kept),
             "numbers": len(self.numbers),
             "metrics": len({number.key for number in self.numbers}),
             "equal": not self.differing,
@@ -71,6 +66,8 @@ class Recomputed:
 def recompute(settings: Settings, name: str | None, run: str) -> Recomputed:
     """Computes the card and the comparison of a run again from its artifacts, and holds them against the record.
 
+    Where the raw samples are gone, what the journal keeps of them for ever gives some of the numbers, nearly.
+
     Raises `UsageError` for a run that does not exist or has no engine, `RecordsGone` where its records are gone.
     """
     found, _ = settings.pipeline(name)
@@ -79,11 +76,22 @@ def recompute(settings: Settings, name: str | None, run: str) -> Recomputed:
         if row is None:
             raise UsageError(f"pipeline {found!r} has no finished run yet", f"plaster-ops retrain {found}")
         record = ports.journal.record(row.uid)
+        kept = ports.journal.evidence(row.uid)
     if record is None or not record.card:
         raise UsageError(
             f"run {run!r} of {found!r} ended without a card", f"name a finished one: plaster-ops history {found}"
         )
     folder = Path(record.artifacts or "")
+    if not (folder / SAMPLES).is_dir() and any(one.kind is CompactKind.TIMED for one in kept):
+        compact = check_compact(record, kept)
+        return Recomputed(
+            pipeline=found,
+            run=record.index,
+            folder=str(folder),
+            numbers=compact.numbers,
+            source="compact",
+            not_kept=compact.not_kept,
+        )
     records = _read_records(folder)
     try:
         numbers = _numbers(record, records)

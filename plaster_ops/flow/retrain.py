@@ -17,6 +17,7 @@ from plaster_ops.flow.baseline import Baseline, choose_baseline
 from plaster_ops.flow.candidates import Opponent
 from plaster_ops.flow.cards import build_card, machine_fingerprint, with_gate
 from plaster_ops.flow.closing import close
+from plaster_ops.flow.compact_record import keep_compact
 from plaster_ops.flow.context import Context
 from plaster_ops.flow.curve import learning_curve
 from plaster_ops.flow.decide import decide_engine
@@ -197,11 +198,12 @@ def _finish(
     expected = champion.record.uid if champion else None
     exit_code = narrowed_exit_code(told.decision, told.rows, request.fail_on)
     record = records.finished(ctx, row, closed(told), exit_code)
-    if not ctx.journal.finish_run(ctx.uid, record, promotion_of(told.decision, expected)):
+    kept = keep_compact(ctx, told, record)
+    if not ctx.journal.finish_run(ctx.uid, record, promotion_of(told.decision, expected), evidence=kept):
         told = replace(told, decision=overtaken(told.decision))
         exit_code = told.decision.exit_code
         record = records.finished(ctx, row, closed(told), exit_code)
-        ctx.journal.finish_run(ctx.uid, record)
+        ctx.journal.finish_run(ctx.uid, record, evidence=keep_compact(ctx, told, record))
     return Outcome(
         verdict=told.decision.verdict,
         exit_code=exit_code,

@@ -1,21 +1,20 @@
 """A retrain from outside: lock, journal, resume, failure, and the record's way to MLflow."""
 
-import json
 import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
-from plaster_ops.domain.run import RunRecord, Verdict
+from plaster_ops.domain.run import Verdict
 from plaster_ops.domain.timeline import Phase, Timeline
 from plaster_ops.engines.ladder import check_candidates, engine_device
 from plaster_ops.errors import Interrupted, PlasterError, Postponed, Unexpected, UsageError
 from plaster_ops.flow import record as records
 from plaster_ops.flow.alerting import alerts_after
 from plaster_ops.flow.baseline import check_name, choose_baseline
+from plaster_ops.flow.compact_record import keep_record
 from plaster_ops.flow.context import Context
 from plaster_ops.flow.lock import device_lock, pipeline_lock, slug
 from plaster_ops.flow.nodes import leading
@@ -271,7 +270,7 @@ def _finish(ctx: Context, ports: Ports, outcome: Outcome, request: Request) -> d
     ctx.journal.save_progress(ctx.uid, record.phases)
     for fault in ctx.timeline.faults():
         ctx.tell({"event": "note", "text": f"self-test: {fault}"})
-    _keep_answer(ctx.folder / "artifacts", record)
+    keep_record(ctx, record)
     return run_payload(record, _mlflow_section(ctx, tracked))
 
 
@@ -298,8 +297,3 @@ def _mlflow_section(ctx: Context, tracked: Mapping[str, Any] | None) -> dict[str
         "spooled": None,
     }
     return empty | dict(tracked or {})
-
-
-def _keep_answer(folder: Path, record: RunRecord) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "record.json").write_text(json.dumps(record.to_json(), ensure_ascii=False, indent=1), encoding="utf-8")

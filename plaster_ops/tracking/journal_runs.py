@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from plaster_ops.domain.compact import CompactRow
 from plaster_ops.domain.metrics import HEADLINES
 from plaster_ops.domain.run import RunRecord
 from plaster_ops.errors import UsageError
 from plaster_ops.tracking import liveness
+from plaster_ops.tracking.journal_evidence import store_evidence
 from plaster_ops.tracking.journal_file import JournalFile, now_iso
 from plaster_ops.tracking.journal_rows import RUN_COLUMNS, EngineDigest, Promotion, RunRow, RunState, read_run, to_json
 from plaster_ops.tracking.names import is_number
@@ -116,8 +118,15 @@ class RunLog:
         with self.file.write() as db:
             db.execute("UPDATE runs SET phases = ? WHERE uid = ?", (to_json(dict(phases)), uid))
 
-    def finish_run(self, uid: str, record: RunRecord, promotion: Promotion | None = None) -> bool:
-        """Stores the record and queues it for the tracker, in one transaction.
+    def finish_run(
+        self,
+        uid: str,
+        record: RunRecord,
+        promotion: Promotion | None = None,
+        *,
+        evidence: Sequence[CompactRow] = (),
+    ) -> bool:
+        """Stores the record and what is kept of its raw samples, and queues it for the tracker, in one transaction.
 
         With a `promotion`, the run becomes champion in that same transaction; False, and nothing stored, where the
         champion is not the expected one any more. A run that is already finished stays as it is.
@@ -132,6 +141,7 @@ class RunLog:
                 state=RunState.FINISHED, verdict=record.verdict, reasons=record.reasons, exit_code=record.exit_code
             )
             self._store_end(db, uid, end, record)
+            store_evidence(db, uid, evidence)
         return True
 
     def fail_run(
@@ -213,7 +223,7 @@ class RunLog:
                 end.verdict,
                 to_json(list(end.reasons)),
                 end.exit_code,
-                now_iso(),
+                now_iso() if record is None else record.ended_at,
                 to_json(seen),
                 to_json(learned),
                 uid,

@@ -150,10 +150,21 @@ _V4 = (
     " AND old.key = json_extract(row.value, '$.key')",
 )
 
-_V5 = (
+_EVIDENCE = (
+    """CREATE TABLE evidence (
+        uid TEXT NOT NULL REFERENCES runs (uid),
+        kind TEXT NOT NULL,
+        label TEXT NOT NULL,
+        process INTEGER NOT NULL,
+        body BLOB NOT NULL,
+        PRIMARY KEY (uid, kind, label, process)) WITHOUT ROWID""",
+)
+"""What is kept of raw samples for ever: `domain.compact`."""
+
+_KINDS = (
     "ALTER TABLE promotions ADD COLUMN kind TEXT NOT NULL DEFAULT 'retrain'"
     " CHECK (kind IN ('retrain', 'promote', 'rollback'))",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_V1, _V2, _V3, _V4, _V5)
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_V1, _V2, _V3, _V4, _EVIDENCE, _KINDS)
 """Statements per schema version, oldest first. Append only: a version that was released never changes."""

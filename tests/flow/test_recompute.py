@@ -9,10 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from plaster_ops.domain.histogram import LARGEST_ERROR_RATIO
 from plaster_ops.domain.metrics import CATALOGUE, E2E_P50_MS
 from plaster_ops.errors import RecordsGone, UsageError
 from plaster_ops.flow.recompute import Recomputed, recompute
 from plaster_ops.settings import Settings
+from plaster_ops.tracking.journal import Journal
+from plaster_ops.tracking.journal_rows import to_json
 from tests.flow.conftest import Retrain
 from tests.flow.walk import Walk
 
@@ -123,9 +126,42 @@ def test_answers_that_a_run_kept_and_that_are_gone_are_missed(again: Again, sett
         again()
 
 
+def test_where_raw_samples_are_gone_the_compact_record_gives_the_timed_numbers_nearly(
+    again: Again, settings: Settings
+) -> None:
+    shutil.rmtree(artifacts(settings))
+    found = again()
+    assert (found.source, found.differing) == ("compact", ())
+    by_key = {(number.key, number.what): number for number in found.numbers}
+    p50 = by_key[E2E_P50_MS.key, "value"]
+    assert p50.again == pytest.approx(p50.logged, rel=LARGEST_ERROR_RATIO)
+    assert by_key[E2E_P50_MS.key, "n"].logged == by_key[E2E_P50_MS.key, "n"].again
+    assert by_key[E2E_P50_MS.key, "comparison ci95"].is_equal
+    assert {"throughput/slo_samples_per_s", "energy/cpu_time_per_inference_s"} <= {key for key, _ in by_key}
+    assert "size/engine_bytes" in found.not_kept
+    assert found.to_json()["error_ratio"] == pytest.approx(LARGEST_ERROR_RATIO)
+
+
+def test_a_number_outside_the_error_of_the_compact_record_is_found_out(again: Again, settings: Settings) -> None:
+    shutil.rmtree(artifacts(settings))
+    with Journal.open(settings.memory) as journal:
+        (row,) = journal.history("digits", 1)
+        record = journal.record(row.uid)
+        assert record is not None
+        card = [dict(fields) for fields in record.card]
+        for fields in card:
+            fields["value"] = fields["value"] * 1.02 if fields["key"] == E2E_P50_MS.key else fields["value"]
+        with journal.file.write() as db:
+            text = to_json(record.to_json() | {"card": card})
+            db.execute("UPDATE records SET record = ? WHERE uid = ?", (text, row.uid))
+    assert [(number.key, number.what) for number in again().differing] == [(E2E_P50_MS.key, "value")]
+
+
 def test_raw_samples_that_are_gone_are_missed_and_the_folder_is_told(again: Again, settings: Settings) -> None:
     folder = artifacts(settings)
     shutil.rmtree(folder / "samples")
+    with Journal.open(settings.memory) as journal, journal.file.write() as db:
+        db.execute("DELETE FROM evidence")  # a run of a release that kept no compact record
     with pytest.raises(RecordsGone, match=f"raw samples that are not there.*{folder.name}"):
         again()
 

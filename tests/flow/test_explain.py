@@ -1,0 +1,133 @@
+"""One number is explained from the journal alone, down to restarts and time blocks."""
+
+import json
+from collections.abc import Sequence
+
+import pytest
+
+from plaster_ops.domain.compact import CompactRow
+from plaster_ops.domain.metrics import (
+    E2E_P50_MS,
+    ENGINE_BYTES,
+    INFERENCES_PER_J,
+    ROLLING_SCORE,
+    SAMPLES_TO_TARGET_COUNT,
+    TRAIN_TO_ENGINE_S,
+)
+from plaster_ops.domain.sample import PairedRatios
+from plaster_ops.errors import UsageError
+from plaster_ops.flow.explain import explain
+from plaster_ops.plaster.compact import curve_row, paired_row, timed_rows
+from plaster_ops.report.explain_text import explain_markdown, explain_text
+from plaster_ops.settings import Settings
+from plaster_ops.tracking.journal import Journal
+from tests.plaster.test_compact import measured, right
+from tests.tracking.samples import make_record, start
+
+RATIOS = PairedRatios(key=E2E_P50_MS.key, per_process=(0.1, 0.12, 0.08), within_se=(0.01,) * 3, pairs=(12,) * 3)
+
+
+def compared(key: str, how: str, **more: object) -> dict[str, object]:
+    plain: dict[str, object] = {"key": key, "how": how, "now": 1.1, "then": 1.0, "change_ratio": 0.105, "limit": 0.05}
+    plain |= {"change_difference": None, "ci95": [0.07, 0.14], "p_value": 1e-4, "p_adjusted": 2e-3, "verdict": "worse"}
+    return plain | {"reason": None} | more
+
+
+COMPARISON = (
+    compared(E2E_P50_MS.key, "remeasured"),
+    compared(TRAIN_TO_ENGINE_S.key, "history", reason="(against 5 | earlier <retrains>)"),
+)
+
+
+def kept() -> list[CompactRow]:
+    curve = curve_row({"points": [{"epoch": 1, "step": 5, "samples": 50, "fit_s": 1.0, "score": 0.9}], "target": None})
+    assert curve is not None
+    beside = paired_row("run1", [RATIOS], [], {E2E_P50_MS.key: 0.015})
+    return [*timed_rows(measured(), "now"), *right([1.0, 0.0, 1.0]), beside, curve]
+
+
+@pytest.fixture
+def filled(settings: Settings) -> Settings:
+    """Six retrains; the last has compact rows and a comparison."""
+    with Journal.open(settings.memory) as journal:
+        for number in range(1, 7):
+            row = start(journal)
+            rows: Sequence[CompactRow] = kept() if number == 6 else ()
+            record = make_record(row.uid, number, comparison=COMPARISON if number == 6 else ())
+            journal.finish_run(row.uid, record, evidence=rows)
+    return settings
+
+
+def test_every_time_block_of_every_restart_is_told_with_what_it_gave(filled: Settings) -> None:
+    found = explain(filled, None, "last", "latency/e2e_p50_ms").to_json()
+    assert [restart["process"] for restart in found["restarts"]] == [0, 1, 2]
+    assert [len(restart["blocks"]) for restart in found["restarts"]] == [10, 10, 10]
+    values = [restart["value"] for restart in found["restarts"]]
+    assert values == sorted(values)  # each restart of the double is slower than the last
+    assert all(block["value"] == block["p50_ms"] for restart in found["restarts"] for block in restart["blocks"])
+    assert found["histogram"]["n"] == sum(found["histogram"]["counts"]) == 3 * 24 * 40
+    assert len(found["histogram"]["edges_ms"]) == len(found["histogram"]["counts"]) + 1
+    assert found["again"]["n"] == 3 * 24 * 40
+
+
+def test_the_arithmetic_of_the_verdict_is_laid_open(filled: Settings) -> None:
+    section = explain(filled, None, "6", E2E_P50_MS.key).comparison
+    assert section is not None
+    assert section["arithmetic"]["per_process_log_ratio"] == [0.1, 0.12, 0.08]
+    assert section["noise_half_width"] == 0.015
+    assert section["row"]["verdict"] == "worse"
+    assert section["what_would_change"]
+    history = explain(filled, None, "6", TRAIN_TO_ENGINE_S.key).comparison
+    assert history is not None
+    assert history["arithmetic"]["earlier"] == 5
+
+
+def test_a_value_stands_beside_its_history_up_to_it(filled: Settings) -> None:
+    series = explain(filled, None, "3", E2E_P50_MS.key).series
+    assert series["runs_before"] == 2
+    assert series["level"] == pytest.approx(1.015)
+    assert [point["index"] for point in series["points"]] == [1, 2, 3, 4, 5, 6]
+    assert series["rank_from_best"] == 3
+    assert series["alarms"] == []
+
+
+def test_scores_curves_and_joules_have_parts_of_their_own(filled: Settings) -> None:
+    assert explain(filled, None, "6", ROLLING_SCORE.key).samples == {
+        "set": "rolling",
+        "n": 3,
+        "right": 2,
+        "holdout": "d" * 64,
+    }
+    curve = explain(filled, None, "6", SAMPLES_TO_TARGET_COUNT.key).curve
+    assert curve is not None
+    assert curve["points"][0]["score"] == 0.9
+    joules = explain(filled, None, "6", INFERENCES_PER_J.key)
+    assert joules.restarts[0]["joules"] > 0
+    assert joules.restarts[0]["sensor"] == "rapl"
+
+
+def test_what_is_not_kept_is_not_made_up(filled: Settings) -> None:
+    found = explain(filled, None, "2", ENGINE_BYTES.key)
+    assert (found.restarts, found.histogram, found.samples, found.again) == ([], None, None, None)
+    assert found.records["recompute_gives"] == "nothing any more"
+    assert explain(filled, None, "6", ENGINE_BYTES.key).records["recompute_gives"] == "timed numbers within 0.7 %"
+
+
+@pytest.mark.parametrize("key", [E2E_P50_MS.key, TRAIN_TO_ENGINE_S.key, ROLLING_SCORE.key, INFERENCES_PER_J.key])
+def test_all_forms_tell_it(filled: Settings, key: str) -> None:
+    found = explain(filled, None, "6", key).to_json()
+    plain = json.loads(json.dumps(found, allow_nan=False))
+    for text in (explain_text(plain), explain_text(plain, unicode=False), explain_markdown(plain)):
+        assert key.partition("/")[2].replace("_", "") in text.replace("\\_", "_").replace("_", "")
+        assert "Records" in text
+    assert explain_text(plain, unicode=False).isascii()
+    assert "<retrains>" not in explain_markdown(plain)
+
+
+def test_unknown_runs_and_metrics_are_named(filled: Settings) -> None:
+    with pytest.raises(UsageError, match="has no run '9'"):
+        explain(filled, None, "9", E2E_P50_MS.key)
+    with pytest.raises(UsageError, match="no champion run yet"):
+        explain(filled, None, "champion", E2E_P50_MS.key)
+    with pytest.raises(UsageError, match="no metric is called"):
+        explain(filled, None, "6", "latencies")
