@@ -16,6 +16,7 @@ from plaster_ops.cli import (
     calibrate,
     compare,
     doctor,
+    drift,
     engines,
     explain,
     history,
@@ -68,6 +69,7 @@ app.command("history")(history.command)
 app.command("promote")(promote.promote)
 app.command("rollback")(promote.rollback)
 app.command("promotions")(promote.promotions)
+app.command("drift")(drift.command)
 app.command("cadence")(cadence.command)
 app.command("sync")(sync.command)
 app.command("ui")(ui.command)
@@ -115,8 +117,13 @@ def show_error(error: PlasterError) -> None:
 
 
 def with_optional_resume(arguments: Sequence[str]) -> list[str]:
-    """`--resume` may stand alone (the newest unfinished run) or name a run: a number, `#number`, or a hex id."""
+    """`--resume` may stand alone (the newest unfinished run) or name a run: a number, `#number`, or a hex id.
+
+    So may `--fail-on` of `drift`, where it means the one thing that can fail.
+    """
     given = list(arguments)
+    if given[:1] == ["drift"]:
+        return _with_worse(given)
     for i, word in enumerate(given):
         if word != "--resume":
             continue
@@ -127,3 +134,11 @@ def with_optional_resume(arguments: Sequence[str]) -> list[str]:
         if not is_run and following != "last":
             given[i] = "--resume=last"
     return given
+
+
+def _with_worse(given: Sequence[str]) -> list[str]:
+    following = [*given[1:], ""]
+    return [
+        "--fail-on=worse" if word == "--fail-on" and after != "worse" else word
+        for word, after in zip(given, following, strict=True)
+    ]

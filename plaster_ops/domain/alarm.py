@@ -1,10 +1,11 @@
 """A metric of a pipeline that left its level at a retrain. Once told it is kept; people acknowledge or resolve it."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 
-from plaster_ops.domain.changes import Change
+from plaster_ops.domain.changes import Change, ChangeKind
 from plaster_ops.domain.metrics import Scale, find_metric
 
 
@@ -29,9 +30,11 @@ class Alarm:
     """`index`: the first retrain of the new level; `raised_index`: the one whose end told it.
 
     `before`, `after`: medians of both sides, in the metric's unit. `change`: after / before - 1, or the difference
-    where the metric's scale is one. `p_value`: of the scan, deflated for autocorrelation; None for what has no test.
+    where the metric's scale is one or `before` is 0. `p_value`: of the scan, deflated for autocorrelation; None for
+    what has no test.
     `worse`: whether the metric went in its worse direction. `candidates`: what changed at `index`. `by`, `note`: who
-    acknowledged or resolved it and what they said.
+    acknowledged or resolved it and what they said. `back_at`: the last retrain that had this level before an earlier
+    alarm left it.
     """
 
     pipeline: str
@@ -50,12 +53,13 @@ class Alarm:
     state: AlarmState = AlarmState.OPEN
     by: str | None = None
     note: str | None = None
+    back_at: int | None = None
     id: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """A row of `alarms` in `drift --json`."""
         metric = find_metric(self.key)
-        ratio = metric.scale is not Scale.DIFFERENCE
+        ratio = metric.scale is not Scale.DIFFERENCE and self.before != 0
         plain = asdict(self)
         del plain["change"], plain["fingerprint"]
         return plain | {
@@ -67,3 +71,28 @@ class Alarm:
             "change_difference": None if ratio else self.change,
             "candidates": [each.to_json() for each in self.candidates],
         }
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any], fingerprint: str) -> Self:
+        """The alarm that `to_json` wrote of a series of that fingerprint."""
+        ratio = plain["change_ratio"]
+        return cls(
+            pipeline=plain["pipeline"],
+            key=plain["key"],
+            fingerprint=fingerprint,
+            index=plain["index"],
+            raised_index=plain["raised_index"],
+            raised_at=plain["raised_at"],
+            shape=AlarmShape(plain["shape"]),
+            before=plain["before"],
+            after=plain["after"],
+            change=plain["change_difference"] if ratio is None else ratio,
+            p_value=plain["p_value"],
+            worse=plain["worse"],
+            candidates=tuple(Change(**{**row, "kind": ChangeKind(row["kind"])}) for row in plain["candidates"]),
+            state=AlarmState(plain["state"]),
+            by=plain["by"],
+            note=plain["note"],
+            back_at=plain.get("back_at"),
+            id=plain["id"],
+        )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from plaster_ops.domain.drift import alarm_sentence, is_open_and_worse
 from plaster_ops.domain.gates import holds_back
 from plaster_ops.domain.judgement import Judgement
 from plaster_ops.domain.run import Verdict
@@ -25,7 +26,7 @@ class Condition(StrEnum):
     """Its newest finished retrain was held by a gate, or its engine is worse than the one before."""
     DRIFTING = "drifting"
     """The newest retrain's record says that its inputs or its labels drifted, or that a metric is worse than in earlier
-    retrains, as the one before said of it."""
+    retrains, as the one before said of it; or it raised an alarm of a metric that left its level for a worse one."""
     LATE = "late"
     """A slot that was due has not started in time, or was missed."""
     FAILING = "failing"
@@ -40,6 +41,7 @@ class Ended:
     """A retrain that ended, as far as conditions depend on it. `ended_s`: seconds UTC.
 
     `comparison`, `baseline` and `drift` (`data.drift`) are sections of its record, schema 1; empty where it has none.
+    `alarms` (of the journal, as `drift --json`) are those that it raised; None where none were looked for.
     `data_to_deploy_s` is None where nothing was promoted.
     """
 
@@ -52,6 +54,7 @@ class Ended:
     comparison: Sequence[Mapping[str, Any]] = ()
     baseline: Mapping[str, Any] | None = None
     drift: Mapping[str, Any] | None = None
+    alarms: Sequence[Mapping[str, Any]] | None = None
     data_to_deploy_s: float | None = None
 
 
@@ -131,10 +134,15 @@ def _drifting(facts: Facts) -> Finding | None:
     if run is None:
         return None
     compared = [each for each in (run.drift or {}).get("against", {}).values() if _is_compared(each)]
-    said = [*_drifted_data(compared), *(f"{row}, against earlier retrains" for row in _drifted_metrics(facts))]
+    alarms = None if facts.finished is None else facts.finished.alarms
+    said = [
+        *_drifted_data(compared),
+        *(f"{row}, against earlier retrains" for row in _drifted_metrics(facts)),
+        *(alarm_sentence(alarm) for alarm in alarms or () if is_open_and_worse(alarm)),
+    ]
     if said:
         return _finding(True, f"#{run.index}: {'; '.join(said)}", run)
-    if not compared:
+    if not compared and alarms is None:
         return None
     return _finding(False, f"#{run.index}: neither its data nor a metric drifted", run)
 

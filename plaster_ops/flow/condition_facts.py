@@ -7,6 +7,7 @@ from typing import Any
 
 from plaster_ops.domain.conditions import Condition, Ended, Facts, Spent
 from plaster_ops.domain.metrics import DATA_TO_DEPLOY_S, E2E_P99_MS, ENGINE_BYTES, INFERENCES_PER_J
+from plaster_ops.domain.run import RunRecord
 from plaster_ops.settings import Settings
 from plaster_ops.settings_sections import Budgets
 from plaster_ops.tracking.journal import Journal
@@ -79,8 +80,15 @@ class FactBook:
             comparison=record.comparison if record else (),
             baseline=record.baseline if record else None,
             drift=record.data.get("drift") if record else None,
+            alarms=self._alarms(row.uid, record),
             data_to_deploy_s=_value(record.card, DATA_TO_DEPLOY_S.key) if record else None,
         )
+
+    def _alarms(self, uid: str, record: RunRecord | None) -> list[dict[str, Any]] | None:
+        """As they stand now; None where that retrain looked for none."""
+        if record is None or record.assessment.get("alarms") is None:
+            return None
+        return [alarm.to_json() for alarm in self.journal.alarms_of_run(uid)]
 
     def _unaccounted_s(self, name: str) -> float | None:
         """When the first slot was due after all that is known to have been seen or run; None where nothing is known."""

@@ -29,6 +29,7 @@ from plaster_ops.flow.sections import input_shapes
 from plaster_ops.flow.sidebyside import SideBySide, compare_on, measure, reopen, terms_of
 from plaster_ops.flow.sketches import inspection_spec
 from plaster_ops.flow.train import Trained, train
+from plaster_ops.flow.watching import as_stored, with_alarms
 from plaster_ops.plaster.profiles import find_profile
 from plaster_ops.settings_sections import PipelineSettings
 from plaster_ops.tracking.journal_rows import RunRow
@@ -197,20 +198,25 @@ def _finish(
     ctx.journal.remember_engine(ctx.uid, records.manifest_digest(told.built), told.built.folder)
     expected = champion.record.uid if champion else None
     exit_code = narrowed_exit_code(told.decision, told.rows, request.fail_on)
-    record = records.finished(ctx, row, closed(told), exit_code)
+    record = _finished(ctx, row, closed(told), exit_code)
     kept = keep_compact(ctx, told, record)
     if not ctx.journal.finish_run(ctx.uid, record, promotion_of(told.decision, expected), evidence=kept):
         told = replace(told, decision=overtaken(told.decision))
         exit_code = told.decision.exit_code
-        record = records.finished(ctx, row, closed(told), exit_code)
+        record = _finished(ctx, row, closed(told), exit_code)
         ctx.journal.finish_run(ctx.uid, record, evidence=keep_compact(ctx, told, record))
     return Outcome(
         verdict=told.decision.verdict,
         exit_code=exit_code,
         reasons=told.decision.reasons,
         prepared=told.prepared,
-        record=record,
+        record=as_stored(ctx.journal, record),
     )
+
+
+def _finished(ctx: Context, row: RunRow, told: records.Measured, exit_code: ExitCode) -> RunRecord:
+    """The record, with the alarms that its card raises."""
+    return with_alarms(ctx.journal, records.finished(ctx, row, told, exit_code), ctx.pipeline.margins())
 
 
 def choose_baselines(ctx: Context, request: Request) -> Baselines:

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from plaster_ops.tracking.journal_alarms import Alarms
 from plaster_ops.tracking.journal_evidence import KeptEvidence
 from plaster_ops.tracking.journal_file import JournalFile
 from plaster_ops.tracking.journal_history import Watermarks
@@ -17,7 +18,7 @@ from plaster_ops.tracking.noise_floors import NoiseFloors
 from plaster_ops.tracking.outbox import Outbox
 
 
-class Journal(RunLog, Watermarks, SeriesOfRuns, KeptEvidence, Learning, Outbox, NoiseFloors):
+class Journal(RunLog, Watermarks, SeriesOfRuns, Alarms, KeptEvidence, Learning, Outbox, NoiseFloors):
     """`<folder>/plaster.db`, open. Use it with `with`; raises `NotRecorded` where it cannot be written."""
 
     def __init__(self, file: JournalFile) -> None:

@@ -13,6 +13,7 @@ from plaster_ops.domain.metrics import HEADLINES
 from plaster_ops.domain.run import RunRecord
 from plaster_ops.errors import UsageError
 from plaster_ops.tracking import liveness
+from plaster_ops.tracking.journal_alarms import store_alarms
 from plaster_ops.tracking.journal_evidence import store_evidence
 from plaster_ops.tracking.journal_file import JournalFile, now_iso
 from plaster_ops.tracking.journal_rows import RUN_COLUMNS, EngineDigest, Promotion, RunRow, RunState, read_run, to_json
@@ -231,6 +232,8 @@ class RunLog:
         ).rowcount
         if record is None or not changed:
             return
+        if end.state is RunState.FINISHED:
+            record = store_alarms(db, uid, record)
         plain = record.to_json()
         plain |= {name: self.file.relative(plain[name]) for name in PATHS}
         db.execute("INSERT OR REPLACE INTO records (uid, record) VALUES (?, ?)", (uid, to_json(plain)))

@@ -150,6 +150,32 @@ _V4 = (
     " AND old.key = json_extract(row.value, '$.key')",
 )
 
+_ALARMS = (
+    """CREATE TABLE alarms (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        pipeline TEXT NOT NULL,
+        key TEXT NOT NULL,
+        fingerprint TEXT NOT NULL,
+        number INTEGER NOT NULL,
+        uid TEXT NOT NULL REFERENCES runs (uid),
+        worse INTEGER NOT NULL,
+        alarm TEXT NOT NULL,
+        UNIQUE (pipeline, key, fingerprint, number))""",
+    "CREATE INDEX alarms_of_run ON alarms (uid)",
+    "CREATE TRIGGER alarms_stay BEFORE UPDATE ON alarms BEGIN SELECT RAISE(ABORT, 'append only'); END",
+    "CREATE TRIGGER alarms_last BEFORE DELETE ON alarms BEGIN SELECT RAISE(ABORT, 'append only'); END",
+    """CREATE TABLE alarm_states (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        alarm INTEGER NOT NULL REFERENCES alarms (id),
+        state TEXT NOT NULL CHECK (state IN ('open', 'acknowledged', 'resolved')),
+        at TEXT NOT NULL,
+        by TEXT NOT NULL,
+        note TEXT)""",
+    "CREATE INDEX states_of_alarm ON alarm_states (alarm, seq)",
+    "CREATE TRIGGER alarm_states_stay BEFORE UPDATE ON alarm_states BEGIN SELECT RAISE(ABORT, 'append only'); END",
+    "CREATE TRIGGER alarm_states_last BEFORE DELETE ON alarm_states BEGIN SELECT RAISE(ABORT, 'append only'); END",
+)
+
 _EVIDENCE = (
     """CREATE TABLE evidence (
         uid TEXT NOT NULL REFERENCES runs (uid),
@@ -166,5 +192,5 @@ _KINDS = (
     " CHECK (kind IN ('retrain', 'promote', 'rollback'))",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_V1, _V2, _V3, _V4, _EVIDENCE, _KINDS)
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_V1, _V2, _V3, _V4, _EVIDENCE, _ALARMS, _KINDS)
 """Statements per schema version, oldest first. Append only: a version that was released never changes."""

@@ -23,7 +23,9 @@ HEAVY = {
     "sklearn",
     *ENGINE_LIBRARIES,
 }
-MAY_BE_NUMERIC = {f"plaster_ops/domain/{name}.py" for name in ("compare", "student", "drift")}
+MAY_BE_NUMERIC = {
+    f"plaster_ops/domain/{name}.py" for name in ("compare", "student", "scan", "scan_splits", "scan_levels")
+}
 LANDLORDS = {
     "mlflow": ("plaster_ops/tracking/",),
     **dict.fromkeys(ENGINE_LIBRARIES, ("plaster_ops/engines/",)),

@@ -19,7 +19,7 @@ def loaded():
     return [name for name in heavy.split() if name in sys.modules]
 
 answer = {}
-for line in (["--help"], ["retrain", "--help"], ["history"], ["history", "--json"], ["retrain", "nobody"]):
+for line in (["--help"], ["retrain", "--help"], ["history"], ["history", "--json"], ["drift"], ["retrain", "nobody"]):
     out = io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(io.StringIO()):
         code = run(line)
@@ -54,7 +54,7 @@ def probed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, dict
 
 @pytest.mark.parametrize(
     ("line", "code"),
-    [("--help", 0), ("retrain --help", 0), ("history", 0), ("history --json", 0), ("retrain nobody", 2)],
+    [("--help", 0), ("retrain --help", 0), ("history", 0), ("history --json", 0), ("drift", 0), ("retrain nobody", 2)],
 )
 def test_a_question_and_a_mistake_load_nothing_heavy(
     probed: dict[str, dict[str, dict[str, object]]], line: str, code: int

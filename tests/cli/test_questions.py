@@ -189,6 +189,8 @@ def test_the_findings_are_json_when_asked_for(command: Command, monkeypatch: pyt
 # ---- ui ------------------------------------------------------------------------------------------------------------
 def test_the_ui_is_served_where_it_was_asked_for(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     served: list[tuple[str, int]] = []
-    monkeypatch.setattr(ui, "serve_ui", lambda _settings, *, host, port: served.append((host, port)) or 0)
-    assert command("ui", "--port", "5001").code == 0
+    monkeypatch.setattr(ui, "serve_ui", lambda _settings, *, host, port: served.append((host, port)))
+    told = command("ui", "--port", "5001")
+    assert told.code == 0
+    assert "http://127.0.0.1:5001" in told.out
     assert served == [("127.0.0.1", 5001)]

@@ -78,3 +78,20 @@ def test_a_record_that_held_nothing_against_another_tells_of_no_drift(data: dict
 def test_a_first_retrain_has_no_drift() -> None:
     plain = {"uid": "u", "pipeline": "p", "index": 1, "trigger": "cron", "started_at": "a", "ended_at": "b"}
     assert drift_of(RunRecord(**plain, verdict="baseline", exit_code=0), DRIFT_WORDS) == []
+
+
+def alarm(**changed: Any) -> dict[str, Any]:
+    plain = {"letter": "L", "key": "latency/e2e_p50_ms", "unit": "ms", "index": 9, "before": 1.0, "after": 1.12}
+    said = {"shape": "step", "change_ratio": 0.12, "change_difference": None, "worse": True, "state": "open"}
+    return plain | said | changed
+
+
+def test_an_open_alarm_that_this_retrain_raised_is_drift_of_its_letter() -> None:
+    found = record(assessment={"alarms": [alarm()]})
+    assert drift_of(found, ["latency"]) == ["latency/e2e_p50_ms left its level at #9: 1 -> 1.12 ms (+12.0%, step)"]
+    assert drift_of(found, ["accuracy", "inputs"]) == []
+
+
+@pytest.mark.parametrize("changed", [{"worse": False}, {"state": "acknowledged"}, {"state": "resolved"}])
+def test_an_alarm_for_the_better_or_one_that_was_answered_is_none(changed: dict[str, Any]) -> None:
+    assert drift_of(record(assessment={"alarms": [alarm(**changed)]}), DRIFT_WORDS) == []

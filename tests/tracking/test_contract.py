@@ -132,10 +132,10 @@ def test_every_measured_row_is_on_the_parent_with_its_interval(looking: Looking)
     assert not [key for key in metrics if key.startswith("energy/")]
 
 
-def test_a_failed_run_is_recorded_without_model_and_cadence(looking: Looking, tmp_path: Path) -> None:
+def test_a_failed_run_is_recorded_without_model_and_marks_its_verdict_alone(looking: Looking, tmp_path: Path) -> None:
     tracked = looking.tracker.record(make_record("a" * 32, folder=tmp_path / "run", verdict="failed", exit_code=10))
     assert tracked.model_version is None
-    assert "cadence" not in looking.kinds()
+    assert looking.cadence() == {"cadence · Test CPU 9000": []}
 
 
 def test_aliases_point_at_versions_by_uid_and_only_at_those_named(looking: Looking, tmp_path: Path) -> None:

@@ -1,0 +1,73 @@
+"""A retrain that ends holds its card against the pipeline's history, and stores what left its level."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from plaster_ops.domain.run import RunRecord
+from plaster_ops.flow.watching import as_stored, with_alarms
+from plaster_ops.tracking.journal import Journal
+from tests.tracking.samples import make_record, start
+
+P50 = "latency/e2e_p50_ms"
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Any:
+    with Journal.open(tmp_path / "mlruns") as opened:
+        yield opened
+
+
+def record_of(uid: str, index: int, value: float, **changed: Any) -> RunRecord:
+    record = make_record(uid, index)
+    rows = tuple({**row, "value": value} for row in record.card if row["key"] == P50)
+    return replace(record, card=rows, **changed)
+
+
+def retrain(journal: Journal, value: float, **changed: Any) -> RunRecord:
+    row = start(journal)
+    record = with_alarms(journal, record_of(row.uid, row.index or 0, value, **changed), {})
+    assert journal.finish_run(row.uid, record)
+    return as_stored(journal, record)
+
+
+def nights(journal: Journal, n: int, level: float, **changed: Any) -> list[RunRecord]:
+    return [retrain(journal, level * (1 + 0.01 * (night % 3 - 1)), **changed) for night in range(n)]
+
+
+def test_a_step_is_told_by_one_retrain_and_stored_with_it(journal: Journal) -> None:
+    quiet = nights(journal, 12, 1.0)
+    assert all(record.assessment["alarms"] == [] for record in quiet)
+    slow = nights(journal, 8, 1.3, params={"start": "scratch"})
+    told = [record for record in slow if record.assessment["alarms"]]
+    assert len(told) == 1
+    (alarm,) = told[0].assessment["alarms"]
+    assert (alarm["index"], alarm["raised_index"], alarm["id"]) == (13, told[0].index, 1)
+    assert alarm["worse"]
+    assert {"kind": "params", "name": "start", "then": "warm", "now": "scratch"} in alarm["candidates"]
+    assert [each.id for each in journal.alarms("digits")] == [1]
+
+
+def test_another_machine_and_another_method_are_other_histories(journal: Journal) -> None:
+    nights(journal, 12, 1.0)
+    other = {"device": "Other CPU", "digest": "0" * 16}
+    assert not any(record.assessment["alarms"] for record in nights(journal, 6, 1.3, fingerprint=other))
+    assert not any(record.assessment["alarms"] for record in nights(journal, 4, 1.0))
+    row = start(journal)
+    again = record_of(row.uid, row.index or 0, 5.0)
+    again = replace(again, card=tuple({**each, "method": "latency.other.v2"} for each in again.card))
+    assert with_alarms(journal, again, {}).assessment["alarms"] == []
+
+
+def test_what_else_was_concluded_stays(journal: Journal) -> None:
+    record = record_of("u", 1, 1.0, assessment={"overall": "same"})
+    assert with_alarms(journal, record, {}).assessment == {"overall": "same", "alarms": []}
+
+
+def test_a_metric_that_was_not_measured_is_not_looked_at(journal: Journal) -> None:
+    nights(journal, 12, 1.0)
+    record = record_of("u", 13, 9.0)
+    rows = tuple({**row, "status": "not_measured", "value": None} for row in record.card)
+    assert with_alarms(journal, replace(record, card=rows), {}).assessment["alarms"] == []
