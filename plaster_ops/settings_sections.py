@@ -234,6 +234,8 @@ class PipelineSettings(Section):
     inconclusive: Literal["promote", "hold"] = "promote"
     budgets: Budgets = Budgets()
     alerts: Annotated[tuple[Alert, ...], LIST] = ()
+    report: bool = True
+    """Each retrain writes its page, `report.html`, among its artifacts."""
 
     @field_validator("gates")
     @classmethod

@@ -14,7 +14,7 @@ KEYS = {
     "assessment",
     "gates",
     *("schema", "pipeline", "exit_code", "verdict", "reasons", "run", "baseline", "card", "comparison"),
-    *("phases", "engine", "data", "mlflow"),
+    *("assessment", "phases", "engine", "data", "mlflow"),
 }
 MLFLOW = {"tracking_uri": "sqlite:///x", "experiment": "plaster/digits", "run_id": "m1", "model_version": 4}
 
