@@ -11,6 +11,8 @@ from plaster_ops.report.json_text import bare_payload, run_payload, to_text
 KEYS = {
     "start",
     "curve",
+    "assessment",
+    "gates",
     *("schema", "pipeline", "exit_code", "verdict", "reasons", "run", "baseline", "card", "comparison"),
     *("assessment", "phases", "engine", "data", "mlflow"),
 }
