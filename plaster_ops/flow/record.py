@@ -16,6 +16,7 @@ from plaster_ops.domain.run import RunRecord, Verdict
 from plaster_ops.engines.artifact import read_manifest
 from plaster_ops.errors import PlasterError
 from plaster_ops.flow.assessment import Against, assess
+from plaster_ops.flow.canary import CANARY
 from plaster_ops.flow.code_identity import CODE_DIGEST, GIT, code_digest, code_of, git_state
 from plaster_ops.flow.context import Context, adapter_files
 from plaster_ops.flow.curve import CURVE
@@ -83,6 +84,7 @@ def finished(ctx: Context, row: RunRow, told: Measured, exit_code: int) -> RunRe
         baseline=told.baseline,
         card=tuple(told.card.to_json()),
         comparison=tuple(row.to_json() for row in told.rows),
+        gates=told.decision.to_json(),
         phases=ctx.timeline.to_json(),
         engine=_engine_section(told),
         data=data_section(told.prepared),
@@ -248,6 +250,9 @@ def _write_artifacts(ctx: Context, told: Measured) -> None:
         (folder / name).write_text(text, encoding="utf-8")
     if answers.is_file():
         shutil.copyfile(answers, folder / ANSWERS)
+    canary = ctx.folder / str(told.built.evaluation.get("canary") or "")
+    if canary.is_file():
+        shutil.copyfile(canary, ctx.folder / CANARY)  # real inputs: beside the artifacts, so that no server gets them
     sketch = Path((told.prepared.get("drift") or {}).get("sketch") or "")
     if sketch.is_file():
         shutil.copyfile(sketch, folder / SKETCH)

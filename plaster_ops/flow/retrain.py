@@ -9,6 +9,7 @@ from typing import Any
 from plaster_ops.domain.fingerprint import Fingerprint
 from plaster_ops.domain.run import RunRecord, Verdict
 from plaster_ops.domain.timeline import Phase
+from plaster_ops.engines.artifact import verify
 from plaster_ops.engines.ladder import needs_calibration
 from plaster_ops.errors import ExitCode
 from plaster_ops.flow import record as records
@@ -157,6 +158,8 @@ def _judge(ctx: Context, request: Request, baselines: Baselines, found: _Found) 
     decision = decide(
         ctx.pipeline,
         compared[champion.label] if champion else None,
+        card=card,
+        against=(champion.record.index, champion.record.uid) if champion else None,
         allowed=request.promote,
         has_golden=found.prepared["golden_samples"] is not None,
     )
@@ -206,6 +209,8 @@ def _finish(
     closed: Callable[[records.Measured], records.Measured],
 ) -> Outcome:
     """Stores the record and swaps the champion in one transaction; held where another run was promoted meanwhile."""
+    if told.decision.promotes:
+        verify(told.built.folder)  # reloaded in fresh processes before: here only that it is still the same
     ctx.journal.remember_engine(ctx.uid, records.manifest_digest(told.built), told.built.folder)
     expected = champion.record.uid if champion else None
     exit_code = narrowed_exit_code(told.decision, told.rows, request.fail_on)

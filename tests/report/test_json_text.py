@@ -12,6 +12,7 @@ KEYS = {
     "assessment",
     "start",
     "curve",
+    "gates",
     *("schema", "pipeline", "exit_code", "verdict", "reasons", "run", "baseline", "card", "comparison"),
     *("assessment", "phases", "engine", "data", "mlflow"),
 }
