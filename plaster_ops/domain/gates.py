@@ -6,7 +6,6 @@ from enum import StrEnum
 from typing import Any
 
 from plaster_ops.domain.card import Card, Reading, Status
-from plaster_ops.domain.compare import FALSE_DISCOVERY_RATE
 from plaster_ops.domain.judgement import Comparison, Judgement
 from plaster_ops.domain.metrics import (
     E2E_P50_MS,
@@ -21,6 +20,7 @@ from plaster_ops.domain.metrics import (
     Metric,
     Scale,
 )
+from plaster_ops.domain.rule import FALSE_DISCOVERY_RATE
 
 GATE_METRICS: Mapping[str, Metric] = {
     "programmability": ENGINE_FLOPS_RATIO,

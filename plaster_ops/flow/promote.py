@@ -108,8 +108,11 @@ def who() -> str:
 
 def narrowed_exit_code(decision: Decision, shown: Sequence[Comparison], fail_on: frozenset[str]) -> ExitCode:
     """The exit code with `--fail-on`: named judgements of headline rows count as failures where nothing else did."""
-    if decision.exit_code is not ExitCode.DONE:
-        return decision.exit_code
+    return failing(shown, fail_on) if decision.exit_code is ExitCode.DONE else decision.exit_code
+
+
+def failing(shown: Sequence[Comparison], fail_on: frozenset[str]) -> ExitCode:
+    """3, 4 or 5 where a headline row has a verdict that `fail_on` names; else 0."""
     judgements = {row.judgement.value for row in shown if row.metric.headline}
     if "worse" in fail_on and "worse" in judgements:
         return ExitCode.HELD
@@ -117,4 +120,4 @@ def narrowed_exit_code(decision: Decision, shown: Sequence[Comparison], fail_on:
         return ExitCode.NOT_COMPARABLE
     if "inconclusive" in fail_on and "inconclusive" in judgements:
         return ExitCode.INCONCLUSIVE
-    return decision.exit_code
+    return ExitCode.DONE
