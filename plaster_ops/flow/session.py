@@ -265,6 +265,7 @@ def _finish(ctx: Context, ports: Ports, outcome: Outcome, request: Request) -> d
         payload["data"] |= data_section(outcome.prepared) | {"new_samples": 0}
         payload["phases"] = ctx.timeline.to_json()
         return payload
+    keep_record(ctx, outcome.record)
     with ctx.timeline.phase(Phase.LOG):
         write_page(ctx, outcome.record)
         tracked = publish(ctx, ports)

@@ -59,7 +59,8 @@ def next_lines(payload: Mapping[str, Any]) -> list[str]:
         return []
     key = worst_key(payload)
     explain = [f"plaster-ops explain {run['index']} --metric {key}"] if key else []
-    return [*explain, f"plaster-ops report {run['index']}"]
+    promote = [f'plaster-ops promote {run["index"]} --force --reason "..."'] if payload["verdict"] == "held" else []
+    return [*explain, f"plaster-ops report {run['index']}", *promote]
 
 
 def worst_key(payload: Mapping[str, Any]) -> str | None:
