@@ -63,7 +63,7 @@ def _once(project: Path, arguments: Sequence[str]) -> Cost:
     return Cost(used.ru_utime + used.ru_stime, time.monotonic() - began_s, used.ru_maxrss / 1024)
 
 
-def fill(project: Path, retrains: int, pipelines: int) -> None:
+def fill(project: Path, retrains: int, pipelines: int, most_s: float) -> None:
     """In a process of its own, so that its memory is no other's."""
     from benchmarks.scale_store import fill as fill_store
     from plaster_ops.tracking.connection import resolve_uri
@@ -71,8 +71,10 @@ def fill(project: Path, retrains: int, pipelines: int) -> None:
     (project / "mlruns").mkdir(parents=True)
     text = f'default = "{NAME}"\n' + "".join(f'[pipelines.pipeline{i:02d}]\nref = "m:p"\n' for i in range(pipelines))
     (project / "plaster.toml").write_text(text, encoding="utf-8")
-    found = fill_store(project, resolve_uri(URI, project), retrains, pipelines)
-    print(f"bulk rows beside those of the real tracker: {len(found)} differences {found[:3]}")
+    found, made = fill_store(project, resolve_uri(URI, project), retrains, pipelines, most_s)
+    print(
+        f"{made} retrains of {pipelines} pipelines; bulk rows beside those of the real tracker: {len(found)} differences {found[:3]}"
+    )
 
 
 def questions(project: Path) -> None:
@@ -182,13 +184,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--retrains", type=int, default=10_000)
     parser.add_argument("--pipelines", type=int, default=20)
+    parser.add_argument("--fill-s", type=float, default=float("inf"), help="stop filling after so many seconds")
     parser.add_argument("--keep", type=Path)
     parser.add_argument("--only", choices=("fill", "bookkeeping", "search", "questions", "rebuilt"))
     asked = parser.parse_args()
     sys.path.insert(0, str(ROOT))
     steps = {"bookkeeping": bookkeeping, "search": search, "questions": questions, "rebuilt": rebuilt}
     if asked.only == "fill":
-        fill(asked.keep, asked.retrains, asked.pipelines)
+        fill(asked.keep, asked.retrains, asked.pipelines, asked.fill_s)
     elif asked.only:
         steps[asked.only](asked.keep)
     else:
@@ -196,6 +199,7 @@ def main() -> None:
             project = asked.keep or Path(scratch) / "project"
             if not (project / "mlruns" / "plaster.db").is_file():
                 size = ("--retrains", str(asked.retrains), "--pipelines", str(asked.pipelines))
+                size = (*size, "--fill-s", str(asked.fill_s))
                 command = [sys.executable, str(Path(__file__)), "--only", "fill", "--keep", str(project), *size]
                 subprocess.run(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True)
             measure(project)

@@ -8,10 +8,13 @@ import json
 import math
 import random
 import sqlite3
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +30,23 @@ from plaster_ops.tracking.journal import Journal
 from plaster_ops.tracking.journal_restore import LedgerLine, rebuilding, restore_promotions, restore_run
 from plaster_ops.tracking.journal_rows import to_json
 from plaster_ops.tracking.journal_runs import PATHS
-from plaster_ops.tracking.layout import plan_record
+from plaster_ops.tracking.layout import plan_record, to_ms
 from plaster_ops.tracking.mlflow_store import MlflowTracker
 from plaster_ops.tracking.names import experiment_name, registered_name
-from plaster_ops.tracking.plans import PARENT, UID, RunPlan
+from plaster_ops.tracking.plans import PARENT, UID, Point, RecordPlan, RunPlan
 
 FIRST = datetime(2025, 1, 1, tzinfo=UTC)
 _SKIPPED_TAGS = ("plaster.pid", "plaster.pid_started", "plaster.host", "mlflow.user", "mlflow.note.content")
+
+
+_VARIANTS = 8
+"""Different cards of one level: what they say varies, what it costs to make them does not count here."""
+
+
+@cache
+def card_rows(is_slower: bool, variant: int) -> tuple[dict[str, Any], ...]:
+    """The rows of one of the cards."""
+    return tuple(card(60 if is_slower else 1, random.Random(variant)).to_json())
 
 
 def card(index: int, source: random.Random) -> Card:
@@ -47,7 +60,8 @@ def card(index: int, source: random.Random) -> Card:
         value = (place + 1) * math.exp(source.gauss(0.0, 0.03))
         value *= 1.08 if metric is E2E_P50_MS and index >= 60 else 1.0
         value = round(value) if metric.unit in ("count", "bytes") else value
-        rows.append(Reading(metric=metric, value=value, ci95=(value * 0.97, value * 1.03), n=2000, better=better))
+        interval = None if metric.margin is None else (value * 0.97, value * 1.03)
+        rows.append(Reading(metric=metric, value=value, ci95=interval, n=2000, better=better))
     return Card.of(rows)
 
 
@@ -57,7 +71,7 @@ def record(number: int, pipelines: int, project: Path) -> RunRecord:
     began = FIRST + timedelta(minutes=15 * number)
     uid = uuid.UUID(int=source.getrandbits(128)).hex
     promoted = index == 1 or source.random() < 0.5
-    rows = card(index, source).to_json()
+    rows = card_rows(index >= 60, source.randrange(_VARIANTS))
     judged = [fields for fields in rows if CATALOGUE[fields["key"]].margin is not None and fields["value"] is not None]
     return RunRecord(
         uid=uid,
@@ -72,7 +86,7 @@ def record(number: int, pipelines: int, project: Path) -> RunRecord:
         reasons=("accuracy same, latency better",),
         fingerprint={"device": "AMD EPYC", "device_count": 1, "threads": 2, "input_shapes": [], "digest": "f" * 16},
         baseline={"index": index - 1, "id": uid, "which": "last", "how": "remeasured"} if index > 1 else None,
-        card=tuple(rows),
+        card=rows,
         comparison=tuple(_compared(fields) for fields in judged) if index > 1 else (),
         phases={"wait_s": 0.0, "fit_s": 90.0, "measure_s": 60.0, "other_s": 0.1, "cycle_s": 240.0},
         engine={
@@ -137,8 +151,15 @@ def evidence(number: int) -> tuple[CompactRow, ...]:
     return tuple(rows)
 
 
-def fill(project: Path, location: Location, retrains: int, pipelines: int) -> list[str]:
-    """Journal, artifacts and MLflow store of so many retrains; returns how bulk rows differ from the tracker's."""
+def fill(
+    project: Path, location: Location, retrains: int, pipelines: int, most_s: float = math.inf
+) -> tuple[list[str], int]:
+    """Journal, artifacts and MLflow store of so many retrains, or of those that `most_s` seconds are enough for.
+
+    Returns how bulk rows differ from the tracker's, and how many retrains it became.
+    """
+    stop_s = time.monotonic() + most_s
+    made = 1
     few = [evidence(number) for number in range(8)]
     with Journal.open(project / "mlruns") as journal, rebuilding(journal):
         with MlflowTracker(location) as tracker:
@@ -147,22 +168,33 @@ def fill(project: Path, location: Location, retrains: int, pipelines: int) -> li
             tracked = tracker.record(sample)
         with closing(sqlite3.connect(location.database or Path(), isolation_level=None)) as db:
             db.execute("PRAGMA synchronous = OFF")
+            later = db.execute(
+                "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL AND tbl_name IN"
+                " ('metrics', 'latest_metrics', 'tags', 'params')"
+            ).fetchall()
             db.execute("BEGIN")
             bulk = _Bulk(db, project)
             twin = bulk.write(sample, "f" * 32)
             found = differences(db, tracked.run_id, twin)
             bulk.forget(twin)
             restore_run(journal, sample, tracked, "host", few[0])
+            for name, _ in later:
+                db.execute(f"DROP INDEX {name}")
             for number in range(1, retrains):
+                if time.monotonic() > stop_s:
+                    break
+                made += 1
                 each = record(number, pipelines, project)
                 _write_artifacts(journal, each, few[number % 8])
                 run_id = bulk.write(each, each.uid)
                 restore_run(journal, each, bulk.tracked(each, run_id, location), "host", few[number % 8])
+            for _, sql in later:
+                db.execute(sql)
             db.execute("COMMIT")
         restore_promotions(journal, _ledger(journal))
         for name in journal.pipelines():
             journal.mark_pointed(name, journal.aliases(name))
-    return found
+    return found, made
 
 
 def _ledger(journal: Journal) -> Iterator[LedgerLine]:
@@ -192,10 +224,11 @@ class _Bulk:
         self._experiments: dict[str, int] = {}
         self._versions: dict[str, int] = {}
         self._cadences: dict[str, str] = {}
+        self._plans: dict[Any, RecordPlan] = {}
 
     def write(self, found: RunRecord, run_id: str) -> str:
         """One retrain: parent, children, points of the cadence run, version. Returns the parent's run id."""
-        plan = plan_record(found)
+        plan = self._planned(found)
         experiment = self._experiment(plan.pipeline)
         uri = (Path(found.artifacts or "")).as_uri()
         self._run(plan.parent, run_id, experiment, uri)
@@ -206,6 +239,34 @@ class _Bulk:
             self._cadence(plan.cadence, plan.pipeline, experiment, uri)
             self._version(plan.pipeline, found, run_id)
         return run_id
+
+    def _planned(self, found: RunRecord) -> RecordPlan:
+        """The plan of an earlier retrain with the same card, told anew: points at this step and instant."""
+        key = (id(found.card), found.verdict, bool(found.comparison), found.pipeline)
+        if key not in self._plans:
+            self._plans[key] = plan_record(found)
+        kept, at = self._plans[key], to_ms(found.started_at)
+        tags = {UID: found.uid, "plaster.index": str(found.index), "plaster.slot": found.slot or ""}
+        tags |= {"plaster.learned": str(found.learned), "plaster.seen": str(found.seen)}
+        tags |= {name: value for name, value in found.tags.items() if name in kept.parent.tags}
+        if found.baseline:
+            tags["plaster.baseline"] = f"#{found.baseline['index']}"
+
+        def told(plan: RunPlan, name: str) -> RunPlan:
+            steps = found.index if plan.kind in ("retrain", "cadence") else None
+            points = plan.points
+            if plan.kind != "train":
+                points = tuple(Point(p.key, p.value, steps or p.step, at) for p in plan.points)
+            mine = plan.tags if plan.kind == "cadence" else {k: tags.get(k, v) for k, v in plan.tags.items()}
+            return replace(plan, name=name, start_ms=at, end_ms=to_ms(found.ended_at), points=points, tags=mine)
+
+        return replace(
+            kept,
+            uid=found.uid,
+            parent=told(kept.parent, f"#{found.index} {found.started_at[:10]}"),
+            children=tuple(told(child, child.name) for child in kept.children),
+            cadence=None if kept.cadence is None else told(kept.cadence, kept.cadence.name),
+        )
 
     def tracked(self, found: RunRecord, run_id: str, location: Location) -> Tracked:
         """What the tracker would have answered."""

@@ -25,6 +25,7 @@ from plaster_ops.tracking.plans import (
     CADENCE,
     HOST,
     KIND,
+    LEDGER,
     NOTE,
     PARENT,
     RETRAIN,
@@ -40,8 +41,6 @@ log = logging.getLogger(__name__)
 
 _PID, _PID_STARTED = "plaster.pid", "plaster.pid_started"
 _RUNNING = "RUNNING"
-LEDGER = "promotions.jsonl"
-"""The artifact that holds who was champion when."""
 
 
 class MlflowTracker:
