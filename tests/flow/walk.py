@@ -30,6 +30,7 @@ SECONDS = {
     "examine": 2.0,
     "measure": 5.0,
     "scores": 1.25,
+    "page": 0.0,
 }
 FIT_S, LAUNCH_S, PARITY_S, AGAIN_S = 10.0, 3.0, 0.5, 0.25
 SHAPE = ("float32[1, 8, 8]",)
@@ -176,6 +177,11 @@ class Walk:
         asked = {**spec["evaluate"], "window": prepared["window"], "samples": prepared["samples"]}
         self._enter("evaluate", asked)
         return {"prepared": prepared, "evaluation": self._evaluate(asked, folder)}
+
+    def _page(self, spec: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+        del folder
+        Path(spec["target"]).write_text("<!doctype html>", encoding="utf-8")
+        return {"page_bytes": 15}
 
     def _prepare(self, spec: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         seen, learned = spec["seen"], spec["learned"]
