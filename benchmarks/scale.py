@@ -72,9 +72,8 @@ def fill(project: Path, retrains: int, pipelines: int, most_s: float) -> None:
     text = f'default = "{NAME}"\n' + "".join(f'[pipelines.pipeline{i:02d}]\nref = "m:p"\n' for i in range(pipelines))
     (project / "plaster.toml").write_text(text, encoding="utf-8")
     found, made = fill_store(project, resolve_uri(URI, project), retrains, pipelines, most_s)
-    print(
-        f"{made} retrains of {pipelines} pipelines; bulk rows beside those of the real tracker: {len(found)} differences {found[:3]}"
-    )
+    print(f"{made} retrains of {pipelines} pipelines")
+    print(f"bulk rows beside those of the real tracker: {len(found)} differences {found[:3]}")
 
 
 def questions(project: Path) -> None:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -177,7 +177,8 @@ def _ledger(journal: Journal, store: StoreReader) -> Iterator[LedgerLine]:
         if champion in finished and champion != last:
             reason = "the registry's alias champion points at it; when and why it was moved is not known"
             at = now_iso()
-            lines.append(LedgerLine(pipeline=pipeline, uid=champion, previous=last, at=at, by="rebuild", reason=reason))
+            line = LedgerLine(pipeline=pipeline, uid=champion, previous=last, at=at, by="rebuild", reason=reason)
+            lines.append(replace(line, kind="promote"))
         yield from lines
 
 
