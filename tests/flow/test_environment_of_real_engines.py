@@ -1,7 +1,7 @@
-"""Real torch engines on two days: what slows both of them is the environment's, what slows the new one is the model's."""
+"""Real torch engines on two days: what slows both is the environment's, what slows the new one is the model's."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -29,11 +29,12 @@ GOVERNOR = Change(kind=ChangeKind.ENVIRONMENT, name="cpu_governor", then="perfor
 
 
 @pytest.fixture
-def day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Day:
+def day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Day]:
     """One measurement of both engines in two processes; `slow`: by how much of a call each of them is held up."""
     monkeypatch.setitem(profiles.PROFILES, "quick", QUICK)
     manifest = SimpleNamespace(spec=SimpleNamespace(backend="eager", device="cpu"))
     monkeypatch.setattr(artifact, "read_manifest", lambda _: manifest)
+    threads = torch.get_num_threads()
     samples = tmp_path / "samples.safetensors"
     save_file({"g0/in0": torch.randn(20, 6)}, samples)
 
@@ -63,7 +64,8 @@ def day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Day:
             folders.append(folder)
         return load_evidence(folders)
 
-    return take
+    yield take
+    torch.set_num_threads(threads)
 
 
 def whose(logged: Evidence, today: Evidence) -> Attribution:
