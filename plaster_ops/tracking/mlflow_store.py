@@ -106,6 +106,12 @@ class MlflowTracker:
         with translated(self.location):
             return Registry(client, self.location).fetch(pipeline, uid, folder)
 
+    def prune_engine(self, pipeline: str, uid: str, root: str, *, dry_run: bool) -> int:
+        """Removes the registered files of that run below the folder `root`; their bytes, 0 where there are none."""
+        client = self._open()
+        with translated(self.location):
+            return Registry(client, self.location).prune(pipeline, uid, root, dry_run=dry_run)
+
     def sweep_stale(self, host: str, owned: Collection[str] = ()) -> list[str]:
         """Closes as KILLED what dead processes of `host` left RUNNING, and returns the run ids.
 

@@ -25,7 +25,7 @@ from plaster_ops.tracking.moved import detect_move, repair_move
 from plaster_ops.tracking.outbox import sync
 from plaster_ops.tracking.store_file import StoreFile
 from plaster_ops.tracking.store_pages import StorePages
-from plaster_ops.tracking.store_reader import record_from_tags
+from plaster_ops.tracking.store_reader import local_folder, record_from_tags
 from tests.tracking.samples import make_small_record, start
 
 ROW = CompactRow(kind=CompactKind.CURVE, label="curve", process=0, body=pack({"points": [1]}))
@@ -205,14 +205,16 @@ def test_a_ledger_that_mlflow_keeps_is_taken_as_it_is(settings: Settings, locati
         client = tracker._open()
         experiment = client.get_experiment_by_name("plaster/digits").experiment_id
         (cadence,) = client.search_runs([experiment], "tags.`plaster.kind` = 'cadence'")
-        client.log_text(cadence.info.run_id, text, "promotions.jsonl")
+        folder = local_folder(cadence.info.artifact_uri)  # the client remembers the template's by the run's id
+        assert folder is not None
+        (folder / "promotions.jsonl").write_text(text)
     lose(settings)
     again(settings)
     with Journal.open(settings.memory) as journal:
         ledger = journal.promotions("digits")
-        assert [(line.uid, line.at, line.by, line.forced) for line in ledger] == [
-            (uids[0], lines[0]["at"], "a", True),
-            (uids[1], lines[1]["at"], "b", True),
+        assert [(line.uid, line.at, line.by, line.forced, line.kind) for line in ledger] == [
+            (uids[0], lines[0]["at"], "a", True, "retrain"),
+            (uids[1], lines[1]["at"], "b", True, "promote"),
         ]
 
 
