@@ -207,29 +207,37 @@ MUST = ("must", "", ">= .97", ">= .70", "", ">= .95", ">= .90", "<= .25", "<= .8
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=40)
-    parser.add_argument("--rival-repeats", type=int, default=20)
+    parser.add_argument("--repeats", type=int, default=40, help="0: the others alone")
+    parser.add_argument("--rival-repeats", type=int, default=20, help="0: no others")
     parser.add_argument("--otava-python", type=Path, help="a Python with apache-otava and ruptures")
-    parser.add_argument("--alone", action="store_true", help="no rivals")
     asked, began_s = parser.parse_args(), time.monotonic()
     for row in (HEAD, ["-"] * len(HEAD), MUST):
         _print(row)
-    ms = _show(our_ms())
-    own = tally(ours(with_margins=False), asked.repeats)
-    _print(["scan, no margin", str(asked.repeats), *own.cells(), ms])
-    _print(["scan as retrains use it", str(asked.repeats), *tally(ours(with_margins=True), asked.repeats).cells(), ms])
-    if not asked.alone:
+    if asked.repeats:
+        _ours(asked.repeats)
+    if asked.rival_repeats:
         with rivals(asked.otava_python) as others:
-            for name in RIVALS:
-                found = tally(others.detector(name), asked.rival_repeats)
-                once = [
-                    statistics.median(others.ask(name, _clean(n), is_ratio=True, once=True)["ms"] for _ in range(5))
-                    for n in LENGTHS
-                ]
-                _print([name, str(asked.rival_repeats), *found.cells(), _show(once)])
-    rates = ", ".join(f"{name} {rate:.2f}" for name, rate in own.false_rates().items())
-    print(f"\nfalse alarms of the scan in a hundred values: {rates}")
+            _others(others, asked.rival_repeats)
     print(f"seed {SEED}, {len(SCENARIOS)} scenarios, {time.monotonic() - began_s:.0f} s")
+
+
+def _ours(repeats: int) -> None:
+    ms = _show(our_ms())
+    found = tally(ours(with_margins=False), repeats)
+    _print(["scan, no margin", str(repeats), *found.cells(), ms])
+    _print(["scan as retrains use it", str(repeats), *tally(ours(with_margins=True), repeats).cells(), ms])
+    rates = ", ".join(f"{name} {rate:.2f}" for name, rate in found.false_rates().items())
+    print(f"false alarms of the scan, no margin: {rates}", flush=True)
+
+
+def _others(others: Rivals, repeats: int) -> None:
+    for name in RIVALS:
+        found = tally(others.detector(name), repeats)
+        once = [
+            statistics.median(others.ask(name, _clean(n), is_ratio=True, once=True)["ms"] for _ in range(5))
+            for n in LENGTHS
+        ]
+        _print([name, str(repeats), *found.cells(), _show(once)])
 
 
 def _print(cells: Sequence[str]) -> None:
