@@ -142,7 +142,9 @@ def test_the_seven_letters_are_charts_with_words_for_those_who_do_not_see_them(p
     labels = [value for tag, name, value in page.attributes if tag == "svg" and name == "aria-label"]
     trends = [label for label in labels if "over 12 retrains" in label]
     assert len(trends) == len(HEADLINES) == 7
-    assert any(label.startswith("latency/e2e_p50_ms over 12 retrains: #1") and label.endswith("1 alarm") for label in trends)
+    assert any(
+        label.startswith("latency/e2e_p50_ms over 12 retrains: #1") and label.endswith("1 alarm") for label in trends
+    )
     assert page.text.count("worse →") == 7
 
 
@@ -163,7 +165,7 @@ def test_no_colour_is_fixed_so_that_dark_and_light_share_the_drawings(text: str)
 def test_the_comparison_has_marks_and_intervals(page: Page) -> None:
     for part in ("- worse", "+ better", "= same", "~ inconclusive", "x not comparable", "[+4.2 %, +14.3 %]"):
         assert part in page.text
-    assert "Of 6 compared metrics: 1 worse, 1 better, 1 same, 1 inconclusive, 2 not comparable." in page.text
+    assert "Yes, in L. Of 6 compared metrics: 1 worse, 1 better, 1 same, 1 inconclusive, 2 not comparable." in page.text
 
 
 def test_what_changed_whose_it_is_and_the_alarms_are_told(page: Page) -> None:
@@ -188,7 +190,7 @@ def test_a_row_says_what_its_history_says() -> None:
     ]
     found = check_harmless(render_page(sheet(comparison=compared)))
     assert "its history: same, +1.2 % against 8 earlier" in found.text
-    assert "Of 1 compared metric: 1 same." in found.text
+    assert "No. Of 1 compared metric: 1 same." in found.text
 
 
 def test_text_from_outside_stays_text() -> None:
