@@ -21,6 +21,7 @@ from plaster_ops.cli import (
     explain,
     history,
     init,
+    promote,
     rebuild,
     recompute,
     report,
@@ -68,6 +69,9 @@ app.command("explain")(explain.command)
 app.command("recompute")(recompute.command)
 app.command("rebuild")(rebuild.command)
 app.command("history")(history.command)
+app.command("promote")(promote.promote)
+app.command("rollback")(promote.rollback)
+app.command("promotions")(promote.promotions)
 app.command("report")(report.command)
 app.command("drift")(drift.command)
 app.command("cadence")(cadence.command)

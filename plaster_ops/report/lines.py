@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from plaster_ops.domain.judgement import ReasonCode
 from plaster_ops.domain.metrics import (
     CATALOGUE,
     CPU_TIME_PER_INFERENCE_S,
@@ -72,7 +73,8 @@ def line_of(row: Mapping[str, Any], compared: Mapping[str, Any] | None) -> Line:
         return Line(key=metric.key, letter=row["letter"], name=name, now=now, note=one_line(note))
     change = compared["change_ratio"] if compared["change_ratio"] is not None else compared["change_difference"]
     verdict = compared["verdict"]
-    if compared["reason"] and (verdict == "inconclusive" or (verdict == "not_comparable" and not note)):
+    unusual = compared.get("reason_code") == ReasonCode.WITHIN_SEED_SPREAD.value
+    if compared["reason"] and (verdict == "inconclusive" or unusual or (verdict == "not_comparable" and not note)):
         note = str(compared["reason"])
     return Line(
         key=metric.key,
@@ -100,6 +102,20 @@ def _history(compared: Mapping[str, Any]) -> str:
     """What the earlier retrains say of this value, where that was asked beside the comparison of engines."""
     told = compared.get("history") or {}
     return str(told.get("verdict") or "").replace("_", " ")
+
+
+def history_sentence(payload: Mapping[str, Any]) -> str:
+    """`worse L, same T E: this retrain against 8 before it`, of the headlines that have a history; else empty."""
+    told = [
+        (str(row["letter"]), row["history"])
+        for row in payload["comparison"]
+        if row.get("headline") and (row.get("history") or {}).get("p_value") is not None
+    ]
+    by_word: dict[str, list[str]] = {}
+    for letter, found in told:
+        by_word.setdefault(str(found["verdict"]), []).append(letter)
+    words = ", ".join(f"{word} {' '.join(letters)}" for word, letters in sorted(by_word.items(), reverse=True))
+    return f"{words}: this retrain against {max(found['n'] for _, found in told)} before it" if told else ""
 
 
 def change_sentence(change: Mapping[str, Any]) -> str:

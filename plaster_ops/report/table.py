@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from plaster_ops.report.engine_table import ladder_view
-from plaster_ops.report.lines import Line, alarm_sentence, change_sentence, lines_of
+from plaster_ops.report.lines import Line, alarm_sentence, change_sentence, history_sentence, lines_of
 from plaster_ops.report.run_lines import head_lines, next_lines
 from plaster_ops.report.safe_text import one_line
 
@@ -93,6 +93,9 @@ def _assessed(payload: Mapping[str, Any]) -> Iterable[str]:
     environment = told.get("environment") or {}
     if environment.get("sentence") and environment.get("cause") != "none":
         yield f"  machine   {one_line(environment['sentence'])}"
+    history = history_sentence(payload)
+    if history:
+        yield f"  history   {history}"
     for place, alarm in enumerate(told.get("alarms") or ()):
         yield f"  {'' if place else 'alarms':<8}  {alarm_sentence(alarm)}"
 

@@ -2,18 +2,31 @@
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from plaster_ops.tracking import notes
 from plaster_ops.tracking.connection import Location
-from plaster_ops.tracking.names import logged_model_name, quoted, registered_name
+from plaster_ops.tracking.names import MAX_VERSION_TAG_CHARACTERS, cut, logged_model_name, quoted, registered_name
 from plaster_ops.tracking.plans import UID, ModelPlan, RecordPlan
 
 log = logging.getLogger(__name__)
 
 ALIASES = ("champion", "challenger", "previous")
+
+
+def promotion_tags(line: Mapping[str, Any]) -> dict[str, str]:
+    """What a line of the ledger says of the version it made champion."""
+    return {
+        "plaster.promoted_at": str(line["at"]),
+        "plaster.promoted_by": str(line["by"]),
+        "plaster.promoted_how": str(line["kind"]),
+        "plaster.promoted_from": "" if line["from"] is None else f"#{line['from']['index']}",
+        "plaster.promoted_why": str(line["reason"]),
+        "plaster.promoted_forced": str(bool(line["forced"])).lower(),
+    }
 
 
 class Registry:
@@ -91,6 +104,32 @@ class Registry:
         if model.description == wanted or not notes.is_ours(model.description):
             return
         self._client.update_registered_model(model.name, wanted)
+
+    def tell_promotions(self, pipeline: str, lines: Sequence[Mapping[str, Any]]) -> None:
+        """Tags the version of each run with the newest of these lines that made it champion."""
+        name = registered_name(pipeline)
+        for uid, line in {str(line["uid"]): line for line in lines}.items():
+            version = self.version_of(pipeline, uid)
+            if version is None:
+                log.warning("no version of %s holds run %s, so its promotion is told without it", name, uid)
+                continue
+            for tag, value in promotion_tags(line).items():
+                self._client.set_model_version_tag(name, str(version), tag, cut(value, MAX_VERSION_TAG_CHARACTERS))
+
+    def fetch(self, pipeline: str, uid: str, folder: Path) -> Path | None:
+        """A copy of the files that were registered for that uid, below `folder`; None where there is no version."""
+        from mlflow.artifacts import download_artifacts
+
+        version = self.version_of(pipeline, uid)
+        if version is None:
+            return None
+        found = self._client.get_model_version(registered_name(pipeline), str(version))
+        with self._own_store_as_default():
+            model_id = found.model_id or str(found.source).removeprefix("models:/")
+            uri = self._client.get_logged_model(model_id).artifact_location
+            return Path(
+                download_artifacts(artifact_uri=uri, dst_path=str(folder), tracking_uri=self._location.tracking_uri)
+            )
 
     def _logged_model(self, experiment_id: str, uid: str) -> Any | None:
         found = self._client.search_logged_models([experiment_id], filter_string=f"tags.`{UID}` = '{uid}'")

@@ -5,9 +5,11 @@ what an interrupted attempt left behind is completed. Doubles, made by a server 
 are deleted. Only `MlflowClient` is used: no active run, no global tracking URI.
 """
 
+import json
 import logging
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -38,6 +40,8 @@ log = logging.getLogger(__name__)
 
 _PID, _PID_STARTED = "plaster.pid", "plaster.pid_started"
 _RUNNING = "RUNNING"
+LEDGER = "promotions.jsonl"
+"""The artifact that holds who was champion when."""
 
 
 class MlflowTracker:
@@ -83,6 +87,24 @@ class MlflowTracker:
             page = self._pages.get(pipeline) or ExperimentPage.find(client, pipeline)
             if page is not None and page.pages.champion != champion:
                 page.crown(champion)
+
+    def ledger(self, pipeline: str, lines: Sequence[Mapping[str, Any]], since: int) -> None:
+        """What is new after `since` as tags on the versions; all of it as `promotions.jsonl` of the cadence runs."""
+        client = self._open()
+        with translated(self.location):
+            Registry(client, self.location).tell_promotions(pipeline, [line for line in lines if line["seq"] > since])
+            experiment = client.get_experiment_by_name(experiment_name(pipeline))
+            if experiment is None:
+                return
+            text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+            for run in self._search(experiment.experiment_id, f"tags.`{KIND}` = 'cadence'"):
+                client.log_text(run.info.run_id, text, LEDGER)
+
+    def fetch_engine(self, pipeline: str, uid: str, folder: Path) -> Path | None:
+        """The engine of that run as it is registered, copied below `folder`; None where it is not there."""
+        client = self._open()
+        with translated(self.location):
+            return Registry(client, self.location).fetch(pipeline, uid, folder)
 
     def sweep_stale(self, host: str, owned: Collection[str] = ()) -> list[str]:
         """Closes as KILLED what dead processes of `host` left RUNNING, and returns the run ids.

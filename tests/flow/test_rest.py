@@ -10,7 +10,6 @@ import pytest
 from plaster_ops.errors import PlasterError
 from plaster_ops.flow import doctor, plan, ui
 from plaster_ops.flow.history import history_rows
-from plaster_ops.flow.record import history_values
 from plaster_ops.flow.retrain import Request
 from plaster_ops.flow.sections import data_section, input_shapes
 from plaster_ops.flow.wiring import open_ports
@@ -85,15 +84,6 @@ def test_input_shapes_leave_the_batch_out_and_mark_what_is_dynamic() -> None:
 
 def test_the_data_of_a_run_that_never_saw_any_is_unknown_not_zero() -> None:
     assert set(data_section({}).values()) == {None}
-
-
-def test_the_history_of_a_run_is_what_came_before_it(journal: Journal) -> None:
-    for _ in range(3):
-        finish(journal)
-    key = "learning/train_to_engine_s"
-    assert history_values(journal, "digits") == {key: pytest.approx([1.01, 1.02, 1.03])}
-    assert history_values(journal, "digits", before=2) == {key: pytest.approx([1.01])}
-    assert history_values(journal, "power") == {key: []}
 
 
 def test_the_history_marks_the_champion_and_what_the_tracker_has(

@@ -9,8 +9,10 @@ from plaster_ops.domain.run import RunRecord
 from plaster_ops.report.json_text import bare_payload, run_payload, to_text
 
 KEYS = {
+    "assessment",
     "start",
     "curve",
+    "gates",
     *("schema", "pipeline", "exit_code", "verdict", "reasons", "run", "baseline", "card", "comparison"),
     *("assessment", "phases", "engine", "data", "mlflow"),
 }
