@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from plaster_ops.flow.lock import slug
 from plaster_ops.report.json_text import run_payload
 from plaster_ops.settings import Settings
 from plaster_ops.tracking.journal import Journal
-from plaster_ops.tracking.journal_rows import RunRow
+from plaster_ops.tracking.journal_rows import RunRow, RunState
 from plaster_ops.tracking.journal_runs import state_now
 
 _log = logging.getLogger(__name__)
@@ -38,22 +38,40 @@ def sheet_of(journal: Journal, record: RunRecord, mlflow: Mapping[str, Any]) -> 
             for name, value in record.to_json().items()
             if name in ("uid", "started_at", "ended_at", "fingerprint", "curves", "datasets", "params", "tags")
         },
-        "trends": {metric.key: _trend(journal, record, metric.key) for metric in HEADLINES},
+        "trends": _trends(journal, record),
         "alarms": alarms_of(journal, record),
     }
 
 
-def _trend(journal: Journal, record: RunRecord, key: str) -> list[dict[str, Any]]:
-    return [
-        {
-            "index": point.index,
-            "value": point.value,
-            "verdict": point.verdict,
-            "regime": f"{point.fingerprint} {point.method}",
-        }
-        for point in journal.points(record.pipeline, key, MOST_RUNS)
-        if point.index <= record.index
+def _trends(journal: Journal, record: RunRecord) -> dict[str, list[dict[str, Any]]]:
+    """Each headline over the finished retrains up to that one; values that are no plain measurement are marked."""
+    rows = [
+        row
+        for row in journal.history(record.pipeline, MOST_RUNS)
+        if row.state is RunState.FINISHED and row.index is not None and row.index <= record.index
     ]
+    return {metric.key: _trend(journal, rows, metric.key) for metric in HEADLINES}
+
+
+def _trend(journal: Journal, rows: Sequence[RunRow], key: str) -> list[dict[str, Any]]:
+    settled = {point.index: point for point in journal.points(rows[0].pipeline, key, MOST_RUNS)} if rows else {}
+    found = []
+    for row in rows:
+        point, value = settled.get(row.index or 0), row.headlines.get(key)
+        if point is not None:
+            value = point.value
+        if value is None:
+            continue
+        found.append(
+            {
+                "index": row.index,
+                "value": value,
+                "verdict": row.verdict or "",
+                "regime": "" if point is None else f"{point.fingerprint} {point.method}",
+                "is_settled": point is not None,
+            }
+        )
+    return found
 
 
 def alarms_of(journal: Journal, record: RunRecord) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 from plaster_ops.report.svg_text import INK, svg_of
-from plaster_ops.report.trend import Trend, thinned
+from plaster_ops.report.trend import Trend, TrendPoint, thinned
 
 TREND, CURVE = (262.0, 108.0), (370.0, 175.0)
 """Width and height in units of the drawing; a page scales it to the width that there is."""
@@ -16,26 +16,16 @@ _STYLES = ("-", "--", ":", "-.", (0, (5, 1)), (0, (1, 1)))
 _HOLLOW = ("held",)
 
 
-def trend_chart(trend: Trend, *, worse: str, label: str) -> str:
-    """The metric over the retrains; `worse`: the direction that is worse, `up`, `down`, or empty."""
-    figure, axes = _axes(TREND, (0.15, 0.17, 0.775, 0.73))
+def trend_chart(trend: Trend, *, newest: int, worse: str, label: str) -> str:
+    """The metric over the retrains. `newest`: the number of the one that is marked, where it has a value; `worse`: the
+    direction that is worse, `up`, `down`, or empty."""
+    figure, axes = _axes(TREND, (0.185, 0.17, 0.74, 0.73))
     _draw_changes(axes, trend)
     for stretch in trend.stretches():
         _draw_stretch(axes, stretch)
-    for level in trend.levels():
-        axes.plot([level.first, level.last], [level.value] * 2, color=INK["level"], linewidth=4, alpha=0.45, zorder=1)
-    newest = trend.points[-1]
-    axes.plot([newest.index], [newest.value], "o", color=INK["busy"], markersize=7, zorder=5)
-    axes.plot(
-        [newest.index],
-        [newest.value],
-        "o",
-        markersize=12,
-        markerfacecolor="none",
-        color=INK["busy"],
-        alpha=0.5,
-        zorder=5,
-    )
+    _draw_levels(axes, trend)
+    _draw_unsettled(axes, trend)
+    _draw_newest(axes, [point for point in trend.points if point.index == newest])
     _limits(axes, trend)
     _draw_alarms(axes, trend)
     if worse:
@@ -81,7 +71,7 @@ def _ticks(most: int, *, integer: bool = False) -> Any:
     return MaxNLocator(nbins=most, integer=integer, min_n_ticks=2)
 
 
-def _draw_stretch(axes: Any, stretch: Sequence[Any]) -> None:
+def _draw_stretch(axes: Any, stretch: Sequence[TrendPoint]) -> None:
     points = thinned(stretch)
     axes.plot(
         [p.index for p in points], [p.value for p in points], color=INK["busy"], linewidth=1.4, zorder=3,
@@ -95,6 +85,31 @@ def _draw_stretch(axes: Any, stretch: Sequence[Any]) -> None:
             [p.index for p in some], [p.value for p in some], "o", markersize=4.2, color=INK["busy"], zorder=4,
             markerfacecolor=INK["card"] if hollow else INK["busy"], markeredgewidth=1.2,
         )  # fmt: skip
+
+
+def _draw_levels(axes: Any, trend: Trend) -> None:
+    """A band behind the dots; a line before a curve that is too dense to see anything behind."""
+    dense = len(trend.points) > _DOTTED_UP_TO
+    look = {"linewidth": 2.2, "zorder": 4.5} if dense else {"linewidth": 4, "alpha": 0.45, "zorder": 1}
+    for level in trend.levels():
+        axes.plot([level.first, level.last], [level.value] * 2, color=INK["text" if dense else "level"], **look)
+
+
+def _draw_newest(axes: Any, points: Sequence[TrendPoint]) -> None:
+    for point in points:
+        axes.plot([point.index], [point.value], "o", color=INK["busy"], markersize=7, zorder=5)
+        axes.plot(
+            [point.index], [point.value], "o", markersize=12, markerfacecolor="none", color=INK["busy"], alpha=0.5,
+            zorder=5,
+        )  # fmt: skip
+
+
+def _draw_unsettled(axes: Any, trend: Trend) -> None:
+    points = thinned([point for point in trend.points if not point.is_settled])
+    axes.plot(
+        [p.index for p in points], [p.value for p in points], "x", color=INK["soft"], markersize=4.5,
+        markeredgewidth=1.2, zorder=3,
+    )  # fmt: skip
 
 
 def _draw_changes(axes: Any, trend: Trend) -> None:

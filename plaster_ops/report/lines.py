@@ -91,6 +91,13 @@ def line_of(row: Mapping[str, Any], compared: Mapping[str, Any] | None) -> Line:
     )
 
 
+def base_name(base: Mapping[str, Any]) -> str:
+    """`last #3`; `#3` where the run was asked for by its number or id."""
+    which = one_line(base.get("which") or "")
+    named = which if which in ("last", "champion", "best", "previous") else ""
+    return f"{named} #{base.get('index')}".strip()
+
+
 def verdict_word(compared: Mapping[str, Any]) -> str:
     """The verdict of a row, or `missing` where only the other run has a value, `new` where only this one has."""
     if compared["verdict"] != "not_comparable" or (compared["now"] is None) == (compared["then"] is None):

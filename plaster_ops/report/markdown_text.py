@@ -5,7 +5,7 @@ from typing import Any
 
 from plaster_ops.report.engine_table import ladder_markdown
 from plaster_ops.report.learned_lines import curve_line, start_lines
-from plaster_ops.report.lines import HEADLINE_KEYS, Line, alarm_sentence, change_sentence, lines_of
+from plaster_ops.report.lines import HEADLINE_KEYS, Line, alarm_sentence, base_name, change_sentence, lines_of
 from plaster_ops.report.numbers import show_value
 from plaster_ops.report.safe_text import markdown_table, markdown_text
 
@@ -38,7 +38,7 @@ def _table(lines: Sequence[Line], payload: Mapping[str, Any]) -> str:
         return ""
     head = ["", "metric", ">now"]
     if base:
-        head += [f">{markdown_text(base['which'])} #{base['index']}", ">change", "95 % CI", ">limit", "verdict"]
+        head += [f">{base_name(base)}", ">change", "95 % CI", ">limit", "verdict"]
     return markdown_table(head, [_cells(line, whole=bool(base)) for line in lines]) + _notes(lines)
 
 

@@ -34,7 +34,7 @@ def render_page(sheet: Mapping[str, Any]) -> str:
     """The page of one retrain.
 
     `sheet`: `payload`, the `--json` object; `record`, the fields of its `RunRecord`; `trends`, by key rows of `index`,
-    `value`, `verdict`, `regime`; `alarms`, as in `drift --json`.
+    `value`, `verdict`, `regime`, `is_settled`; `alarms`, as in `drift --json`.
     """
     payload, record = sheet["payload"], sheet["record"]
     alarms, assessment = sheet["alarms"], payload.get("assessment") or {}
@@ -55,7 +55,7 @@ def render_page(sheet: Mapping[str, Any]) -> str:
         environment_rows=environment_rows(environment.get("rows") or ()),
         phases=phase_rows(payload["phases"]),
         total=payload["phases"].get("cycle_s"),
-        ladder=ladder_rows(tried),
+        ladder=ladder_rows(tried) if len(tried) > 1 else [],
         fit=fit_panels(record.get("curves") or ()),
         alarms=alarm_rows(alarms, head["index"] or 0),
         data=data_facts(payload["data"]),

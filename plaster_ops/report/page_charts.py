@@ -30,18 +30,23 @@ def letter_cards(
     """One card a headline: value, change with its mark, and its chart, or why there is none."""
     card = {row["key"]: row for row in payload["card"]}
     compared = {row["key"]: row for row in payload["comparison"]}
+    newest = payload["run"]["index"] if payload["run"] else 0
     return [
-        _card(metric, card.get(metric.key), compared.get(metric.key), Trend.of(metric.key, rows, alarms))
+        _card(metric, card.get(metric.key), compared.get(metric.key), trend)
+        | {"svg": _trend_svg(trend, metric, _better(metric, card.get(metric.key)), newest) if trend.points else ""}
         for metric in HEADLINES
-        for rows in [trends.get(metric.key) or ()]
+        for trend in [Trend.of(metric.key, trends.get(metric.key) or (), alarms)]
     ]
+
+
+def _better(metric: Metric, row: Mapping[str, Any] | None) -> str:
+    return str(row["better"]) if row else metric.better.value
 
 
 def _card(
     metric: Metric, row: Mapping[str, Any] | None, compared: Mapping[str, Any] | None, trend: Trend
 ) -> dict[str, Any]:
     value = row["value"] if row else None
-    better = str(row["better"]) if row else metric.better.value
     word = verdict_word(compared) if compared else ""
     change = None
     if compared:
@@ -51,7 +56,7 @@ def _card(
     if value is None:
         why_not = cut_line((row or {}).get("reason") or "not measured in this run", 160)
     elif row and row["status"] != "measured":
-        why_not = cut_line(f"{row['status']}: {row['reason'] or 'see the card'}; not drawn", 160)
+        why_not = cut_line(f"{row['status']}: {row['reason'] or 'see the card'}", 160)
     elif len(trend.points) == 1:
         why_not = "The first retrain that measured it."
     return {
@@ -64,20 +69,17 @@ def _card(
         "word": word,
         "mark": MARKS.get(word, ""),
         "why_not": why_not,
-        "better": better,
-        "count": len(trend.points),
-        "alarms": len(trend.alarms),
-        "svg": _trend_svg(trend, metric, better) if trend.points else "",
     }
 
 
-def _trend_svg(trend: Trend, metric: Metric, better: str) -> str:
+def _trend_svg(trend: Trend, metric: Metric, better: str, newest: int) -> str:
     first, last = trend.points[0], trend.points[-1]
     span = (
         f"#{first.index} {show_value(first.value, metric.unit)} to #{last.index} {show_value(last.value, metric.unit)}"
     )
     told = f"{metric.key} over {len(trend.points)} retrains: {span}; {len(trend.alarms)} alarms"
-    return trend_chart(trend, worse={"lower": "up", "higher": "down"}.get(better, ""), label=told)
+    worse = {"lower": "up", "higher": "down"}.get(better, "")
+    return trend_chart(trend, newest=newest, worse=worse, label=told)
 
 
 def fit_panels(curves: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from plaster_ops.report.learned_lines import curve_line, start_lines
-from plaster_ops.report.lines import alarm_sentence
+from plaster_ops.report.lines import alarm_sentence, base_name
 from plaster_ops.report.numbers import show_value
 from plaster_ops.report.safe_text import cut_line, one_line
 
@@ -49,7 +49,7 @@ def head_facts(payload: Mapping[str, Any], record: Mapping[str, Any]) -> dict[st
 def against_words(base: Mapping[str, Any]) -> str:
     """`last = #1, measured again beside the new engine`."""
     how = "measured again beside the new engine" if base.get("how") == "remeasured" else "stored numbers"
-    return f"{one_line(base.get('which') or 'run')} = #{base.get('index')}, {how}"
+    return f"{base_name(base).replace(' ', ' = ')}, {how}"
 
 
 def questions(payload: Mapping[str, Any], alarms: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:

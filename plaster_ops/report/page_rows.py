@@ -68,7 +68,7 @@ def phase_rows(phases: Mapping[str, float]) -> list[dict[str, Any]]:
                     "seconds": show_value(seconds, "s"),
                     "left": round(100 * begun / whole, 3),
                     "width": round(max(0.3, 100 * seconds / whole), 3),
-                    "share": f"{seconds / whole:.0%}",
+                    "share": f"{seconds / whole:.0%}" if seconds >= whole / 200 else "<1%",
                 }
             )
         begun += seconds

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from plaster_ops.report.learned_lines import curve_line, start_lines
-from plaster_ops.report.lines import HEADLINE_KEYS
+from plaster_ops.report.lines import HEADLINE_KEYS, base_name
 from plaster_ops.report.numbers import show_value
 from plaster_ops.report.safe_text import one_line
 
@@ -31,7 +31,7 @@ def head_lines(payload: Mapping[str, Any]) -> list[str]:
     base = payload.get("baseline")
     if base:
         how = "measured again, interleaved with the new engine" if base["how"] == "remeasured" else "stored numbers"
-        lines.append(f"  against   {one_line(base['which'])} = #{base['index']}, {how}")
+        lines.append(f"  against   {base_name(base).replace(' ', ' = ')}, {how}")
     return lines
 
 
@@ -59,7 +59,8 @@ def next_lines(payload: Mapping[str, Any]) -> list[str]:
         return []
     key = worst_key(payload)
     explain = [f"plaster-ops explain {run['index']} --metric {key}"] if key else []
-    return [*explain, f"plaster-ops report {run['index']}"]
+    promote = [f'plaster-ops promote {run["index"]} --force --reason "..."'] if payload["verdict"] == "held" else []
+    return [*explain, f"plaster-ops report {run['index']}", *promote]
 
 
 def worst_key(payload: Mapping[str, Any]) -> str | None:

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from plaster_ops.report.engine_table import ladder_view
-from plaster_ops.report.lines import Line, alarm_sentence, change_sentence, history_sentence, lines_of
+from plaster_ops.report.lines import Line, alarm_sentence, base_name, change_sentence, history_sentence, lines_of
 from plaster_ops.report.run_lines import head_lines, next_lines
 from plaster_ops.report.safe_text import one_line
 
@@ -45,14 +45,15 @@ def comparison_view(payload: Mapping[str, Any], *, width: int, plain: bool) -> R
 
 
 def _table(lines: Sequence[Line], payload: Mapping[str, Any], *, narrow: bool, plain: bool) -> Table:
-    """Narrow: the interval folds under the change, and the limit goes."""
+    """Narrow, it fits 80 columns: the interval folds under the change, and the limit goes."""
     run, base = payload.get("run"), payload.get("baseline")
-    table = Table(box=None if plain else box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0))
+    frame = None if plain or narrow else box.SIMPLE_HEAD
+    table = Table(box=frame, pad_edge=False, padding=(0, 1 if narrow else 2, 0, 0))
     table.add_column("")
     table.add_column("PLASTER", no_wrap=True)
     table.add_column(f"now #{run['index']}" if run else "now", justify="right", no_wrap=True)
     if base:
-        table.add_column(f"{one_line(base['which'])} #{base['index']}", justify="right", no_wrap=True)
+        table.add_column(base_name(base), justify="right", no_wrap=True)
         table.add_column("change", justify="right", no_wrap=True)
         if not narrow:
             table.add_column("95 % CI", no_wrap=True)
@@ -62,22 +63,25 @@ def _table(lines: Sequence[Line], payload: Mapping[str, Any], *, narrow: bool, p
     for line in lines:
         letter = line.letter if line.letter != previous else ""
         previous = line.letter
-        table.add_row(*_cells(line, letter, narrow=narrow) if base else _cells(line, letter, narrow=narrow)[:3])
+        cells = _narrow_cells(line, letter) if narrow else _cells(line, letter)
+        table.add_row(*cells if base else cells[:3])
     return table
 
 
-def _cells(line: Line, letter: str, *, narrow: bool) -> list[Text]:
-    folded = narrow and line.interval not in ("", "exact")
-    cells = [
-        Text(letter, style="bold"),
-        Text(line.name),
-        Text(line.now),
-        Text(line.then),
-        Text(f"{line.change}\n{line.interval}" if folded else line.change),
+def _cells(line: Line, letter: str) -> list[Text]:
+    cells = [letter, line.name, line.now, line.then, line.change, line.interval, line.limit]
+    return [*map(Text, cells), Text(line.verdict, style=_COLOURS.get(line.word, ""))]
+
+
+def _narrow_cells(line: Line, letter: str) -> list[Text]:
+    now = "n/a" if line.now == "not measured" else line.now
+    folded = line.interval.strip("[]").replace(" %", "").replace(", ", " to ")
+    change = f"{line.change}\n{folded}" if line.interval.startswith("[") else line.change
+    verdict = line.verdict.replace("comparable", "comp.")
+    return [
+        *map(Text, (letter, line.name, now, line.then, change)),
+        Text(verdict, style=_COLOURS.get(line.word, "")),
     ]
-    if not narrow:
-        cells += [Text(line.interval), Text(line.limit)]
-    return [*cells, Text(line.verdict, style=_COLOURS.get(line.word, ""))]
 
 
 def _assessed(payload: Mapping[str, Any]) -> Iterable[str]:

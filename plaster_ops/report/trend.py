@@ -5,18 +5,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+FEWEST_OF_A_LEVEL = 4
 MOST_POINTS = 240
 """A chart of more retrains shows of each stretch its lowest and its highest."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrendPoint:
-    """One retrain. `regime`: what must be equal for two of them to be one series (machine, inputs, method)."""
+    """One retrain. `regime`: what must be equal for two of them to be one series (machine, inputs, method).
+
+    `is_settled` False: the value was not measured as it should be (unsettled, suspect, a guess); it is in no level.
+    """
 
     index: int
     value: float
     verdict: str
     regime: str
+    is_settled: bool = True
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,13 +43,14 @@ class Trend:
 
     @classmethod
     def of(cls, key: str, rows: Sequence[Mapping[str, Any]], alarms: Sequence[Mapping[str, Any]]) -> "Trend":
-        """From plain rows `index`, `value`, `verdict`, `regime`, and alarms as in `--json`, of any metric."""
+        """From rows `index`, `value`, `verdict`, `regime`, `is_settled`, and alarms of any metric as in `--json`."""
         points = tuple(
             TrendPoint(
                 index=int(row["index"]),
                 value=float(row["value"]),
                 verdict=str(row["verdict"]),
                 regime=str(row["regime"]),
+                is_settled=bool(row.get("is_settled", True)),
             )
             for row in rows
             if row["value"] is not None and float(row["value"]) - float(row["value"]) == 0
@@ -53,9 +59,11 @@ class Trend:
         return cls(key=key, points=points, alarms=tuple(sorted(mine.items())))
 
     def stretches(self) -> list[list[TrendPoint]]:
-        """The points of one regime after another, oldest first."""
+        """The settled points of one regime after another, oldest first."""
         found: list[list[TrendPoint]] = []
         for point in self.points:
+            if not point.is_settled:
+                continue
             if found and found[-1][-1].regime == point.regime:
                 found[-1].append(point)
             else:
@@ -63,18 +71,16 @@ class Trend:
         return found
 
     def levels(self) -> list[Level]:
-        """The level between each two alarms or changes of regime."""
+        """The level between each two alarms or changes of regime, where four points or more make one."""
         starts = {index for index, _ in self.alarms}
-        found: list[Level] = []
+        parts: list[list[TrendPoint]] = []
         for stretch in self.stretches():
-            part: list[TrendPoint] = []
+            parts.append([])
             for point in stretch:
-                if point.index in starts and part:
-                    found.append(_level(part))
-                    part = []
-                part.append(point)
-            found.append(_level(part))
-        return [level for level in found if level.last > level.first]
+                if point.index in starts:
+                    parts.append([])
+                parts[-1].append(point)
+        return [_level(part) for part in parts if len(part) >= FEWEST_OF_A_LEVEL]
 
 
 def _level(points: Sequence[TrendPoint]) -> Level:

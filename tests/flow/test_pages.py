@@ -15,7 +15,7 @@ from plaster_ops.settings_sections import PipelineSettings
 from plaster_ops.tracking.journal import Journal
 from tests.flow.walk import Walk
 from tests.report.payloads import ASSESSMENT
-from tests.tracking.samples import finish, start
+from tests.tracking.samples import finish, make_card, start
 
 Retrain = Callable[..., dict[str, Any]]
 ALARM = ASSESSMENT["alarms"][0]
@@ -103,6 +103,18 @@ def test_the_page_of_a_run_knows_nothing_of_later_ones(journal: Journal) -> None
     record = journal.record(rows[1].uid)
     assert record is not None
     assert [row["index"] for row in sheet_of(journal, record, {})["trends"]["latency/e2e_p50_ms"]] == [1, 2]
+
+
+def test_a_value_that_did_not_settle_is_in_the_trend_and_marked(journal: Journal) -> None:
+    card = [
+        row | ({"status": "unstable"} if row["key"] == "latency/e2e_p50_ms" else {}) for row in make_card(1.5).to_json()
+    ]
+    finish(journal)
+    row = finish(journal, card=tuple(card))
+    record = journal.record(row.uid)
+    assert record is not None
+    trend = sheet_of(journal, record, {})["trends"]["latency/e2e_p50_ms"]
+    assert [(point["value"], point["is_settled"]) for point in trend] == [(1.01, True), (1.5, False)]
 
 
 def test_alarms_of_the_record_are_shown_and_later_ones_are_not(journal: Journal) -> None:

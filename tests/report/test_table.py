@@ -68,9 +68,23 @@ def test_in_a_narrow_terminal_the_interval_folds_under_the_change(capsys: pytest
     row = next(i for i, line in enumerate(lines) if "e2e_p50_ms" in line)
     assert "- worse" in lines[row]
     assert "+4.2 %" not in lines[row]
-    assert lines[row + 1].strip() == "[+4.2 %, +14.3 %]"
+    assert lines[row + 1].strip() == "+4.2 to +14.3"
     assert "95 % CI" not in "".join(lines)
-    assert all(len(line) <= 90 for line in lines[row - 1 : row + 8])
+    table = lines[row - 2 : 1 + max(i for i, line in enumerate(lines) if "cpu_time_per_inference_s " in line)]
+    assert len(table) > 8
+    assert all(len(line) <= 80 for line in table)
+    assert "x not comp." in "".join(table)
+
+
+def test_nothing_is_cut_off_in_a_terminal_of_eighty_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    text = text_of(capsys, width=80, plain=False)
+    assert "…" not in text
+    assert re.search(r"^L +e2e_p50_ms ", text, flags=re.MULTILINE)
+
+
+def test_a_run_that_was_asked_for_by_its_number_is_named_once(capsys: pytest.CaptureFixture[str]) -> None:
+    text = text_of(capsys, baseline={"index": 7, "id": "d", "which": "7", "how": "stored"})
+    assert "against   #7, stored numbers" in text
 
 
 def test_what_is_piped_has_neither_colour_nor_boxes(capsys: pytest.CaptureFixture[str]) -> None:
@@ -126,7 +140,15 @@ def test_what_is_concluded_stands_below_the_table(capsys: pytest.CaptureFixture[
 
 def test_the_end_names_the_command_that_tells_more(capsys: pytest.CaptureFixture[str]) -> None:
     text = text_of(capsys)
-    assert "  next      plaster-ops explain 2 --metric latency/e2e_p50_ms\n            plaster-ops report 2\n" in text
+    commands = (
+        "explain 2 --metric latency/e2e_p50_ms",
+        "report 2",
+        'promote 2 --force --reason "..."',
+    )
+    assert text.partition("  next      ")[2].split("\n") == [
+        *(f"{'' if place == 0 else ' ' * 12}plaster-ops {line}" for place, line in enumerate(commands)), "",
+    ]  # fmt: skip
+    assert "promote" not in text_of(capsys, verdict="promoted").partition("PROMOTED")[2]
     assert "explain" not in text_of(capsys, comparison=[])
     assert "next" not in text_of(capsys, verdict="failed")
     assert "next" not in text_of(capsys, run=None)

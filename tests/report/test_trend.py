@@ -17,14 +17,19 @@ def test_another_regime_begins_another_stretch() -> None:
 
 def test_a_level_ends_where_an_alarm_stands() -> None:
     trend = Trend.of(
-        "k", rows([1, 1, 1, 2, 2, 2]), [{"key": "k", "index": 4, "worse": True}, {"key": "other", "index": 2}]
+        "k", rows([1, 1, 1, 1, 2, 2, 2, 2]), [{"key": "k", "index": 5, "worse": True}, {"key": "other", "index": 2}]
     )
-    assert [(level.first, level.last, level.value) for level in trend.levels()] == [(1, 3, 1.0), (4, 6, 2.0)]
-    assert trend.alarms == ((4, True),)
+    assert [(level.first, level.last, level.value) for level in trend.levels()] == [(1, 4, 1.0), (5, 8, 2.0)]
+    assert trend.alarms == ((5, True),)
 
 
-def test_a_single_point_has_no_level() -> None:
-    assert Trend.of("k", rows([1.0]), []).levels() == []
+def test_three_points_make_no_level_and_no_more_do_unsettled_ones() -> None:
+    assert Trend.of("k", rows([1.0, 1.0, 1.0]), []).levels() == []
+    told = rows([1.0, 1.0, 1.0, 9.0])
+    told[3]["is_settled"] = False
+    trend = Trend.of("k", told, [])
+    assert trend.levels() == []
+    assert [[point.index for point in part] for part in trend.stretches()] == [[1, 2, 3]]
 
 
 def test_unknown_and_infinite_values_are_left_out() -> None:
