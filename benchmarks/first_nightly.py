@@ -146,6 +146,17 @@ def prepare(base: Path) -> dict[str, str]:
     }
 
 
+def clear(folder: Path) -> None:
+    """Nothing in the folder but the environment, and that without an older wheel of ours."""
+    for there in folder.iterdir():
+        if there.name == ".venv":
+            subprocess.run([there / "bin/pip", "--quiet", "uninstall", "--yes", "plaster-ops"], check=True)
+        elif there.is_dir():
+            shutil.rmtree(there)
+        else:
+            there.unlink()
+
+
 def walk(folder: Path, env: dict[str, str], limit_s: float, outputs: Path | None) -> bool:
     """Does the page in that folder; True where all of it was true."""
     shell = Shell(folder, env)
@@ -186,6 +197,7 @@ def main() -> int:
         outputs.mkdir()
         began_s = time.monotonic()
         folder.mkdir(exist_ok=True)
+        clear(folder)
         true = walk(folder, env, given.limit_s, outputs)
         print(f"{time.monotonic() - began_s:8.1f}  in all; {'every line is true' if true else 'not true'}")
     finally:
