@@ -59,7 +59,7 @@ def test_the_parent_and_the_version_say_why_and_lead_on(tracker: MlflowTracker, 
     tracker.point("digits", {"champion": SECOND})
     client = census.client_of(tracker)
     told = client.get_model_version("digits", "2").description
-    assert told.startswith("#2 2026-11-03: **Promoted: this engine is the champion.**\n- accuracy same")
+    assert told.startswith("#2 2026-11-03: **Promoted: this engine became the champion.**\n- accuracy same")
     assert told in client.get_registered_model("digits").description
 
 
