@@ -198,6 +198,15 @@ class DataSettings(Section):
         return value
 
 
+class Retention(Section):
+    """What `prune` leaves of a pipeline's files, beside champions, baselines and the challenger."""
+
+    keep_engines: Annotated[int, Field(ge=1)] = 10
+    """Engines of the newest runs."""
+    keep_samples: Annotated[int, Field(ge=0)] = 20
+    """Newest runs whose raw samples stay."""
+
+
 class Budgets(Section):
     """Limits that alert and never gate."""
 

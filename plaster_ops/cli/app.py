@@ -22,6 +22,7 @@ from plaster_ops.cli import (
     history,
     init,
     promote,
+    prune,
     rebuild,
     recompute,
     report,
@@ -72,6 +73,7 @@ app.command("history")(history.command)
 app.command("promote")(promote.promote)
 app.command("rollback")(promote.rollback)
 app.command("promotions")(promote.promotions)
+app.command("prune")(prune.command)
 app.command("report")(report.command)
 app.command("drift")(drift.command)
 app.command("cadence")(cadence.command)

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from plaster_ops.domain.drift import alarm_sentence
 from plaster_ops.domain.fingerprint import Fingerprint
 from plaster_ops.domain.run import RunRecord, Verdict
 from plaster_ops.domain.timeline import Phase
@@ -190,7 +191,7 @@ def _against(
     return Against(
         record=shown.record,
         today=card_of(terms, evidence, built.evaluation) if evidence is not None else None,
-        history=earlier_values(ctx.journal, ctx.name, fingerprint=digest),
+        history=earlier_values(ctx.journal, ctx.name, fingerprint=digest, before=shown.record.index + 1),
         noise=terms["noise"],
     )
 
@@ -226,8 +227,14 @@ def _finish(
         exit_code=exit_code,
         reasons=told.decision.reasons,
         prepared=told.prepared,
-        record=as_stored(ctx.journal, record),
+        record=_told_of_alarms(ctx, as_stored(ctx.journal, record)),
     )
+
+
+def _told_of_alarms(ctx: Context, record: RunRecord) -> RunRecord:
+    for alarm in record.assessment["alarms"]:
+        ctx.tell({"event": "note", "text": f"alarm {alarm['id']}: {alarm_sentence(alarm)}; plaster-ops drift has more"})
+    return record
 
 
 def _finished(ctx: Context, row: RunRow, told: records.Measured, exit_code: ExitCode) -> RunRecord:

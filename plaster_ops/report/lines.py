@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from plaster_ops.domain.judgement import ReasonCode
+from plaster_ops.domain.metric import Metric
 from plaster_ops.domain.metrics import (
     CATALOGUE,
     CPU_TIME_PER_INFERENCE_S,
@@ -87,7 +88,7 @@ def line_of(row: Mapping[str, Any], compared: Mapping[str, Any] | None) -> Line:
         limit=show_limit(compared["limit"], metric),
         word=verdict_word(compared),
         note=one_line(note),
-        history=_history(compared),
+        history=_history(compared, metric),
     )
 
 
@@ -105,10 +106,14 @@ def verdict_word(compared: Mapping[str, Any]) -> str:
     return "missing" if compared["now"] is None else "new"
 
 
-def _history(compared: Mapping[str, Any]) -> str:
+def _history(compared: Mapping[str, Any], metric: Metric) -> str:
     """What the earlier retrains say of this value, where that was asked beside the comparison of engines."""
     told = compared.get("history") or {}
-    return str(told.get("verdict") or "").replace("_", " ")
+    if not told.get("verdict"):
+        return ""
+    change = show_change(told.get("change"), metric)
+    by = f" against {told['n']} earlier" if told.get("n") else ""
+    return f"{str(told['verdict']).replace('_', ' ')}{f', {change}' if change else ''}{by}"
 
 
 def history_sentence(payload: Mapping[str, Any]) -> str:

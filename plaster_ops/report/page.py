@@ -22,6 +22,7 @@ from plaster_ops.report.page_rows import (
     card_rows,
     comparison_rows,
     environment_rows,
+    gate_rows,
     ladder_rows,
     phase_rows,
 )
@@ -48,6 +49,7 @@ def render_page(sheet: Mapping[str, Any]) -> str:
         cards=letter_cards(payload, sheet["trends"], alarms),
         rows=comparison_rows(payload, headlines=True) if payload["card"] else [],
         more_rows=comparison_rows(payload, headlines=False),
+        gates=gate_rows(payload.get("gates")),
         questions=questions(payload, alarms) if payload["card"] else [],
         tradeoff=cut_line(assessment.get("tradeoff") or "", 600),
         changed=assessment.get("changed"),

@@ -77,7 +77,7 @@ def _trend_svg(trend: Trend, metric: Metric, better: str, newest: int) -> str:
     span = (
         f"#{first.index} {show_value(first.value, metric.unit)} to #{last.index} {show_value(last.value, metric.unit)}"
     )
-    told = f"{metric.key} over {len(trend.points)} retrains: {span}; {len(trend.alarms)} alarms"
+    told = f"{metric.key} over {len(trend.points)} retrains: {span}; {len(trend.alarms)} alarm{'' if len(trend.alarms) == 1 else 's'}"
     worse = {"lower": "up", "higher": "down"}.get(better, "")
     return trend_chart(trend, newest=newest, worse=worse, label=told)
 

@@ -79,12 +79,12 @@ def _counts(words: Iterable[str]) -> str:
     found = list(words)
     order = ("worse", "better", "same", "inconclusive", "not_comparable")
     parts = [f"{found.count(word)} {word.replace('_', ' ')}" for word in order if word in found]
-    return f"Of {len(found)} compared metrics: {', '.join(parts)}."
+    return f"Of {len(found)} compared metric{'' if len(found) == 1 else 's'}: {', '.join(parts)}."
 
 
 def _history_answer(payload: Mapping[str, Any], alarms: Sequence[Mapping[str, Any]], index: int | None) -> str:
-    told = [row["history"] for row in payload["comparison"] if row.get("history")]
-    told += [row for row in payload["comparison"] if row.get("how") == "history"]
+    rows = [row for row in payload["comparison"] if row.get("history") or row.get("how") == "history"]
+    told = [row.get("history") or row for row in rows]
     parts = [_counts(str(row.get("verdict")) for row in told)] if told else []
     new = [alarm for alarm in alarms if index is not None and alarm.get("raised_index") == index]
     parts += [f"Alarm: {alarm_sentence(alarm)}." for alarm in new]

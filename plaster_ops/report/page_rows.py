@@ -111,6 +111,23 @@ def _shown(value: Any, unit: str) -> str:
     return "" if value is None else show_value(value, unit)
 
 
+def gate_rows(gates: Mapping[str, Any] | None) -> list[dict[str, str]]:
+    """What became of each gate, with the mark of a like verdict."""
+    marks = {"passed": "better", "failed": "worse", "undecided": "inconclusive"}
+    rows = (gates or {}).get("outcomes") or ()
+    return [
+        {
+            "gate": one_line(row.get("gate")),
+            "state": one_line(row.get("state") or "").replace("_", " "),
+            "word": marks.get(str(row.get("state")), "same"),
+            "mark": MARKS[marks.get(str(row.get("state")), "not_comparable")],
+            "required": "required" if row.get("required") else "",
+            "sentence": one_line(row.get("sentence") or ""),
+        }
+        for row in rows
+    ]
+
+
 def alarm_rows(alarms: Sequence[Mapping[str, Any]], index: int) -> list[dict[str, Any]]:
     """Alarms in words, newest first. `new`: raised by this retrain."""
     rows = sorted(alarms, key=lambda alarm: (alarm.get("raised_index") or 0, alarm.get("id") or 0), reverse=True)
@@ -136,6 +153,7 @@ def _alarm(alarm: Mapping[str, Any]) -> dict[str, Any]:
         "worse": bool(alarm.get("worse")),
         "state": one_line(alarm.get("state") or ""),
         "note": one_line(": ".join(str(part) for part in (alarm.get("by"), alarm.get("note")) if part)),
+        "back": "" if alarm.get("back_at") is None else f"back at the level of #{alarm['back_at']}",
         "candidates": [change_sentence(each) for each in alarm.get("candidates") or ()],
     }
 

@@ -117,8 +117,9 @@ def restore_promotions(journal: "Journal", lines: Iterable[LedgerLine]) -> int:
             if line.pipeline in has:
                 continue
             db.execute(
-                "INSERT INTO promotions (pipeline, uid, previous, at, by, reason, forced) VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (line.pipeline, line.uid, line.previous, line.at, line.by, line.reason, int(line.forced)),
+                "INSERT INTO promotions (pipeline, uid, previous, at, by, reason, forced, kind)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (line.pipeline, line.uid, line.previous, line.at, line.by, line.reason, int(line.forced), line.kind),
             )
             count += 1
     return count

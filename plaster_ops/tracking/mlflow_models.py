@@ -2,10 +2,12 @@
 
 import logging
 import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from plaster_ops.domain.run import Verdict
 from plaster_ops.tracking import notes
@@ -15,6 +17,8 @@ from plaster_ops.tracking.plans import UID, ModelPlan, RecordPlan
 
 log = logging.getLogger(__name__)
 
+PRUNED = "plaster.pruned"
+"""The tag of a version whose files were removed."""
 ALIASES = ("champion", "challenger", "previous")
 
 
@@ -123,16 +127,41 @@ class Registry:
         """A copy of the files that were registered for that uid, below `folder`; None where there is no version."""
         from mlflow.artifacts import download_artifacts
 
+        uri = self._model_uri(pipeline, uid)
+        if uri is None:
+            return None
+        with self._own_store_as_default():
+            return Path(
+                download_artifacts(artifact_uri=uri, dst_path=str(folder), tracking_uri=self._location.tracking_uri)
+            )
+
+    def _model_uri(self, pipeline: str, uid: str) -> str | None:
+        """Where the files of that uid's logged model lie; None where no version holds it."""
         version = self.version_of(pipeline, uid)
         if version is None:
             return None
         found = self._client.get_model_version(registered_name(pipeline), str(version))
-        with self._own_store_as_default():
-            model_id = found.model_id or str(found.source).removeprefix("models:/")
-            uri = self._client.get_logged_model(model_id).artifact_location
-            return Path(
-                download_artifacts(artifact_uri=uri, dst_path=str(folder), tracking_uri=self._location.tracking_uri)
-            )
+        model_id = found.model_id or str(found.source).removeprefix("models:/")
+        return str(self._client.get_logged_model(model_id).artifact_location)
+
+    def prune(self, pipeline: str, uid: str, root: str, *, dry_run: bool) -> int:
+        """Removes the files of that uid's logged model where they lie below `root`; its version and tags stay.
+
+        Returns their bytes; 0 where there are none.
+        """
+        folder = self._model_folder(pipeline, uid)
+        if folder is None or not folder.is_dir() or not os.path.realpath(folder).startswith(root + os.sep):
+            return 0
+        size = sum(file.lstat().st_size for file in folder.rglob("*") if file.is_file())
+        if size and not dry_run:
+            shutil.rmtree(folder)
+            version = self.version_of(pipeline, uid)
+            self._client.set_model_version_tag(registered_name(pipeline), str(version), PRUNED, "true")
+        return size
+
+    def _model_folder(self, pipeline: str, uid: str) -> Path | None:
+        uri = self._model_uri(pipeline, uid)
+        return None if uri is None or urlsplit(uri).scheme != "file" else Path(unquote(urlsplit(uri).path))
 
     def _logged_model(self, experiment_id: str, uid: str) -> Any | None:
         found = self._client.search_logged_models([experiment_id], filter_string=f"tags.`{UID}` = '{uid}'")

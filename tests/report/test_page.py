@@ -142,7 +142,9 @@ def test_the_seven_letters_are_charts_with_words_for_those_who_do_not_see_them(p
     labels = [value for tag, name, value in page.attributes if tag == "svg" and name == "aria-label"]
     trends = [label for label in labels if "over 12 retrains" in label]
     assert len(trends) == len(HEADLINES) == 7
-    assert any(label.startswith("latency/e2e_p50_ms over 12 retrains: #1") and "1 alarms" in label for label in trends)
+    assert any(
+        label.startswith("latency/e2e_p50_ms over 12 retrains: #1") and label.endswith("1 alarm") for label in trends
+    )
     assert page.text.count("worse →") == 7
 
 
@@ -170,6 +172,25 @@ def test_what_changed_whose_it_is_and_the_alarms_are_told(page: Page) -> None:
     for part in ("train.max_epochs 15 20", "the old engine is 14 % slower", "1 ms to 1.25 ms", "torch 2.11 -> 2.12"):
         assert part in page.text
     assert "Alarm: latency/e2e_p50_ms worse since #9" in page.text
+
+
+def test_gates_are_told_with_their_outcome_and_why() -> None:
+    outcomes = [
+        {"gate": "latency", "state": "failed", "required": True, "sentence": "9 % slower, 5 % is allowed"},
+        {"gate": "energy", "state": "waived", "required": False, "sentence": "not measured"},
+    ]
+    found = check_harmless(render_page(sheet(gates={"against": {"index": 1}, "outcomes": outcomes})))
+    assert "latency required - failed 9 % slower, 5 % is allowed energy x waived not measured" in found.text
+
+
+def test_a_row_says_what_its_history_says() -> None:
+    told = {"verdict": "same", "change": 0.012, "ci95": [-0.01, 0.03], "n": 8, "p_value": 0.4}
+    compared = [
+        row | {"history": told} if row["key"] == "latency/e2e_p50_ms" else row for row in payload()["comparison"]
+    ]
+    found = check_harmless(render_page(sheet(comparison=compared)))
+    assert "its history: same, +1.2 % against 8 earlier" in found.text
+    assert "Of 1 compared metric: 1 same." in found.text
 
 
 def test_text_from_outside_stays_text() -> None:

@@ -213,3 +213,15 @@ def test_the_registered_engine_comes_back_byte_by_byte(location: Location, tmp_p
         for name in ("model.bin", "manifest.json"):
             assert (found / name).read_bytes() == (tmp_path / "run" / "engine" / name).read_bytes()
         assert tracker.fetch_engine("digits", "f" * 32, tmp_path) is None
+
+
+def test_the_files_of_a_registered_engine_can_go_while_its_version_stays(location: Location, tmp_path: Path) -> None:
+    uid, root = "1" * 32, str(tmp_path / "project" / "mlruns")
+    with MlflowTracker(location) as tracker:
+        tracker.record(make_record(uid, 1, folder=tmp_path / "run"))
+        assert tracker.prune_engine("digits", uid, str(tmp_path / "elsewhere"), dry_run=False) == 0
+        size = tracker.prune_engine("digits", uid, root, dry_run=True)
+        assert size > 1000
+        assert tracker.prune_engine("digits", uid, root, dry_run=False) == size
+        assert tracker.prune_engine("digits", uid, root, dry_run=False) == 0
+        assert census.client_of(tracker).get_model_version("digits", "1").tags["plaster.pruned"] == "true"
