@@ -146,30 +146,27 @@ def burning(*, one_core_half: bool) -> Iterator[None]:
             burner.kill()
 
 
-def rounds(project: Path, name: str, pair: tuple[str, str], count: int, *, load: bool = False) -> Tally:
-    """So many comparisons of that pair."""
-    tally = Tally()
+def one(project: Path, name: str, pair: tuple[str, str], tally: Tally, *, load: bool) -> None:
+    """One comparison of that pair, into its tally."""
+    began_s = time.monotonic()
     with burning(one_core_half=load):
-        for number in range(count):
-            began_s = time.monotonic()
-            payload = plaster(project, "compare", *pair)
-            tally.seconds.append(time.monotonic() - began_s)
-            tested = [row for row in payload["comparison"] if row["how"] == "remeasured" and row["letter"] not in "PS"]
-            decided = [row for row in tested if row["verdict"] in ("better", "worse")]
-            p50 = next(row for row in tested if row["key"] == P50)
-            tally.tested += sum(row["p_value"] is not None for row in tested)
-            tally.wrong += bool(decided)
-            tally.decided += [f"{row['key']} {row['verdict']}" for row in decided]
-            tally.p50[p50["verdict"]] += 1
-            tally.changes.append(p50["change_ratio"])
-            told = ", ".join(row["key"].partition("/")[2] for row in decided) or "-"
-            print(
-                f"  {name} {number + 1:2}: {tally.seconds[-1]:.1f} s  p50 {p50['change_ratio']:+.3f}"
-                f" {[round(bound, 3) for bound in p50['ci95'] or ()]} {p50['verdict']}"
-                f" {p50['reason_code'] or ''}  decided: {told}  load {os.getloadavg()[0]:.1f}",
-                flush=True,
-            )
-    return tally
+        payload = plaster(project, "compare", *pair)
+    tally.seconds.append(time.monotonic() - began_s)
+    tested = [row for row in payload["comparison"] if row["how"] == "remeasured" and row["letter"] not in "PS"]
+    decided = [row for row in tested if row["verdict"] in ("better", "worse")]
+    p50 = next(row for row in tested if row["key"] == P50)
+    tally.tested += sum(row["p_value"] is not None for row in tested)
+    tally.wrong += bool(decided)
+    tally.decided += [f"{row['key']} {row['verdict']}" for row in decided]
+    tally.p50[p50["verdict"]] += 1
+    tally.changes.append(p50["change_ratio"])
+    told = ", ".join(row["key"].partition("/")[2] for row in decided) or "-"
+    print(
+        f"  {name} {len(tally.seconds):2}: {tally.seconds[-1]:.1f} s  p50 {p50['change_ratio']:+.3f}"
+        f" {[round(bound, 3) for bound in p50['ci95'] or ()]} {p50['verdict']}"
+        f" {p50['reason_code'] or ''}  decided: {told}  load {os.getloadavg()[0]:.1f}",
+        flush=True,
+    )
 
 
 def summary(name: str, tally: Tally) -> None:
@@ -184,11 +181,15 @@ def summary(name: str, tally: Tally) -> None:
 
 
 def run(count: int, slow: float, only: str | None) -> None:
-    """All three rounds, in turn."""
+    """So many comparisons of each kind, by turns, so that all kinds meet the same mood of the machine."""
+    plan = {"A/A": ("2", "1", False), "slowed": ("3", "1", False), "A/A under load": ("2", "1", True)}
+    chosen = {name: plan[name] for name in plan if only in (None, name)}
+    tallies = {name: Tally() for name in chosen}
     with tempfile.TemporaryDirectory(prefix="plaster-verdicts-") as folder:
         project = Path(folder)
         prepare(project, slow)
-        plan = {"A/A": ("2", "1", False), "slowed": ("3", "1", False), "A/A under load": ("2", "1", True)}
-        for name, (now, then, load) in plan.items():
-            if only in (None, name):
-                summary(name, rounds(project, name, (now, then), count, load=load))
+        for _ in range(count):
+            for name, (now, then, load) in chosen.items():
+                one(project, name, (now, then), tallies[name], load=load)
+    for name, tally in tallies.items():
+        summary(name, tally)

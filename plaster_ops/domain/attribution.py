@@ -18,8 +18,8 @@ from plaster_ops.domain.judgement import DECIDED, AgainstHistory, Comparison, Ju
 from plaster_ops.domain.metrics import E2E_P50_MS, Metric, Scale
 from plaster_ops.domain.rule import as_ratio, corrected, rule
 
-_FREEDOM = 10
-"""Of the error that two readings' own intervals give."""
+_FREEDOM = 6
+"""Of the error that two readings' own intervals give, three processes each."""
 _MOST_NAMED = 4
 
 

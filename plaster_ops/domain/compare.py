@@ -225,9 +225,9 @@ def _paired_ratio(base: Comparison, paired: PairedRatios | None, noise: float | 
 
 
 def _beyond_noise(base: Comparison, shown: Estimate, noise: float) -> Comparison:
-    """On a machine noisier than the margin: a change whose whole interval lies beyond that noise, or nothing."""
+    """On a machine noisier than the margin that noise is the margin; and two engines are never shown to be the same."""
     low, high = shown.ci95
-    if low > noise or high < -noise:
+    if (low > 0 or high < 0) and abs(shown.value) > noise:
         return _judge(base, shown, base.limit or 0.0)
     seen, margin = _told_apart(noise, base.limit or 0.0)
     return replace(
@@ -237,7 +237,7 @@ def _beyond_noise(base: Comparison, shown: Estimate, noise: float) -> Comparison
         ci95=shown.ci95,
         reason=f"too_noisy: two copies of one engine differ by up to {seen} here, more than the margin {margin}",
         code=ReasonCode.TOO_NOISY,
-        detectable=noise + (high - low) / 2,
+        detectable=max(noise, (high - low) / 2),
     )
 
 

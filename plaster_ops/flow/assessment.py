@@ -21,8 +21,8 @@ _OF_THE_DATA = ("data.", "builder.")
 class Against:
     """The run that a comparison is with. `today`: its card with its engine measured again, None where it was not.
 
-    `history`: values of runs like it, for how far a value spreads from one run to the next. `noise`: this machine's
-    A/A half-widths, as calibrated. `machine`: the machine of today, where no record tells it.
+    `history`: values of runs like it up to its own, for how far a value spreads from one run to the next. `noise`: this
+    machine's A/A half-widths, as calibrated. `machine`: the machine of today, where no record tells it.
     """
 
     record: RunRecord

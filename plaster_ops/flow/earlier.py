@@ -16,11 +16,24 @@ def earlier_values(
 ) -> dict[str, Earlier]:
     """By key of every judged metric that is not exact, the values of the retrains before run `before` (None: of all).
 
-    Only of runs with that fingerprint's digest, by the method of today.
+    Only of runs with that fingerprint's digest, by the method of today, and since the metric's newest change of level
+    that was told as an alarm: what is ordinary is its current regime.
     """
+    begins: dict[str, int] = {}
+    for alarm in journal.alarms(pipeline):
+        if alarm.fingerprint == fingerprint and (before is None or alarm.index < before):
+            begins[alarm.key] = max(alarm.index, begins.get(alarm.key, 0))
     judged = [metric for metric in CATALOGUE.values() if metric.margin is not None and metric.scale is not Scale.EXACT]
     return {
-        metric.key: _kept(journal.points(pipeline, metric.key, _LOOKED_AT, before=before), metric, fingerprint)
+        metric.key: _kept(
+            [
+                point
+                for point in journal.points(pipeline, metric.key, _LOOKED_AT, before=before)
+                if point.index >= begins.get(metric.key, 0)
+            ],
+            metric,
+            fingerprint,
+        )
         for metric in judged
     }
 

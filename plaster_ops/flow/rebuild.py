@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -91,8 +91,7 @@ def rebuild(settings: Settings, *, force: bool, tell: EventSink) -> Rebuilt:
             _restore_runs(ports, store, known, found, tell)
             lines = _ledger(ports.journal, store)
             found.promotions = restore_promotions(ports.journal, lines)
-            for pipeline, aliases in store.aliases().items():
-                ports.journal.mark_pointed(pipeline, aliases)
+            _mark_told(ports.journal, store)
         found.alarms = len(ports.journal.alarms())
     return found
 
@@ -178,8 +177,18 @@ def _ledger(journal: Journal, store: StoreReader) -> Iterator[LedgerLine]:
         if champion in finished and champion != last:
             reason = "the registry's alias champion points at it; when and why it was moved is not known"
             at = now_iso()
-            lines.append(LedgerLine(pipeline=pipeline, uid=champion, previous=last, at=at, by="rebuild", reason=reason))
+            line = LedgerLine(pipeline=pipeline, uid=champion, previous=last, at=at, by="rebuild", reason=reason)
+            lines.append(replace(line, kind="promote"))
         yield from lines
+
+
+def _mark_told(journal: Journal, store: StoreReader) -> None:
+    """What MLflow has of aliases and ledgers, so that `sync` tells it only what it lacks."""
+    for pipeline, aliases in store.aliases().items():
+        journal.mark_pointed(pipeline, aliases)
+    for pipeline, text in store.ledgers().items():
+        if len(journal.promotions(pipeline)) == len(list(_kept_lines(pipeline, text))):
+            journal.mark_told_ledger(pipeline, journal.newest_promotion(pipeline))
 
 
 def _kept_lines(pipeline: str, text: str) -> Iterator[LedgerLine]:

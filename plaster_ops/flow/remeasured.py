@@ -54,7 +54,7 @@ def remeasure(ctx: Context, pair: Pair) -> Compared:
         against=Against(
             record=then.record,
             today=card_before,
-            history=earlier_values(ctx.journal, ctx.name, fingerprint=digest),
+            history=earlier_values(ctx.journal, ctx.name, fingerprint=digest, before=then.record.index + 1),
             noise=noise,
             machine=here,
         ),

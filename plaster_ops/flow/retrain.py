@@ -191,7 +191,7 @@ def _against(
     return Against(
         record=shown.record,
         today=card_of(terms, evidence, built.evaluation) if evidence is not None else None,
-        history=earlier_values(ctx.journal, ctx.name, fingerprint=digest),
+        history=earlier_values(ctx.journal, ctx.name, fingerprint=digest, before=shown.record.index + 1),
         noise=terms["noise"],
     )
 

@@ -8,7 +8,8 @@ POINTS_SQL = (
     "SELECT runs.number, runs.uid, runs.started_at, runs.verdict, runs.fingerprint, readings.value, readings.method"
     " FROM readings JOIN runs ON runs.seq = readings.seq"
     " WHERE readings.pipeline = ?1 AND readings.key = ?2 AND readings.status = 'measured'"
-    " AND readings.seq < COALESCE((SELECT seq FROM runs WHERE pipeline = ?1 AND number = ?4), 9e18)"
+    " AND readings.seq < COALESCE("
+    "(SELECT seq FROM runs WHERE pipeline = ?1 AND number >= ?4 ORDER BY number LIMIT 1), 9e18)"
     " ORDER BY readings.seq DESC LIMIT ?3"
 )
 

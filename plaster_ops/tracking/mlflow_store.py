@@ -25,6 +25,7 @@ from plaster_ops.tracking.plans import (
     CADENCE,
     HOST,
     KIND,
+    LEDGER,
     NOTE,
     PARENT,
     RETRAIN,
@@ -40,8 +41,6 @@ log = logging.getLogger(__name__)
 
 _PID, _PID_STARTED = "plaster.pid", "plaster.pid_started"
 _RUNNING = "RUNNING"
-LEDGER = "promotions.jsonl"
-"""The artifact that holds who was champion when."""
 
 
 class MlflowTracker:
@@ -121,12 +120,11 @@ class MlflowTracker:
         killed: list[str] = []
         with translated(self.location):
             experiments = client.search_experiments(filter_string="name LIKE 'plaster/%'")
-            for experiment in experiments:
-                found = self._search(experiment.experiment_id, f"attributes.status = '{_RUNNING}'")
-                for run in found:
-                    if _is_stale(run.data.tags, host, owned):
-                        client.set_terminated(run.info.run_id, status="KILLED")
-                        killed.append(run.info.run_id)
+            ids = [experiment.experiment_id for experiment in experiments]
+            for run in self._search(ids, f"attributes.status = '{_RUNNING}'") if ids else ():
+                if _is_stale(run.data.tags, host, owned):
+                    client.set_terminated(run.info.run_id, status="KILLED")
+                    killed.append(run.info.run_id)
         return killed
 
     def close(self) -> None:
@@ -161,7 +159,7 @@ class MlflowTracker:
     def _runs_of(self, plan: RecordPlan, experiment_id: str) -> tuple[Any, dict[str, Any], bool]:
         """`(parent, children by kind, fresh)`: what is there of this record, doubles deleted; a fresh parent is new."""
         kept: dict[str, Any] = {}
-        for run in self._search(experiment_id, f"tags.`{UID}` = '{plan.uid}'"):
+        for run in self._search([experiment_id], f"tags.`{UID}` = '{plan.uid}'"):
             kind = run.data.tags.get(KIND, "")
             if kind in kept:
                 log.warning("deleting a double of the %s run of %s", kind, plan.parent.name)
@@ -173,9 +171,9 @@ class MlflowTracker:
             return parent, kept, False
         return self._create(experiment_id, plan.parent), kept, True
 
-    def _search(self, experiment_id: str, condition: str) -> list[Any]:
+    def _search(self, experiment_ids: Sequence[str], condition: str) -> list[Any]:
         """Runs in a fixed order: those that are closed first, then the oldest."""
-        found = self._client.search_runs([experiment_id], filter_string=condition, max_results=1000)
+        found = self._client.search_runs(list(experiment_ids), filter_string=condition, max_results=1000)
         return sorted(found, key=lambda run: (run.info.status == _RUNNING, run.info.start_time, run.info.run_id))
 
     def _create(self, experiment_id: str, plan: RunPlan, parent_id: str | None = None) -> Any:
@@ -225,7 +223,7 @@ class MlflowTracker:
         compared = None
         if plan.compared is not None:
             index, uid = plan.compared
-            found = self._search(experiment_id, f"tags.`{UID}` = '{uid}' AND tags.`{KIND}` = '{RETRAIN}'")
+            found = self._search([experiment_id], f"tags.`{UID}` = '{uid}' AND tags.`{KIND}` = '{RETRAIN}'")
             compared = (index, found[0].info.run_id) if found else None
         links = links_of(
             plan.pipeline,
@@ -248,7 +246,7 @@ class MlflowTracker:
 
     def _write_cadence(self, experiment_id: str, plan: RunPlan, *, known_new: bool) -> str:
         """A point more on each line; the run's id. Of two cadence runs (a server's late commit) the older stays."""
-        found = self._search(experiment_id, f"tags.`{CADENCE}` = '{plan.tags[CADENCE]}'")
+        found = self._search([experiment_id], f"tags.`{CADENCE}` = '{plan.tags[CADENCE]}'")
         for double in found[1:]:
             self._client.delete_run(double.info.run_id)
         run = found[0] if found else self._create(experiment_id, plan)

@@ -37,7 +37,7 @@ class Outbox:
         """Records the tracker does not have yet, oldest first."""
         rows = self.file.rows(
             'SELECT outbox.uid, pipeline, number AS "index", attempts, error FROM outbox'
-            " JOIN runs ON runs.uid = outbox.uid WHERE sent_at IS NULL ORDER BY runs.seq"
+            " CROSS JOIN runs ON runs.uid = outbox.uid WHERE sent_at IS NULL ORDER BY runs.seq"
         )
         return [Pending(**dict(row)) for row in rows]
 

@@ -12,6 +12,8 @@ CADENCE = "plaster.cadence"
 NOTE = "mlflow.note.content"
 PARENT = "mlflow.parentRunId"
 RETRAIN = "retrain"
+LEDGER = "promotions.jsonl"
+"""The artifact of cadence runs that holds who was champion when."""
 REPORT = "report.html"
 
 

@@ -8,8 +8,8 @@ from types import TracebackType
 from typing import Self
 
 from plaster_ops.errors import TrackingUnavailable
-from plaster_ops.tracking.plans import KIND, RETRAIN, UID
-from plaster_ops.tracking.store_reader import LEDGER, FoundRun, read_text
+from plaster_ops.tracking.plans import KIND, LEDGER, RETRAIN, UID
+from plaster_ops.tracking.store_reader import FoundRun, read_text
 
 _PAGE = 500
 _RUNS = (

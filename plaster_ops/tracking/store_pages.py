@@ -8,8 +8,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from plaster_ops.tracking.connection import Location, open_client, translated
-from plaster_ops.tracking.plans import KIND, RETRAIN, UID
-from plaster_ops.tracking.store_reader import LEDGER, FoundRun, local_folder, read_text
+from plaster_ops.tracking.plans import KIND, LEDGER, RETRAIN, UID
+from plaster_ops.tracking.store_reader import FoundRun, local_folder, read_text
 
 _PAGE = 200
 _AT_ONCE = 8

@@ -13,9 +13,6 @@ from plaster_ops.domain.run import RunRecord
 from plaster_ops.tracking.names import AXES, estimate_key, interval_keys
 from plaster_ops.tracking.plans import HOST, UID
 
-LEDGER = "promotions.jsonl"
-"""The artifact of cadence runs that holds who was champion when."""
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FoundRun:

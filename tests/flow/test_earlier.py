@@ -6,6 +6,7 @@ from plaster_ops.domain.metrics import CATALOGUE, TRAIN_TO_ENGINE_S, Scale
 from plaster_ops.flow.earlier import earlier_values
 from plaster_ops.tracking.journal import Journal
 from tests.tracking.samples import finish
+from tests.tracking.test_journal_alarms import alarm
 
 KEY = TRAIN_TO_ENGINE_S.key
 
@@ -40,3 +41,15 @@ def test_values_of_another_machine_and_of_another_method_are_counted_and_not_use
         db.execute(f"UPDATE readings SET method = 'learning.v0' WHERE key = ? AND {third}", (KEY,))
     found = earlier_values(journal, "digits", fingerprint=here)[KEY]
     assert (found.values, found.elsewhere, found.otherwise) == (pytest.approx((1.01, 1.04)), 1, 1)
+
+
+def test_what_came_before_a_change_of_level_that_was_told_is_another_regime(journal: Journal) -> None:
+    for _ in range(2):
+        finish(journal)
+    here = fingerprint(journal)
+    told = alarm(3, key=KEY, fingerprint=here)
+    finish(journal)
+    finish(journal, assessment={"alarms": [told.to_json()]})
+    assert earlier_values(journal, "digits", fingerprint=here)[KEY].values == pytest.approx((1.03, 1.04))
+    first = earlier_values(journal, "digits", fingerprint=here, before=3)[KEY]
+    assert first.values == pytest.approx((1.01, 1.02)), "as it was known then"

@@ -80,6 +80,8 @@ class Walk:
     """Samples of the golden set; None: the pipeline has none."""
     score_drop: float = 0.0
     slower: float = 0.0
+    pace: float = 1.0
+    """How long the machine of today takes for what took one: of every engine alike."""
     refused: tuple[str, ...] = ()
     again: str = "refit"
     """What the export stage finds it can do with the last engine."""
@@ -383,7 +385,7 @@ class Walk:
         return result
 
     def _blocks(self, label: str, *, is_new: bool, speed: float = 1.0) -> list[Block]:
-        factor = (1.0 + self.slower * is_new) * speed
+        factor = (1.0 + self.slower * is_new) * speed * self.pace
         blocks = []
         for kind, batch, queries in ((SINGLE, 1, 200), (THROUGHPUT, 8, 200)):
             for index in range(4):

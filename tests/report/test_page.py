@@ -142,7 +142,9 @@ def test_the_seven_letters_are_charts_with_words_for_those_who_do_not_see_them(p
     labels = [value for tag, name, value in page.attributes if tag == "svg" and name == "aria-label"]
     trends = [label for label in labels if "over 12 retrains" in label]
     assert len(trends) == len(HEADLINES) == 7
-    assert any(label.startswith("latency/e2e_p50_ms over 12 retrains: #1") and label.endswith("1 alarm") for label in trends)
+    assert any(
+        label.startswith("latency/e2e_p50_ms over 12 retrains: #1") and label.endswith("1 alarm") for label in trends
+    )
     assert page.text.count("worse →") == 7
 
 
