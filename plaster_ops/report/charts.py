@@ -35,7 +35,7 @@ def trend_chart(trend: Trend, *, newest: int, worse: str, label: str) -> str:
 
 def curve_chart(curves: Mapping[str, Sequence[tuple[float, float]]], *, name: str, label: str) -> str:
     """Up to six curves of a fit, `(step, value)` each, in the order and with the strokes of the legend beside it."""
-    figure, axes = _axes(CURVE, (0.11, 0.115, 0.87, 0.85))
+    figure, axes = _axes(CURVE, (0.135, 0.115, 0.845, 0.85))
     for place, points in enumerate(list(curves.values())[:6]):
         steps, values = zip(*points, strict=True)
         marker = "o" if len(points) <= 12 else ""

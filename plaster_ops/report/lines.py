@@ -1,5 +1,6 @@
 """The comparison row by row, each cell as text: what the table, Markdown and the page show alike."""
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,8 @@ MARKS = {
     "new": "*",
 }
 """A mark a verdict, so that none depends on colour. `missing`: was measured then and is not now; `new`: the reverse."""
+
+_DIGEST = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{4,}\b")
 
 HEADLINE_KEYS = frozenset(metric.key for metric in HEADLINES)
 SHOWN = HEADLINE_KEYS | {E2E_P90_MS.key, ROLLING_SCORE.key, CPU_TIME_PER_INFERENCE_S.key}
@@ -132,8 +135,14 @@ def history_sentence(payload: Mapping[str, Any]) -> str:
 
 def change_sentence(change: Mapping[str, Any]) -> str:
     """`engine.precision fp32 -> int8`, of a row of `assessment.changed`."""
-    then, now = ("none" if change.get(side) is None else one_line(change[side]) for side in ("then", "now"))
+    then, now = change_sides(change)
     return f"{one_line(change.get('name') or '')} {then} -> {now}"
+
+
+def change_sides(change: Mapping[str, Any]) -> tuple[str, str]:
+    """What it was then and is now; of a digest its first twelve signs."""
+    then, now = ("none" if change.get(side) is None else one_line(change[side]) for side in ("then", "now"))
+    return _DIGEST.sub(r"\1", then), _DIGEST.sub(r"\1", now)
 
 
 def alarm_sentence(alarm: Mapping[str, Any]) -> str:

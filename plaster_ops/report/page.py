@@ -20,6 +20,7 @@ from plaster_ops.report.page_facts import (
 from plaster_ops.report.page_rows import (
     alarm_rows,
     card_rows,
+    change_rows,
     comparison_rows,
     environment_rows,
     gate_rows,
@@ -52,7 +53,7 @@ def render_page(sheet: Mapping[str, Any]) -> str:
         gates=gate_rows(payload.get("gates")),
         questions=questions(payload, alarms) if payload["card"] else [],
         tradeoff=cut_line(assessment.get("tradeoff") or "", 600),
-        changed=assessment.get("changed"),
+        changed=change_rows(assessment.get("changed")),
         environment=environment,
         environment_rows=environment_rows(environment.get("rows") or ()),
         phases=phase_rows(payload["phases"]),

@@ -74,10 +74,9 @@ def _card(
 
 def _trend_svg(trend: Trend, metric: Metric, better: str, newest: int) -> str:
     first, last = trend.points[0], trend.points[-1]
-    span = (
-        f"#{first.index} {show_value(first.value, metric.unit)} to #{last.index} {show_value(last.value, metric.unit)}"
-    )
-    told = f"{metric.key} over {len(trend.points)} retrains: {span}; {len(trend.alarms)} alarm{'' if len(trend.alarms) == 1 else 's'}"
+    ends = [f"#{point.index} {show_value(point.value, metric.unit)}" for point in (first, last)]
+    alarms = f"{len(trend.alarms)} alarm{'' if len(trend.alarms) == 1 else 's'}"
+    told = f"{metric.key} over {len(trend.points)} retrains: {ends[0]} to {ends[1]}; {alarms}"
     worse = {"lower": "up", "higher": "down"}.get(better, "")
     return trend_chart(trend, newest=newest, worse=worse, label=told)
 

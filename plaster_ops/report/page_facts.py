@@ -8,13 +8,6 @@ from plaster_ops.report.lines import alarm_sentence, base_name
 from plaster_ops.report.numbers import show_value
 from plaster_ops.report.safe_text import cut_line, one_line
 
-OVERALL = {
-    "better": "Better: at least one letter gained and none lost.",
-    "worse": "Worse: at least one judged letter lost more than its margin.",
-    "same": "The same: every judged letter stayed within its margin.",
-    "inconclusive": "Inconclusive: nothing is shown to be worse, but not everything could be judged.",
-    "not_comparable": "Not comparable with the run it was held against.",
-}
 _STARTED = {
     "manual": "by hand",
     "cron": "by cron",
@@ -70,9 +63,17 @@ def _engine_answer(payload: Mapping[str, Any]) -> str:
     rows = [row for row in payload["comparison"] if row.get("how") != "history"]
     if not rows:
         return "There was nothing to compare with."
-    overall = (payload.get("assessment") or {}).get("overall")
-    told = OVERALL.get(str(overall), "")
-    return " ".join(filter(None, [told, _counts(str(row["verdict"]) for row in rows)]))
+    return f"{_yes_or_no(rows, [str(row['letter']) for row in rows])} {_counts(str(row['verdict']) for row in rows)}"
+
+
+def _yes_or_no(rows: Sequence[Mapping[str, Any]], letters: Sequence[str]) -> str:
+    words = [str(row.get("verdict")) for row in rows]
+    worse = dict.fromkeys(letter for letter, word in zip(letters, words, strict=True) if word == "worse")
+    if worse:
+        return f"Yes, in {', '.join(worse)}."
+    if all(word == "not_comparable" for word in words):
+        return "It cannot be told."
+    return "Not shown, but not everything could be judged." if "inconclusive" in words else "No."
 
 
 def _counts(words: Iterable[str]) -> str:
@@ -85,7 +86,12 @@ def _counts(words: Iterable[str]) -> str:
 def _history_answer(payload: Mapping[str, Any], alarms: Sequence[Mapping[str, Any]], index: int | None) -> str:
     rows = [row for row in payload["comparison"] if row.get("history") or row.get("how") == "history"]
     told = [row.get("history") or row for row in rows]
-    parts = [_counts(str(row.get("verdict")) for row in told)] if told else []
+    parts = []
+    if told:
+        parts += [
+            _yes_or_no(told, [str(row["letter"]) for row in rows]),
+            _counts(str(row.get("verdict")) for row in told),
+        ]
     new = [alarm for alarm in alarms if index is not None and alarm.get("raised_index") == index]
     parts += [f"Alarm: {alarm_sentence(alarm)}." for alarm in new]
     if not new:

@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from plaster_ops.domain.metrics import CATALOGUE
-from plaster_ops.report.lines import HEADLINE_KEYS, MARKS, Line, change_sentence, lines_of
+from plaster_ops.report.lines import HEADLINE_KEYS, MARKS, Line, change_sentence, change_sides, lines_of
 from plaster_ops.report.numbers import show_change, show_value
-from plaster_ops.report.safe_text import one_line
+from plaster_ops.report.safe_text import cut_line, one_line
 
+MOST_SIGNS = 200
 _WIDEST = 3.0
 """The axis of an interval ends at so many margins, unless the interval itself is wider."""
 
@@ -109,6 +110,22 @@ def _kept(row: Mapping[str, Any]) -> str:
 
 def _shown(value: Any, unit: str) -> str:
     return "" if value is None else show_value(value, unit)
+
+
+def change_rows(changed: Sequence[Mapping[str, Any]] | None) -> list[dict[str, str]] | None:
+    """Named differences of the two runs; None where nobody looked."""
+    if changed is None:
+        return None
+    rows = [(row, change_sides(row)) for row in changed]
+    return [
+        {
+            "kind": one_line(row.get("kind") or ""),
+            "name": one_line(row.get("name") or ""),
+            "then": cut_line(sides[0], MOST_SIGNS),
+            "now": cut_line(sides[1], MOST_SIGNS),
+        }
+        for row, sides in rows
+    ]
 
 
 def gate_rows(gates: Mapping[str, Any] | None) -> list[dict[str, str]]:

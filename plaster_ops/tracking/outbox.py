@@ -56,9 +56,13 @@ class Outbox:
             db.execute("UPDATE outbox SET attempts = attempts + 1, error = ? WHERE uid = ?", (error, uid))
 
     def pointed(self, pipeline: str) -> dict[str, str] | None:
-        """The aliases the tracker was last told for that pipeline; None before the first time."""
-        text = self.file.meta(_ALIASES + pipeline)
-        return None if text is None else dict(json.loads(text))
+        """The aliases the tracker was last told for that pipeline; None before the first time, and in doubt."""
+        known = json.loads(self.file.meta(_ALIASES + pipeline) or "null")
+        return None if known is None else dict(known)
+
+    def mark_pointing(self, pipeline: str) -> None:
+        """The tracker is being told aliases: until that has ended nobody knows which it has."""
+        self.file.remember(_ALIASES + pipeline, "null")
 
     def mark_pointed(self, pipeline: str, aliases: Mapping[str, str]) -> None:
         """The tracker knows these aliases."""
@@ -149,6 +153,7 @@ def _point_one(journal: "Journal", tracker: Tracker, pipeline: str) -> TrackingU
     wanted = journal.aliases(pipeline)
     try:
         if wanted != (journal.pointed(pipeline) or {}):
+            journal.mark_pointing(pipeline)
             tracker.point(pipeline, wanted)
             if waiting.isdisjoint(wanted.values()):
                 journal.mark_pointed(pipeline, wanted)

@@ -1,5 +1,9 @@
 """What becomes of a new engine: promoted, held or baseline, with the reasons and the exit code."""
 
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
 import pytest
 
 from plaster_ops.domain.card import Card, Reading
@@ -14,9 +18,11 @@ from plaster_ops.domain.metrics import (
     Metric,
 )
 from plaster_ops.domain.run import Verdict
-from plaster_ops.errors import ExitCode
+from plaster_ops.errors import ArtifactTampered, ExitCode
 from plaster_ops.flow.promote import Decision, decide, narrowed_exit_code, overtaken, promotion_of
+from plaster_ops.flow.retrain import Request, _finish
 from plaster_ops.settings_sections import PipelineSettings
+from tests.flow.champions import write_engine
 
 GATES = {
     "accuracy": {"max_drop": 0.01},
@@ -186,3 +192,13 @@ def test_the_decision_keeps_whom_it_was_made_against() -> None:
     assert told["against"] == {"index": 4, "uid": "u4"}
     assert [row["gate"] for row in told["outcomes"]] == ["golden", "accuracy", "latency", "energy"]
     assert decide(pipeline(), None).to_json()["against"] is None
+
+
+def test_a_retrain_never_promotes_files_that_changed_after_they_were_measured(tmp_path: Path) -> None:
+    engine = tmp_path / "engine"
+    write_engine(engine)
+    (engine / "model.bin").write_text("3")
+    told = SimpleNamespace(decision=decide(pipeline(), FINE), built=SimpleNamespace(folder=engine))
+    untouched = cast(Any, SimpleNamespace(journal=None))
+    with pytest.raises(ArtifactTampered, match="was changed"):
+        _finish(untouched, cast(Any, None), cast(Any, told), None, Request(), lambda found: found)

@@ -165,7 +165,7 @@ def test_no_colour_is_fixed_so_that_dark_and_light_share_the_drawings(text: str)
 def test_the_comparison_has_marks_and_intervals(page: Page) -> None:
     for part in ("- worse", "+ better", "= same", "~ inconclusive", "x not comparable", "[+4.2 %, +14.3 %]"):
         assert part in page.text
-    assert "Of 6 compared metrics: 1 worse, 1 better, 1 same, 1 inconclusive, 2 not comparable." in page.text
+    assert "Yes, in L. Of 6 compared metrics: 1 worse, 1 better, 1 same, 1 inconclusive, 2 not comparable." in page.text
 
 
 def test_what_changed_whose_it_is_and_the_alarms_are_told(page: Page) -> None:
@@ -190,7 +190,7 @@ def test_a_row_says_what_its_history_says() -> None:
     ]
     found = check_harmless(render_page(sheet(comparison=compared)))
     assert "its history: same, +1.2 % against 8 earlier" in found.text
-    assert "Of 1 compared metric: 1 same." in found.text
+    assert "No. Of 1 compared metric: 1 same." in found.text
 
 
 def test_text_from_outside_stays_text() -> None:
