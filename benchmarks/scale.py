@@ -29,7 +29,7 @@ QUESTIONS: dict[str, tuple[tuple[str, ...], str]] = {
     "drift": (("drift", NAME), "drift, plaster_ops.report.drift_table, numpy, scipy.stats, plaster_ops.domain.scan"),
     "compare 300 299": (
         ("compare", "300", "299", "--pipeline", NAME),
-        "comparison, plaster_ops.report.table, scipy.stats",
+        "comparison, plaster_ops.report.table",
     ),
     "explain 250 --metric p50": (
         ("explain", "250", "--pipeline", NAME, "--metric", "p50"),
