@@ -143,3 +143,19 @@ SCENARIOS: tuple[Scenario, ...] = (
     ),
     Scenario(name="accuracy -3 in 30", kind="ramp", metric="accuracy", at=40, make=accuracy(90, ramped(-0.03))),
 )
+
+
+def noisier(seed: int, repeat: int, times: float) -> list[float]:
+    """2 % noise, from the 40th of 80 values on so many times as wide, around one level."""
+    rng = np.random.default_rng([seed, repeat, 1])
+    logs = rng.normal(0.0, 0.02, STEP_LENGTH) * np.where(np.arange(STEP_LENGTH) >= STEP_AT, times, 1.0)
+    return [float(value) for value in LEVEL * np.exp(logs)]
+
+
+def for_a_while(seed: int, repeat: int) -> list[float]:
+    """3 % noise, and 20 % more for eight of 80 values."""
+    rng = np.random.default_rng([seed, repeat, 2])
+    places = np.arange(STEP_LENGTH)
+    is_up = (places >= STEP_AT) & (places < STEP_AT + 8)
+    logs = rng.normal(0.0, 0.03, STEP_LENGTH) + np.where(is_up, np.log(1.2), 0.0)
+    return [float(value) for value in LEVEL * np.exp(logs)]

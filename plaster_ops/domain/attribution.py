@@ -15,7 +15,7 @@ from plaster_ops.domain.card import Card, Reading, Status
 from plaster_ops.domain.changes import Change
 from plaster_ops.domain.earlier import Earlier, error_of, spread_of
 from plaster_ops.domain.judgement import DECIDED, AgainstHistory, Comparison, Judgement
-from plaster_ops.domain.metrics import E2E_P50_MS, Metric, Scale
+from plaster_ops.domain.metrics import E2E_P50_MS, SLO_BATCH_COUNT, Letter, Metric, Scale
 from plaster_ops.domain.rule import as_ratio, corrected, rule
 
 _FREEDOM = 6
@@ -83,10 +83,15 @@ def measured_again(
     """Every timed metric that both cards hold by the same method, judged by the verdict rule; a family of its own.
 
     The error of the change is that of the two intervals, or that of two values of `history`, or half of `noise` (two
-    copies side by side), whichever is largest.
+    copies side by side), whichever is largest. What is measured at the batch that won the search, samples and energy,
+    is left out where another batch won that day: one number then says two things.
     """
     found = []
+    batches = logged.value(SLO_BATCH_COUNT), today.value(SLO_BATCH_COUNT)
+    moved_batch = None not in batches and batches[0] != batches[1]
     for row in today:
+        if moved_batch and row.metric.letter in (Letter.THROUGHPUT, Letter.ENERGY):
+            continue
         then = logged.find(row.metric)
         if _counts(row) and _counts(then) and row.metric.margin is not None and row.metric.scale is Scale.RATIO:
             assert isinstance(row, Reading)

@@ -27,7 +27,7 @@ def plan_cadence(record: RunRecord) -> RunPlan | None:
     if failed and not record.fingerprint.get("device"):
         return None
     device = str(record.fingerprint.get("device") or "unknown device")
-    at = to_ms(record.slot or record.started_at)
+    at = _planned_ms(record)
     lines = {metric.key for metric in _AGEING}
     rows = [row for row in record.card if (row.get("headline") or row["key"] in lines) and is_number(row.get("value"))]
     values = {row["key"]: row["value"] for row in rows if row["status"] != "estimated" and not failed}
@@ -50,3 +50,11 @@ def plan_cadence(record: RunRecord) -> RunPlan | None:
         },
         points=points,
     )
+
+
+def _planned_ms(record: RunRecord) -> int:
+    """The instant of its slot; of its start where it had none, or one that is no date (`--slot` takes any text)."""
+    try:
+        return to_ms(record.slot or record.started_at)
+    except ValueError:
+        return to_ms(record.started_at)

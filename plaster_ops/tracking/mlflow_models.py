@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from plaster_ops.domain.run import Verdict
 from plaster_ops.tracking import notes
 from plaster_ops.tracking.connection import Location
 from plaster_ops.tracking.names import MAX_VERSION_TAG_CHARACTERS, cut, logged_model_name, quoted, registered_name
@@ -104,7 +105,9 @@ class Registry:
 
     def _describe(self, model: Any, pipeline: str, champion: Any) -> None:
         """The model says which version is in use and why; a description that a person wrote stays."""
-        wanted = notes.describe_model(pipeline, (int(champion.version), str(champion.description or "")))
+        told = (int(champion.version), str(champion.description or ""))
+        was_held = champion.tags.get("plaster.verdict") == Verdict.HELD
+        wanted = notes.describe_model(pipeline, told, was_held=was_held)
         if model.description == wanted or not notes.is_ours(model.description):
             return
         self._client.update_registered_model(model.name, wanted)

@@ -60,13 +60,17 @@ def describe_cadence(pipeline: str, device: str) -> str:
     )
 
 
-def describe_model(pipeline: str, champion: tuple[int, str] | None = None) -> str:
-    """What the registered model holds. `champion`: the version in use, and that version's own description."""
+def describe_model(pipeline: str, champion: tuple[int, str] | None = None, *, was_held: bool = False) -> str:
+    """What the registered model holds. `champion`: the version in use, and that version's own description.
+
+    `was_held`: its retrain left another one champion, so it was promoted by hand since.
+    """
     held = f"{_OURS} {code(pipeline)}, a version a retrain."
     if champion is None:
         return f"{held} `champion` is the one in use."
     version, told = champion
-    return f"{held}\n\n`champion`, the one in use, is version {version}, {told}"
+    since = "promoted by hand since its retrain, which said: " if was_held else ""
+    return f"{held}\n\n`champion`, the one in use, is version {version}, {since}{told}"
 
 
 def is_ours(description: str | None) -> bool:

@@ -10,7 +10,7 @@ from plaster_ops.tracking.names import MAX_TAG_CHARACTERS, cut
 from plaster_ops.tracking.plans import REPORT
 
 _SENTENCES = {
-    Verdict.PROMOTED: "Promoted: this engine is the champion.",
+    Verdict.PROMOTED: "Promoted: this engine became the champion.",
     Verdict.HELD: "Held: the champion stays.",
     Verdict.BASELINE: "Baseline: the first engine of this pipeline, so there was nothing to compare it with.",
     Verdict.FAILED: "Failed: there is no engine of this run.",

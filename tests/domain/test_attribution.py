@@ -9,7 +9,14 @@ from plaster_ops.domain.card import Card, Reading, Status
 from plaster_ops.domain.changes import Change, ChangeKind
 from plaster_ops.domain.compare import compare_cards
 from plaster_ops.domain.earlier import Earlier
-from plaster_ops.domain.metrics import E2E_P50_MS, ENGINE_BYTES, SLO_SAMPLES_PER_S, Metric
+from plaster_ops.domain.metrics import (
+    CPU_TIME_PER_INFERENCE_S,
+    E2E_P50_MS,
+    ENGINE_BYTES,
+    SLO_BATCH_COUNT,
+    SLO_SAMPLES_PER_S,
+    Metric,
+)
 from tests.domain.cards import evidence, ratios
 
 THREADS = Change(kind=ChangeKind.ENVIRONMENT, name="threads", then="2", now="1")
@@ -94,6 +101,15 @@ def test_the_spread_from_run_to_run_is_part_of_the_error() -> None:
         again = measured_again(card(1.0), card(1.5), margins={}, history={E2E_P50_MS.key: history})
         told[name] = next(row.found.judgement.value for row in again if row.metric is E2E_P50_MS)
     assert told == {"quiet": "worse", "wild": "inconclusive"}
+
+
+def test_what_was_measured_at_another_batch_that_day_is_not_held_against_it() -> None:
+    def at(batch: int, cpu_s: float) -> Card:
+        return Card((Reading(metric=SLO_BATCH_COUNT, value=batch), value(CPU_TIME_PER_INFERENCE_S, cpu_s)))
+
+    assert measured_again(at(1, 2.0), at(8, 1.0), margins={}, history={}) == ()
+    (row,) = measured_again(at(8, 2.0), at(8, 1.0), margins={}, history={})
+    assert row.found.judgement.value == "better"
 
 
 def test_guesses_disturbed_values_and_counts_are_held_against_nothing() -> None:

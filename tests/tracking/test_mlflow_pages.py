@@ -59,8 +59,16 @@ def test_the_parent_and_the_version_say_why_and_lead_on(tracker: MlflowTracker, 
     tracker.point("digits", {"champion": SECOND})
     client = census.client_of(tracker)
     told = client.get_model_version("digits", "2").description
-    assert told.startswith("#2 2026-11-03: **Promoted: this engine is the champion.**\n- accuracy same")
+    assert told.startswith("#2 2026-11-03: **Promoted: this engine became the champion.**\n- accuracy same")
     assert told in client.get_registered_model("digits").description
+
+
+def test_a_champion_that_its_retrain_held_is_said_to_be_promoted_since(tracker: MlflowTracker, tmp_path: Path) -> None:
+    record = make_small_record(FIRST, 1, tmp_path / "1")
+    tracker.record(record.from_json({**record.to_json(), "verdict": "held"}))
+    tracker.point("digits", {"champion": FIRST})
+    told = census.client_of(tracker).get_registered_model("digits").description
+    assert "is version 1, promoted by hand since its retrain, which said: #1 2026-11-02: **Held" in told
 
 
 def test_where_nothing_changed_nothing_is_sent(tracker: MlflowTracker, tmp_path: Path) -> None:
