@@ -69,6 +69,10 @@ class NotComparable(PlasterError):
     exit_code = ExitCode.NOT_COMPARABLE
 
 
+class EngineGone(NotComparable):
+    """The engine of a run is neither on disk nor can be built again: only its recorded numbers are left."""
+
+
 class TrainingFailed(PlasterError):
     """The fit ended without a usable model: NaN loss, a crash past the restart bound."""
 

@@ -200,11 +200,17 @@ class Tracked:
 
 
 class Tracker(Protocol):
-    """The shared memory. `record` is idempotent by the record's uid: replaying it changes nothing."""
+    """The shared memory. `record` is idempotent by the record's uid: replaying it changes nothing.
+
+    `ledger` tells who was champion when: `lines` is the whole ledger, oldest first, as plain mappings; those up to the
+    seq `since` were told before. Telling them again changes nothing.
+    """
 
     def record(self, run: RunRecord) -> Tracked: ...
 
     def point(self, pipeline: str, aliases: Mapping[str, str]) -> None: ...
+
+    def ledger(self, pipeline: str, lines: Sequence[Mapping[str, Any]], since: int) -> None: ...
 
 
 # ---- progress and time ---------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from plaster_ops.settings_sections import (
     GateSettings,
     Measure,
     PipelineSettings,
+    Retention,
     Train,
 )
 
@@ -29,6 +30,7 @@ class _File(Section):
     default: str | None = None
     tracking_uri: str = "sqlite:///mlruns/mlflow.db"
     scheduler: SchedulerSettings = SchedulerSettings()
+    retention: Retention = Retention()
     pipelines: Annotated[dict[str, PipelineSettings], BeforeValidator(lambda v: v or {})] = Field(default_factory=dict)
 
 
@@ -43,6 +45,7 @@ class Settings(BaseModel):
     default: str | None
     pipelines: dict[str, PipelineSettings]
     scheduler: SchedulerSettings = SchedulerSettings()
+    retention: Retention = Retention()
 
     @property
     def memory(self) -> Path:
@@ -103,6 +106,7 @@ def _settings_of(file: Path, content: Mapping[str, Any]) -> Settings:
         default=parsed.default,
         pipelines=parsed.pipelines,
         scheduler=parsed.scheduler,
+        retention=parsed.retention,
     )
 
 
@@ -166,6 +170,7 @@ def _keys_at(path: tuple[int | str, ...]) -> list[str]:
         model = {
             "pipelines": None,
             "scheduler": SchedulerSettings,
+            "retention": Retention,
             "data": DataSettings,
             "train": Train,
             "trigger": TriggerSettings,

@@ -139,21 +139,46 @@ class Measure(Section):
 
 
 class GateSettings(Section):
-    """One gate: how much worse than the champion is allowed. Exactly one limit."""
+    """One gate: how much worse than the champion is allowed, and bounds of the value itself. At least one of them."""
 
     max_drop: Annotated[float, Field(ge=0)] | None = None
     max_rise_ratio: Annotated[float, Field(ge=0)] | None = None
     max_drop_ratio: Annotated[float, Field(ge=0)] | None = None
+    floor: float | None = None
+    """The engine's own value must not be below this, in the metric's unit; asked of the first engine too."""
+    ceiling: float | None = None
+    """It must not be above this."""
     required: bool = False
 
-    def limit(self, name: str) -> float:
-        """The one limit that was given."""
+    def limit(self, name: str) -> float | None:
+        """The one limit against the champion that was given; None where only bounds were."""
         given = [v for v in (self.max_drop, self.max_rise_ratio, self.max_drop_ratio) if v is not None]
-        if len(given) != 1:
+        if len(given) > 1 or (not given and not self.is_bounded):
             raise SettingsError(
-                f"gate {name!r} has {len(given)} limits", "give one of max_drop, max_rise_ratio, max_drop_ratio"
+                f"gate {name!r} has {len(given)} limits",
+                "give one of max_drop, max_rise_ratio, max_drop_ratio, or a floor or a ceiling, or both kinds",
             )
-        return given[0]
+        if self.floor is not None and self.ceiling is not None and self.floor > self.ceiling:
+            raise SettingsError(
+                f"gate {name!r} has its floor {self.floor:g} above its ceiling {self.ceiling:g}", "swap them"
+            )
+        return given[0] if given else None
+
+    def declared(self, name: str, *, asks_champion: bool = True) -> Gate:
+        """The gate as the domain knows it; `asks_champion` False leaves its bounds alone."""
+        return Gate(
+            name=name,
+            metric=GATE_METRICS[name],
+            limit=self.limit(name) if asks_champion else None,
+            floor=self.floor,
+            ceiling=self.ceiling,
+            required=self.required,
+        )
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether the value itself is asked for, whoever is champion."""
+        return self.floor is not None or self.ceiling is not None
 
 
 class DataSettings(Section):
@@ -173,10 +198,25 @@ class DataSettings(Section):
         return value
 
 
+class Retention(Section):
+    """What `prune` leaves of a pipeline's files, beside champions, baselines and the challenger."""
+
+    keep_engines: Annotated[int, Field(ge=1)] = 10
+    """Engines of the newest runs."""
+    keep_samples: Annotated[int, Field(ge=0)] = 20
+    """Newest runs whose raw samples stay."""
+
+
 class Budgets(Section):
     """Limits that alert and never gate."""
 
     data_to_deploy_s: Annotated[float, Field(gt=0)] | None = None
+    latency_p99_ms: Annotated[float, Field(gt=0)] | None = None
+    """Of `latency/e2e_p99_ms`."""
+    engine_bytes: Annotated[int, Field(gt=0)] | None = None
+    """Of `size/engine_bytes`."""
+    energy_per_inference_j: Annotated[float, Field(gt=0)] | None = None
+    """Of 1 / `energy/inferences_per_j`."""
 
 
 def _default_gates() -> dict[str, GateSettings]:
@@ -203,6 +243,8 @@ class PipelineSettings(Section):
     inconclusive: Literal["promote", "hold"] = "promote"
     budgets: Budgets = Budgets()
     alerts: Annotated[tuple[Alert, ...], LIST] = ()
+    report: bool = True
+    """Each retrain writes its page, `report.html`, among its artifacts."""
 
     @field_validator("gates")
     @classmethod
@@ -217,18 +259,23 @@ class PipelineSettings(Section):
         """The gates as the domain knows them; the golden floor joins any others, by default at 0.05.
 
         `has_golden` False: the pipeline has no golden set and the headline score is the rolling one, so that the golden
-        floor would be a second accuracy gate: it is left out where there is a first.
+        floor would be a second accuracy gate: it is left out where there is a first, but for bounds of its own.
         """
         gates = {"golden": _default_gates()["golden"], **self.gates} if self.gates else {}
+        twice = not has_golden and "accuracy" in gates
         return tuple(
-            Gate(name=name, metric=GATE_METRICS[name], limit=gate.limit(name), required=gate.required)
+            gate.declared(name, asks_champion=not twice or name != "golden")
             for name, gate in gates.items()
-            if has_golden or name != "golden" or "accuracy" not in gates
+            if not twice or name != "golden" or gate.is_bounded
         )
 
     def margins(self) -> dict[str, float]:
-        """Margins of the verdict rule by metric key: a gate's limit where one is declared (the golden floor is not)."""
-        return {gate.metric.key: gate.limit for gate in self.declared_gates() if gate.name != "golden"}
+        """Margins of the verdict rule by metric key: a gate's limit where it has one (the golden gate's is not)."""
+        return {
+            gate.metric.key: gate.limit
+            for gate in self.declared_gates()
+            if gate.name != "golden" and gate.limit is not None
+        }
 
     def max_batch(self) -> int:
         """The largest batch an engine must take."""

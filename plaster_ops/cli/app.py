@@ -21,7 +21,11 @@ from plaster_ops.cli import (
     explain,
     history,
     init,
+    promote,
+    prune,
+    rebuild,
     recompute,
+    report,
     retrain,
     sync,
     ui,
@@ -64,7 +68,13 @@ app.command("calibrate")(calibrate.command)
 app.command("engines")(engines.command)
 app.command("explain")(explain.command)
 app.command("recompute")(recompute.command)
+app.command("rebuild")(rebuild.command)
 app.command("history")(history.command)
+app.command("promote")(promote.promote)
+app.command("rollback")(promote.rollback)
+app.command("promotions")(promote.promotions)
+app.command("prune")(prune.command)
+app.command("report")(report.command)
 app.command("drift")(drift.command)
 app.command("cadence")(cadence.command)
 app.command("sync")(sync.command)

@@ -40,13 +40,18 @@ def command(
 
 
 def _show(rows: list[dict[str, Any]], *, as_markdown: bool) -> None:
-    from plaster_ops.report.history_table import history_markdown, history_plain, history_view
+    from plaster_ops.report.history_table import history_markdown, history_plain, history_trend, history_view
+    from plaster_ops.report.sparkline import can_show
 
     if as_markdown:
         sys.stdout.write(history_markdown(rows))
-    elif is_terminal():
+        return
+    if is_terminal():
         from plaster_ops.report.table import print_view
 
         print_view(history_view(rows), plain=False)
     else:
         sys.stdout.write(history_plain(rows))
+    trend = history_trend(rows, unicode=can_show(sys.stdout.encoding))
+    if trend:
+        sys.stdout.write("\n" + "\n".join(trend) + "\n")

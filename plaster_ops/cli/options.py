@@ -68,7 +68,7 @@ def print_payload(payload: Mapping[str, Any], *, as_json: bool, as_markdown: boo
     if as_json:
         sys.stdout.write(to_text(payload) + "\n")
     elif as_markdown:
-        from plaster_ops.report.table import markdown
+        from plaster_ops.report.markdown_text import markdown
 
         sys.stdout.write(markdown(payload))
     elif not quiet:

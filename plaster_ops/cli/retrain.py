@@ -35,7 +35,7 @@ was not measured; 10 training failed; 11 no engine; 12 nothing could be recorded
 
 
 _Compare = Annotated[
-    str, typer.Option("--compare", help="Baseline to show: last, champion, best, or a run (number or id).")
+    str, typer.Option("--compare", help="Baseline to show: last, champion, previous, best, or a run (number or id).")
 ]
 _Resume = Annotated[
     str | None, typer.Option("--resume", help="Continue an unfinished run (the newest, or RUN).", metavar="[RUN]")
@@ -68,7 +68,7 @@ _Ladder = Annotated[
 _Estimate = Annotated[
     bool, typer.Option("--estimate-energy", help="Guess at the CPU's power too, from measure.cpu_tdp_w.")
 ]
-_FailOn = Annotated[
+FailOn = Annotated[
     str | None, typer.Option("--fail-on", help=f"Comma-separated verdicts that fail too: {', '.join(FAIL_ON)}.")
 ]
 _Trigger = Annotated[
@@ -96,7 +96,7 @@ def command(
     no_promote: _NoPromote = False,
     ladder: _Ladder = False,
     estimate_energy: _Estimate = False,
-    fail_on: _FailOn = None,
+    fail_on: FailOn = None,
     dry_run: _DryRun = False,
     trigger: _Trigger = "manual",
     slot: _Slot = None,
@@ -124,7 +124,7 @@ def command(
         profile=known_profile(profile),
         measure=not no_measure,
         promote=not no_promote,
-        fail_on=_known_fail_on(fail_on),
+        fail_on=known_fail_on(fail_on),
         trigger=_known_trigger(trigger),
         slot=_known_slot(slot),
         ladder=ladder,
@@ -237,7 +237,8 @@ def _known_slot(slot: str | None) -> str | None:
     return slot
 
 
-def _known_fail_on(text: str | None) -> frozenset[str]:
+def known_fail_on(text: str | None) -> frozenset[str]:
+    """The verdicts that `--fail-on` names; raises `UsageError` for others."""
     words = frozenset(word.strip().replace("-", "_") for word in (text or "").split(",") if word.strip())
     unknown = words - set(FAIL_ON)
     if unknown:

@@ -14,13 +14,19 @@ def command(
     ] = "127.0.0.1",
     project: Project = None,
 ) -> None:
-    """Open the MLflow UI on the store of this project: one worker, no background jobs.
+    """Open the MLflow UI on the store of this project, and say where what is: views over the retrains, the champion.
+
+    One worker, no background jobs. Where the store is a server already, only its addresses are told.
 
     Example:
 
     plaster-ops ui --port 5001
     """
-    from plaster_ops.flow.ui import serve_ui
+    from plaster_ops.flow.ui import is_served, page_lines, serve_ui
     from plaster_ops.settings import load_settings
 
-    raise typer.Exit(serve_ui(load_settings(project), host=host, port=port))
+    settings = load_settings(project)
+    for line in page_lines(settings, host=host, port=port):
+        typer.echo(line)
+    if not is_served(settings):
+        serve_ui(settings, host=host, port=port)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plaster_ops.data.sketch import SetSketch, Sketch, category_counts, present, sketch_of
-from plaster_ops.domain.compare import benjamini_hochberg
+from plaster_ops.domain.rule import benjamini_hochberg
 
 ALPHA, LEAST_DISTANCE = 0.01, 0.1
 FEWEST_ROWS = 5

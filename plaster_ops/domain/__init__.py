@@ -1,1 +1,1 @@
-"""The nouns of a retrain, without I/O. Standard library only; numpy and scipy only in `compare` and `student`."""
+"""The nouns of a retrain, without I/O. Standard library only; scipy in `student`, numpy and scipy in the scan."""

@@ -1,32 +1,28 @@
-"""Is this engine better, worse or the same as that one? One rule for every letter, with its reasons.
+"""Is this engine better, worse or the same as that one? Every judged metric of two cards, with its reasons.
 
-worse / better: the 95 % interval excludes no change and the estimate lies beyond the margin, after Benjamini-Hochberg
-over all tested letters. same: the 90 % interval lies inside the margin (two one-sided tests). Anything else is
-inconclusive and says what would have been seen. "same" is never concluded from a large p-value.
+What was measured side by side is judged by the rule of `rule`; Benjamini-Hochberg goes over all that were tested.
+Beside each stands the other question, whether the retrain is out of the ordinary (`earlier`), a family of its own.
 """
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from plaster_ops.domain import student
 from plaster_ops.domain.card import Card, Reading, Row, Status, Unmeasured
-from plaster_ops.domain.judgement import Comparison, Judgement
-from plaster_ops.domain.metrics import ARCHITECTURE, Better, Scale
+from plaster_ops.domain.earlier import PRIOR_WEIGHT, Earlier, against_earlier
+from plaster_ops.domain.judgement import DECIDED, AgainstHistory, Comparison, Judgement, ReasonCode
+from plaster_ops.domain.metrics import ARCHITECTURE, Scale
+from plaster_ops.domain.rule import Ruling, as_ratio, corrected, direction, rule
 from plaster_ops.domain.sample import PairedDifference, PairedRatios
 from plaster_ops.domain.student import Estimate
-
-PRIOR_WEIGHT = 4
-"""Degrees of freedom of the prior variance (moderated t): two or three processes do not pretend to certainty."""
-
-FALSE_DISCOVERY_RATE = 0.05
 
 FEWEST_RESAMPLED = 6
 """Samples that a resampled difference needs: were all on one side, a sign test of fewer could not reach 5 %."""
 
-FEWEST_EARLIER = 3
-"""Earlier retrains that a metric measured once a retrain needs before it is judged: two show no spread of their own."""
+Values = Earlier | Sequence[float] | Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,22 +43,49 @@ def compare_cards(
     evidence: Evidence,
     *,
     margins: Mapping[str, float] | None = None,
-    history: Mapping[str, Sequence[float]] | None = None,
+    history: Mapping[str, Values] | None = None,
+    recorded: Card | None = None,
     differing: Sequence[str] = (),
     how: str = "remeasured",
 ) -> tuple[Comparison, ...]:
     """Compares every judged metric of two cards.
 
-    `margins` overrides default margins by key. `history` maps keys that one retrain measures once to the values of
-    earlier retrains, newest last. `differing` names fields that must be equal but are not: timed rows are then not
-    comparable. Raises nothing: a row that cannot be judged says why.
+    `margins` overrides default margins by key. `history` maps keys to the values of earlier retrains, newest last;
+    they are held against those of `recorded`, the card as its retrain logged it (None: `now`), so that what was
+    measured again is never mixed with what was stored. `differing` names fields that must be equal but are not: timed
+    rows are then not comparable. Raises nothing: a row that cannot be judged says why.
     """
-    rows = [
-        _compare_row(row, then.find(row.metric), evidence, margins or {}, history or {}, differing, how)
-        for row in now
-        if row.metric.margin is not None
+    asked, known = margins or {}, history or {}
+    rows = corrected(
+        [
+            _compare_row(row, then.find(row.metric), evidence, asked, known, differing, how)
+            for row in now
+            if row.metric.margin is not None
+        ]
+    )
+    logged = now if recorded is None else recorded
+    past = [
+        None
+        if row.how == "history"
+        else against_earlier(logged.find(row.metric), Earlier.of(known.get(row.metric.key)), row.limit or 0.0)
+        for row in rows
     ]
-    return _correct_for_family(rows)
+    judged = iter(corrected([found for found in past if found is not None]))
+    beside = [None if found is None else next(judged) for found in past]
+    return tuple(_with_history(row, found) for row, found in zip(rows, beside, strict=True))
+
+
+def _with_history(row: Comparison, found: AgainstHistory | None) -> Comparison:
+    """A decided row that the history does not confirm keeps its verdict and says so."""
+    if found is None:
+        return row
+    row = replace(row, history=found)
+    if row.judgement not in DECIDED or row.p_value is None or found.p_value is None:
+        return row
+    if found.judgement is row.judgement:
+        return row
+    reason = f"{ReasonCode.WITHIN_SEED_SPREAD}: no more than retrains bring here ({found.n} earlier ones)"
+    return replace(row, code=ReasonCode.WITHIN_SEED_SPREAD, reason=reason)
 
 
 def _compare_row(
@@ -70,7 +93,7 @@ def _compare_row(
     then: Row | None,
     evidence: Evidence,
     margins: Mapping[str, float],
-    history: Mapping[str, Sequence[float]],
+    history: Mapping[str, Values],
     differing: Sequence[str],
     how: str,
 ) -> Comparison:
@@ -86,34 +109,36 @@ def _compare_row(
         better=now.direction,
     )
     if metric.from_history:
-        return _against_history(base, history.get(metric.key, ()))
+        return _against_history(base, now, Earlier.of(history.get(metric.key)))
     missing = _why_missing(now, then)
     if missing:
-        return replace(base, reason=missing)
+        return replace(base, code=missing[0], reason=missing[1])
     assert isinstance(now, Reading)
     assert isinstance(then, Reading)
     for row in (now, then):
         if row.status in (Status.ESTIMATED, Status.SUSPECT):
             reason = f"{row.status.value}: shown, but decides nothing ({row.reason or 'see its card'})"
-            return replace(base, judgement=Judgement.INCONCLUSIVE, reason=reason)
+            code = ReasonCode(row.status.value)
+            return replace(base, judgement=Judgement.INCONCLUSIVE, reason=reason, code=code)
     if metric.scale is Scale.EXACT:
         return _exact(base, now.value, then.value)
     if metric.scale is Scale.DIFFERENCE:
         return _paired_difference(base, evidence.differences.get(metric.key))
     if differing:
-        return replace(base, reason="not comparable: " + "; ".join(differing))
+        reason = "not comparable: " + "; ".join(differing)
+        return replace(base, reason=reason, code=ReasonCode.FINGERPRINT_DIFFERS)
     return _paired_ratio(base, evidence.ratios.get(metric.key), (evidence.noise or {}).get(metric.key))
 
 
-def _why_missing(now: Row, then: Row | None) -> str | None:
+def _why_missing(now: Row, then: Row | None) -> tuple[ReasonCode, str] | None:
     if isinstance(now, Unmeasured):
-        return f"not measured now: {now.reason}"
+        return ReasonCode.NOT_MEASURED, f"not measured now: {now.reason}"
     if then is None:
-        return "not measured then: that run's card does not hold it"
+        return ReasonCode.NOT_MEASURED, "not measured then: that run's card does not hold it"
     if isinstance(then, Unmeasured):
-        return f"not measured then: {then.reason}"
+        return ReasonCode.NOT_MEASURED, f"not measured then: {then.reason}"
     if now.metric.method != then.metric.method:
-        return f"method {now.metric.method} against {then.metric.method}"
+        return ReasonCode.METHOD_DIFFERS, f"method {now.metric.method} against {then.metric.method}"
     return None
 
 
@@ -124,36 +149,38 @@ def _exact(base: Comparison, now: float, then: float) -> Comparison:
     limit = base.limit or 0.0
     if abs(change) <= limit:
         return replace(base, judgement=Judgement.SAME, change=change, reason="exact, within the margin")
-    reason = "architecture_changed" if base.metric.key in ARCHITECTURE else "exact"
-    return replace(base, judgement=_direction(base, change), change=change, reason=reason)
-
-
-def _direction(base: Comparison, change: float) -> Judgement:
-    rises = change > 0
-    good = rises if base.better is Better.HIGHER else not rises
-    return Judgement.BETTER if good else Judgement.WORSE
+    told = direction(base.better, change)
+    if base.metric.key in ARCHITECTURE:
+        code = ReasonCode.ARCHITECTURE_CHANGED
+        return replace(base, judgement=told, change=change, reason=code.value, code=code)
+    return replace(base, judgement=told, change=change, reason="exact")
 
 
 def _paired_difference(base: Comparison, paired: PairedDifference | None) -> Comparison:
     if paired is None:
         assert base.now is not None
         assert base.then is not None
-        return replace(
-            base,
-            judgement=Judgement.INCONCLUSIVE,
-            change=base.now - base.then,
-            reason="stored: the two engines were not scored side by side, so nothing is known of single samples"
+        code, reason = (
+            (ReasonCode.STORED, "stored: the two engines were not scored side by side, so single samples are unknown")
             if base.how == "stored"
-            else "holdout_differs: the two runs were not scored on the same samples",
+            else (
+                ReasonCode.HOLDOUT_DIFFERS,
+                "holdout_differs: the two runs were not scored on the same samples",
+            )
         )
+        change = base.now - base.then
+        return replace(base, judgement=Judgement.INCONCLUSIVE, change=change, reason=reason, code=code)
     limit = base.limit or 0.0
+    few = replace(
+        base, judgement=Judgement.INCONCLUSIVE, change=paired.delta, ci95=None, code=ReasonCode.TOO_FEW_SAMPLES
+    )
     if paired.ci95 is None or paired.ci90 is None or paired.p_value is None:
         reason = f"undetermined with {paired.n} samples: the score is not defined on resamples of them"
-        return replace(base, judgement=Judgement.INCONCLUSIVE, change=paired.delta, reason=reason)
+        return replace(few, reason=reason)
     interval = Estimate(paired.delta, paired.ci95, paired.ci90, paired.p_value)
     if paired.method in ("paired_bootstrap", "paired_t") and paired.n < FEWEST_RESAMPLED:
         reason = f"undetermined with {paired.n} samples: fewer than {FEWEST_RESAMPLED} show no difference at 95 %"
-        return replace(base, judgement=Judgement.INCONCLUSIVE, change=paired.delta, reason=reason)
+        return replace(few, reason=reason)
     judged = _judge(base, interval, limit)
     if judged.judgement is not Judgement.INCONCLUSIVE or not paired.ci95[0] <= 0 <= paired.ci95[1]:
         return judged
@@ -189,14 +216,29 @@ def _paired_ratio(base: Comparison, paired: PairedRatios | None, noise: float | 
             judgement=Judgement.INCONCLUSIVE,
             change=change,
             reason="stored: the engines were not measured side by side, so the machine's own drift is in the figure",
+            code=ReasonCode.STORED,
         )
-    interval = interval_of_processes(paired, limit)
-    judged = _judge(base, _as_ratio(interval), limit)
+    shown = as_ratio(interval_of_processes(paired, limit))
     if noise is not None and noise > limit:
-        seen, margin = _told_apart(noise, limit)
-        reason = f"too_noisy: two copies of one engine differ by up to {seen} here, more than the margin {margin}"
-        return replace(judged, judgement=Judgement.INCONCLUSIVE, reason=reason, p_value=None)
-    return judged
+        return _beyond_noise(base, shown, noise)
+    return _judge(base, shown, limit)
+
+
+def _beyond_noise(base: Comparison, shown: Estimate, noise: float) -> Comparison:
+    """On a machine noisier than the margin that noise is the margin; and two engines are never shown to be the same."""
+    low, high = shown.ci95
+    if (low > 0 or high < 0) and abs(shown.value) > noise:
+        return _judge(base, shown, base.limit or 0.0)
+    seen, margin = _told_apart(noise, base.limit or 0.0)
+    return replace(
+        base,
+        judgement=Judgement.INCONCLUSIVE,
+        change=shown.value,
+        ci95=shown.ci95,
+        reason=f"too_noisy: two copies of one engine differ by up to {seen} here, more than the margin {margin}",
+        code=ReasonCode.TOO_NOISY,
+        detectable=max(noise, (high - low) / 2),
+    )
 
 
 def _told_apart(one: float, other: float) -> tuple[str, str]:
@@ -223,76 +265,37 @@ def interval_of_processes(paired: PairedRatios, limit: float) -> Estimate:
     return student.estimate(statistics.fmean(values), student.error_of_mean(spread.variance, m), spread.freedom)
 
 
-def _against_history(base: Comparison, earlier: Sequence[float]) -> Comparison:
-    """One value against those of earlier retrains: moderated t on the logs, prior sd half the margin."""
-    past = [value for value in earlier if value > 0][-20:]
-    if base.now is None or base.now <= 0:
-        return replace(base, reason="not measured now")
-    if len(past) < FEWEST_EARLIER:
-        change = base.now / past[-1] - 1.0 if past else None
-        reason = f"no_history: {len(past)} earlier retrains have this value, {FEWEST_EARLIER} are needed"
-        return replace(base, judgement=Judgement.INCONCLUSIVE, change=change, reason=reason, how="history")
-    limit = base.limit or 0.0
-    logs = [math.log(value) for value in past]
-    m = len(past)
-    spread = student.moderated(
-        statistics.variance(logs) if m > 1 else 0.0,
-        m - 1,
-        prior=math.log1p(limit) / 2.0,
-        weight=0 if m >= 10 else PRIOR_WEIGHT,
+def _against_history(base: Comparison, now: Row, earlier: Earlier) -> Comparison:
+    """One value against those of earlier retrains, where a retrain gives only one."""
+    found = against_earlier(now, earlier, base.limit or 0.0)
+    if found is None:
+        return replace(base, reason="not measured now", code=ReasonCode.NOT_MEASURED)
+    reason = found.reason
+    if found.p_value is not None:
+        reason = f"{reason or ''} (against {found.n} earlier retrains)".strip()
+    return replace(
+        base,
+        how="history",
+        judgement=found.judgement,
+        change=found.change,
+        ci95=found.ci95,
+        p_value=found.p_value,
+        reason=reason,
+        code=found.code,
+        detectable=found.detectable,
     )
-    error = math.sqrt(spread.variance * (1 + 1 / m))
-    interval = student.estimate(math.log(base.now) - statistics.fmean(logs), error, spread.freedom)
-    shown = replace(base, how="history")
-    judged = _judge(shown, _as_ratio(interval), limit)
-    return replace(judged, reason=f"{judged.reason or ''} (against {m} earlier retrain{'s' if m > 1 else ''})".strip())
-
-
-def _as_ratio(interval: Estimate) -> Estimate:
-    """An interval of log ratios as changes: 0.05 is five per cent more."""
-    low, high = (math.expm1(bound) for bound in interval.ci95)
-    inner_low, inner_high = (math.expm1(bound) for bound in interval.ci90)
-    return Estimate(math.expm1(interval.value), (low, high), (inner_low, inner_high), interval.p_value)
 
 
 def _judge(base: Comparison, interval: Estimate, margin: float) -> Comparison:
-    """The rule, on changes: the interval and the margin are in the unit that is shown."""
-    low, high = interval.ci95
-    shown = replace(base, change=interval.value, ci95=interval.ci95, p_value=interval.p_value)
-    excludes_zero = low > 0 or high < 0
-    if excludes_zero and abs(interval.value) > margin:
-        return replace(shown, judgement=_direction(base, interval.value))
-    if interval.ci90[0] >= -margin and interval.ci90[1] <= margin:
-        return replace(shown, judgement=Judgement.SAME)
-    if excludes_zero:
-        reason = "beyond_zero_within_margin: a small change, below the margin"
-    else:
-        reason = f"too_noisy: this comparison can show changes of {_amount(base, (high - low) / 2)} or more"
-    return replace(shown, judgement=Judgement.INCONCLUSIVE, reason=reason)
-
-
-def _amount(base: Comparison, half: float) -> str:
-    return f"{half:.4f}" if base.metric.scale is Scale.DIFFERENCE else f"{half:.1%}"
-
-
-def _correct_for_family(rows: Iterable[Comparison]) -> tuple[Comparison, ...]:
-    """Benjamini-Hochberg over the rows with a p-value; a row that does not survive is no longer better or worse."""
-    found = list(rows)
-    tested = [i for i, row in enumerate(found) if row.p_value is not None]
-    adjusted = benjamini_hochberg([found[i].p_value or 0.0 for i in tested])
-    for i, p_adjusted in zip(tested, adjusted, strict=True):
-        row = replace(found[i], p_adjusted=p_adjusted)
-        decided = row.judgement in (Judgement.BETTER, Judgement.WORSE)
-        if decided and p_adjusted > FALSE_DISCOVERY_RATE:
-            reason = f"not significant after correction for {len(tested)} metrics (adjusted p {p_adjusted:.3f})"
-            row = replace(row, judgement=Judgement.INCONCLUSIVE, reason=reason)
-        found[i] = row
-    return tuple(found)
-
-
-def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
-    """Adjusted p-values in the given order (scipy.stats.false_discovery_control)."""
-    import numpy as np
-    from scipy.stats import false_discovery_control
-
-    return [float(p) for p in false_discovery_control(np.clip(p_values, 0.0, 1.0))] if p_values else []
+    """The row with the rule's verdict on that interval."""
+    found: Ruling = rule(interval, margin, base.better, base.metric.scale)
+    return replace(
+        base,
+        change=interval.value,
+        ci95=interval.ci95,
+        p_value=interval.p_value,
+        judgement=found.judgement,
+        reason=found.reason,
+        code=found.code,
+        detectable=found.detectable,
+    )

@@ -32,7 +32,8 @@ class Condition(StrEnum):
     FAILING = "failing"
     """What ended last, a slot or a retrain, failed or timed out."""
     OVER_BUDGET = "over_budget"
-    """The newest promotion came later after its data than the budget allows."""
+    """The newest promotion came later after its data than the budget allows, or the newest engine takes more of what
+    has a budget: milliseconds, bytes, joules."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,6 +59,15 @@ class Ended:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Spent:
+    """What the newest engine takes of something that has a budget, in words with its unit: `p99 of 8.1 ms`."""
+
+    told: str
+    value: float
+    limit: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Facts:
     """What is known of a pipeline. Instants in seconds UTC.
 
@@ -79,6 +89,8 @@ class Facts:
     paused: str | None = None
     check_s: float = 900.0
     budget_s: float | None = None
+    spent: Sequence[Spent] = ()
+    """Of `finished`: only what has a budget and was measured."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -227,14 +239,19 @@ def _failing(facts: Facts) -> Finding | None:
 
 def _over_budget(facts: Facts) -> Finding | None:
     run, budget_s = facts.finished, facts.budget_s
-    if budget_s is None:
-        return Finding(holds=False, reason="no budget is set")
-    if run is None or run.data_to_deploy_s is None:
+    if run is None or (budget_s is None and not facts.spent):
+        return Finding(holds=False, reason="no budget is set") if budget_s is None else None
+    over: list[str] = []
+    within: list[str] = []
+    if budget_s is not None and run.data_to_deploy_s is not None:
+        told = f"was deployed {run.data_to_deploy_s:.0f} s after its newest data arrived, budget {budget_s:g} s"
+        (over if run.data_to_deploy_s > budget_s else within).append(told)
+    for each in facts.spent:
+        told = f"has {each.told}, budget {each.limit:g}"
+        (over if each.value > each.limit else within).append(told)
+    if not over and not within:
         return None
-    told = (
-        f"#{run.index} was deployed {run.data_to_deploy_s:.0f} s after its newest data arrived, budget {budget_s:g} s"
-    )
-    return _finding(run.data_to_deploy_s > budget_s, told, run)
+    return _finding(bool(over), f"#{run.index} {'; '.join(over or within)}", run)
 
 
 def _finding(holds: bool, reason: str, run: Ended) -> Finding:

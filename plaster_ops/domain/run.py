@@ -64,6 +64,8 @@ class RunRecord:
     start: Mapping[str, Any] = field(default_factory=dict)
     curve: Mapping[str, Any] = field(default_factory=dict)
     assessment: Mapping[str, Any] = field(default_factory=dict)
+    gates: Mapping[str, Any] = field(default_factory=dict)
+    """`against`: index and uid of the champion they were answered against, or None; `outcomes`: a row a gate."""
     datasets: tuple[Mapping[str, Any], ...] = ()
     """Rows `{"name", "context", "digest", "source", "samples"}`; context is training, eval or golden."""
     curves: tuple[Mapping[str, Any], ...] = ()

@@ -20,6 +20,8 @@ from plaster_ops.domain.watch import FEWEST
 ALPHA = 1e-4
 """Of one look at one metric; repeated looks are counted in: docs/benchmarks.md has what comes of it."""
 
+_TOO_LARGE = 1e150
+
 WINDOW = 120
 """Newest values of a regime that are looked at."""
 
@@ -112,13 +114,16 @@ def scan_all(
 
 
 def _is_usable(value: float | None, scale: Scale) -> bool:
-    return value is not None and math.isfinite(value) and (scale is not Scale.RATIO or value > 0)
+    """Of a difference the square must be a number too; of a ratio the logarithm is looked at."""
+    if value is None or not math.isfinite(value):
+        return False
+    return value > 0 if scale is Scale.RATIO else abs(value) < _TOO_LARGE
 
 
 def _left_out(values: Sequence[float | None], kept: int, scale: Scale) -> str | None:
     if kept == len(values):
         return None
-    why = "not a positive number" if scale is Scale.RATIO else "not a number"
+    why = "not a positive number" if scale is Scale.RATIO else "not a number of usable size"
     return f"{len(values) - kept} of {len(values)} values left out: {why}"
 
 

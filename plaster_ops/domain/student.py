@@ -1,4 +1,6 @@
-"""Student's t for few values: intervals, p-values, and a spread that a prior steadies. Loads scipy when first asked."""
+"""Student's t for few values: intervals, p-values, and a spread that a prior steadies.
+
+scipy.special is loaded when it is first asked for; scipy.stats, which gives the same, takes twice as long."""
 
 import math
 from dataclasses import dataclass
@@ -47,18 +49,18 @@ def interval(value: float, standard_error: float, freedom: int, confidence: floa
 
 def two_sided_p(value: float, standard_error: float, freedom: int) -> float:
     """How often zero would look at least as far off; without any error 0, or 1 for zero itself."""
-    from scipy.stats import t
+    from scipy.special import stdtr
 
     if standard_error == 0.0:
         return 1.0 if value == 0.0 else 0.0
-    return float(2 * t.sf(abs(value) / standard_error, freedom))
+    return float(2 * stdtr(freedom, -abs(value) / standard_error))
 
 
 def one_sided_p(deviations: float, freedom: int) -> float:
     """How often a value lies at least so many standard errors above its mean."""
-    from scipy.stats import t
+    from scipy.special import stdtr
 
-    return float(t.sf(deviations, freedom))
+    return float(stdtr(freedom, -deviations))
 
 
 def estimate(value: float, standard_error: float, freedom: int) -> Estimate:
@@ -78,6 +80,6 @@ def error_of_mean(variance: float, count: int) -> float:
 
 @lru_cache
 def _quantile(freedom: int, probability: float) -> float:
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
-    return float(t.ppf(probability, freedom))
+    return float(stdtrit(freedom, probability))

@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from plaster_ops.domain import student
-from plaster_ops.domain.compare import FALSE_DISCOVERY_RATE, PRIOR_WEIGHT
+from plaster_ops.domain.earlier import PRIOR_WEIGHT
 from plaster_ops.domain.judgement import Judgement
 from plaster_ops.domain.metrics import Scale, find_metric
+from plaster_ops.domain.rule import FALSE_DISCOVERY_RATE
 from plaster_ops.domain.sample import PairedDifference, PairedRatios
 
 

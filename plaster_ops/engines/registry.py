@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -43,13 +44,15 @@ def find_backend(name: str) -> EngineBackend:
     return cast(EngineBackend, _BACKENDS.find(name))
 
 
-def load_engine(folder: Path) -> Engine:
+def load_engine(folder: Path, *, threads: int | None = None) -> Engine:
     """The engine of a folder, after every file was checked against the manifest.
 
+    `threads`: how many it shall run with; None: as it was built. One that was compiled for a number keeps to it.
     Raises `ArtifactTampered` before anything is loaded, `BuildFailed` where the files no longer load on this stack.
     """
     manifest = verify(folder)
-    return find_backend(manifest.spec.backend).load(folder, manifest.spec)
+    spec = manifest.spec if threads is None else replace(manifest.spec, threads=threads)
+    return find_backend(manifest.spec.backend).load(folder, spec)
 
 
 def preload(name: str) -> None:

@@ -13,7 +13,7 @@ from plaster_ops.tracking.journal import Journal
 from plaster_ops.tracking.journal_rows import RunRow, RunState
 from plaster_ops.tracking.journal_runs import how_to_resume, state_now
 
-WORDS = ("last", "champion", "best")
+WORDS = ("last", "champion", "previous", "best")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,12 +40,18 @@ class Baseline:
 
 
 def choose_baseline(journal: Journal, pipeline: str, which: str) -> Baseline | None:
-    """The baseline that `--compare` names: last, champion, best, or a run; None where there is no earlier run.
+    """The baseline that `--compare` names: last, champion, previous (champion), best, or a run; None without one.
 
     Raises `UsageError` for a run that does not exist, `ArtifactTampered` where an engine file was changed.
     """
     row = _find(journal, pipeline, which)
     return open_baseline(journal, row, which) if row is not None else None
+
+
+def recorded_baseline(journal: Journal, pipeline: str, which: str) -> Baseline | None:
+    """The same run as it was recorded, its engine left alone: no file is opened, so it is there at once."""
+    row = _find(journal, pipeline, which)
+    return None if row is None else Baseline(which=which, record=_record(journal, row), engine_folder=None)
 
 
 def check_name(journal: Journal, pipeline: str, which: str) -> None:
@@ -58,6 +64,8 @@ def _find(journal: Journal, pipeline: str, which: str) -> RunRow | None:
         return journal.last_finished(pipeline)
     if which == "champion":
         return journal.champion(pipeline)
+    if which == "previous":
+        return journal.previous_champion(pipeline)
     if which == "best":
         return _best(journal, pipeline)
     row = journal.find_run(pipeline, which)
@@ -89,11 +97,16 @@ def _best(journal: Journal, pipeline: str) -> RunRow | None:
     return journal.best(pipeline, ENGINE_SCORE.key, row.direction) if row else last
 
 
-def open_baseline(journal: Journal, row: RunRow, which: str) -> Baseline:
-    """The baseline of a finished row, its engine's files checked against their manifest and the journal's digest."""
+def _record(journal: Journal, row: RunRow) -> RunRecord:
     record = journal.record(row.uid)
     if record is None:
         raise NotComparable(f"run {row.label} has no record", "choose another run to compare with")
+    return record
+
+
+def open_baseline(journal: Journal, row: RunRow, which: str) -> Baseline:
+    """The baseline of a finished row, its engine's files checked against their manifest and the journal's digest."""
+    record = _record(journal, row)
     folder = Path(record.engine_folder) if record.engine_folder else None
     if folder is None or not folder.is_dir():
         return Baseline(which=which, record=record, engine_folder=None)

@@ -11,6 +11,7 @@ from plaster_ops.domain.timeline import Phase
 from plaster_ops.engines.ladder import Candidate, ask_backend
 from plaster_ops.engines.options import options_for
 from plaster_ops.errors import BuildFailed, ChildFailed, PlasterError, TimedOut
+from plaster_ops.flow.canary import CANARY
 from plaster_ops.flow.context import Context
 from plaster_ops.plaster.answer_record import ANSWERS
 
@@ -112,7 +113,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """Scores every engine on today's evaluation sets; the first is held against eager FP32 of `weights`, too.
 
-    `answers` of the result is the file, below the run's folder, that keeps what each of them answered.
+    `answers` and `canary` of the result are the files, below the run's folder, that keep what each of them answered,
+    and a few answers of the first as they are.
     """
     asked = {
         **evaluation_spec(ctx, weights, engines),
@@ -126,7 +128,7 @@ def evaluate(
         timeout_s=ctx.pipeline.engine.timeout_s,
         memory_bytes=memory_limit(ctx),
     )
-    return found | {"answers": f"{folder}/{ANSWERS}"}
+    return found | {"answers": f"{folder}/{ANSWERS}", "canary": f"{folder}/{CANARY}"}
 
 
 def evaluation_spec(ctx: Context, weights: str | None, engines: Sequence[Opponent]) -> dict[str, Any]:

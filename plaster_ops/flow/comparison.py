@@ -1,31 +1,54 @@
-"""`compare A B`: two engines of the past, measured now side by side; nothing is recorded, nothing is promoted."""
+"""`compare A B`: two engines of the past, measured now side by side; nothing is recorded, nothing is promoted.
+
+Here is what recorded numbers alone can answer, at once; measuring again is `remeasured`'s, and loaded only for that.
+"""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from plaster_ops.domain.card import Card, Reading
+from plaster_ops.domain.card import Card
 from plaster_ops.domain.compare import Evidence, compare_cards
+from plaster_ops.domain.earlier import Earlier
 from plaster_ops.domain.fingerprint import Fingerprint
 from plaster_ops.domain.judgement import Comparison, Judgement
-from plaster_ops.domain.timeline import Phase
-from plaster_ops.errors import NotComparable
-from plaster_ops.flow import record as records
-from plaster_ops.flow.baseline import Baseline, choose_baseline
-from plaster_ops.flow.candidates import Opponent, evaluate, evaluation_spec
-from plaster_ops.flow.context import Context
-from plaster_ops.flow.noise import calibrated, device_of, noise_of, on_this_machine
-from plaster_ops.flow.optimise import rebuild
-from plaster_ops.flow.scratch import scratch_context
-from plaster_ops.flow.sidebyside import SideBySide, card_then, is_remeasured, measure, paired_evidence, reopen
+from plaster_ops.domain.tradeoff import overall
+from plaster_ops.errors import EngineGone, NotComparable
+from plaster_ops.flow.assessment import Against, assess
+from plaster_ops.flow.baseline import Baseline, choose_baseline, recorded_baseline
+from plaster_ops.flow.earlier import earlier_values
+from plaster_ops.flow.promote import failing
 from plaster_ops.flow.stored_pairs import stored_pairs
 from plaster_ops.flow.wiring import Ports, open_ports
-from plaster_ops.plaster.noise import noise_rows
 from plaster_ops.ports import EventSink
 from plaster_ops.report.json_text import run_payload
 from plaster_ops.settings import Settings
 from plaster_ops.settings_sections import PipelineSettings
+from plaster_ops.tracking.journal import Journal
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Compared:
+    """What a comparison found. `how`: remeasured or stored. `note`: why it was not measured, though it was asked."""
+
+    card: Card
+    rows: Sequence[Comparison]
+    against: Against
+    how: str = "stored"
+    phases: Mapping[str, float] | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pair:
+    """Run `now`, the one it is compared with, and the settings of their pipeline."""
+
+    now: Baseline
+    then: Baseline
+    pipeline: PipelineSettings
+    history: Mapping[str, Earlier]
+    """Of `now`: the retrains before it."""
 
 
 def compare_runs(
@@ -38,26 +61,29 @@ def compare_runs(
     stored: bool,
     tell: EventSink,
     start_s: float,
+    fail_on: frozenset[str] = frozenset(),
 ) -> dict[str, Any]:
     """Compares run `pair[0]` (now) with `pair[1]` (then) and returns a `--json` object; `verdict` sums the rows up.
 
-    Raises `UsageError` for a run that does not exist, `NotComparable` where the two have no common ground.
+    Where one of the engines is gone for good, recorded numbers are compared, and `reasons` says so. `fail_on`: words of
+    headline rows that make `exit_code` 3, 4 or 5. Raises `UsageError` for a run that does not exist, `NotComparable`
+    where the two have no common ground.
     """
     found, pipeline = settings.pipeline(name)
     asked = {"profile": profile, "server": server or pipeline.measure.server}
     pipeline = pipeline.model_copy(update={"measure": pipeline.measure.model_copy(update=asked)})
+    choose = recorded_baseline if stored else choose_baseline
     with open_ports(settings) as ports:
-        now = choose_baseline(ports.journal, found, pair[0])
-        then = choose_baseline(ports.journal, found, pair[1])
+        now, then = (choose(ports.journal, found, which) for which in pair)
         missing = pair[0] if now is None else pair[1] if then is None else None
         if now is None or then is None:
             raise NotComparable(f"{missing!r} names no run of {found!r}", f"see: plaster-ops history {found}")
         _check_common_ground(now, then)
-        mlflow = _mlflow_section(ports, now)
-        if stored:
-            return _stored(ports, mlflow, now, then, pipeline)
-        with scratch_context(ports, found, pipeline, purpose="compare", tell=tell, start_s=start_s) as ctx:
-            return _remeasured(ctx, mlflow, now, then)
+        digest = str(now.record.fingerprint.get("digest") or "")
+        history = earlier_values(ports.journal, found, fingerprint=digest, before=now.record.index)
+        chosen = Pair(now=now, then=then, pipeline=pipeline, history=history)
+        compared = _from_records(ports.journal, chosen) if stored else _measured(ports, found, chosen, tell, start_s)
+        return _payload(_mlflow_section(ports, now), chosen, compared, fail_on)
 
 
 def _check_common_ground(now: Baseline, then: Baseline) -> None:
@@ -69,112 +95,39 @@ def _check_common_ground(now: Baseline, then: Baseline) -> None:
         )
 
 
-def _remeasured(ctx: Context, mlflow: Mapping[str, Any], now: Baseline, then: Baseline) -> dict[str, Any]:
-    engines, prepared, evaluation = _examine(ctx, now, then)
-    profile = ctx.pipeline.measure.profile
-    device = device_of(now.record)
-    folders = ctx.once(
-        "measure", Phase.MEASURE, lambda: _folders(measure(ctx, engines, samples=prepared["samples"], device=device))
-    )
-    margins = ctx.pipeline.margins()
-    noise = calibrated(ctx.journal, ctx.name, on_this_machine(now.record), profile)
-    with ctx.timeline.phase(Phase.MEASURE):
-        measured = reopen([Path(folder) for folder in folders["folders"]], profile)
-        card_now = card_then(now.card, "now", measured.evidence, evaluation)
-        card_before = card_then(then.card, _label(then), measured.evidence, evaluation)
-        rows = compare_cards(
-            card_now,
-            card_before,
-            paired_evidence(measured.evidence, evaluation, _label(then), margins, noise),
-            margins=margins,
-            history=records.history_values(ctx.journal, ctx.name, before=now.record.index),
-        )
-    widths = noise_of(measured.evidence, ("now",), margins, noise)
-    return _payload(mlflow, now, then, _shown(card_now, now, widths), rows, "remeasured", ctx.timeline.to_json())
+def _measured(ports: Ports, name: str, pair: Pair, tell: EventSink, start_s: float) -> Compared:
+    """Measured again; from the records where an engine is gone and cannot be built again."""
+    for baseline in (pair.now, pair.then):
+        weights = baseline.record.weights_file
+        if baseline.engine_folder is None and not (weights and Path(weights).is_file()):
+            return _from_records(ports.journal, pair, _gone(baseline, "its weights are gone too"))
+    from plaster_ops.flow.remeasured import remeasure
+    from plaster_ops.flow.scratch import scratch_context
+
+    try:
+        with scratch_context(ports, name, pair.pipeline, purpose="compare", tell=tell, start_s=start_s) as ctx:
+            return remeasure(ctx, pair)
+    except EngineGone as error:
+        return _from_records(ports.journal, pair, error.message)
 
 
-def _shown(card: Card, now: Baseline, widths: Mapping[str, float]) -> Card:
-    """The card with the machine's noise of today; what no measurement of today gave says that it was recorded."""
-    noise = noise_rows(widths, "too few turns to tell it from this measurement")
-    of_today = {row.metric for row in noise}
-    whence = f"as run #{now.record.index} recorded it"
-    return Card.of(
-        [
-            *(
-                replace(row, reason=f"{whence}: {row.reason}" if row.reason else whence)
-                if isinstance(row, Reading) and not is_remeasured(row.metric)
-                else row
-                for row in card
-                if row.metric not in of_today
-            ),
-            *noise,
-        ]
-    )
+def _gone(baseline: Baseline, why: str) -> str:
+    return f"the engine of run #{baseline.record.index} is gone, and {why}"
 
 
-def _examine(
-    ctx: Context, now: Baseline, then: Baseline
-) -> tuple[list[Opponent], Mapping[str, Any], Mapping[str, Any]]:
-    """Both engines and how they score on today's data; one process does it all where both engines are there."""
-    found = [
-        Opponent(label=label, folder=baseline.engine_folder)
-        for label, baseline in (("now", now), (_label(then), then))
-        if baseline.engine_folder is not None
-    ]
-    if len(found) == 2:
-        spec = {"prepare": ctx.data_spec(), "evaluate": evaluation_spec(ctx, None, found)}
-        told = ctx.once("examine", Phase.EVAL, lambda: ctx.child("examine", spec))
-        _check_data(told["prepared"])
-        return found, told["prepared"], told["evaluation"]
-    asked = ctx.data_spec(calibration_samples=ctx.pipeline.engine.calibration_samples)  # one is built anew
-    prepared = ctx.once("prepare", Phase.DATA, lambda: ctx.child("prepare", asked))
-    _check_data(prepared)
-    engines = [_engine(ctx, now, prepared, "now"), _engine(ctx, then, prepared, _label(then))]
-    evaluation = ctx.once(
-        "evaluate", Phase.EVAL, lambda: evaluate(ctx, weights=None, prepared=prepared, engines=engines)
-    )
-    return engines, prepared, evaluation
-
-
-def _check_data(prepared: Mapping[str, Any]) -> None:
-    if prepared["skip"]:
-        raise NotComparable(f"there is no data to compare on: {prepared['skip']}", "let data arrive, then compare")
-
-
-def _folders(measured: SideBySide) -> dict[str, Any]:
-    return {"folders": [str(folder) for folder in measured.folders]}
-
-
-def _label(then: Baseline) -> str:
-    return f"then-{then.label}"
-
-
-def _engine(ctx: Context, baseline: Baseline, prepared: Mapping[str, Any], label: str) -> Opponent:
-    if baseline.engine_folder is not None:
-        return Opponent(label=label, folder=baseline.engine_folder)
-    rebuilt = rebuild(ctx, baseline, prepared)
-    if rebuilt is None:
-        raise NotComparable(
-            f"the engine of run {baseline.record.index} is gone and could not be rebuilt",
-            "compare the recorded numbers with --stored",
-        )
-    return replace(rebuilt, label=label)
-
-
-def _stored(
-    ports: Ports, mlflow: Mapping[str, Any], now: Baseline, then: Baseline, pipeline: PipelineSettings
-) -> dict[str, Any]:
+def _from_records(journal: Journal, pair: Pair, note: str = "") -> Compared:
+    now, then = pair.now, pair.then
     mine, theirs = (Fingerprint.from_json(b.record.fingerprint) for b in (now, then))
     rows = compare_cards(
         now.card,
         then.card,
-        Evidence(ratios={}, differences=stored_pairs(ports.journal, now.record.uid, then.record.uid)),
-        margins=pipeline.margins(),
-        history=records.history_values(ports.journal, now.record.pipeline, before=now.record.index),
+        Evidence(ratios={}, differences=stored_pairs(journal, now.record.uid, then.record.uid)),
+        margins=pair.pipeline.margins(),
+        history=pair.history,
         differing=mine.differences(theirs),
         how="stored",
     )
-    return _payload(mlflow, now, then, now.card, rows, "stored", {})
+    return Compared(card=now.card, rows=rows, against=Against(record=then.record), note=note)
 
 
 def _mlflow_section(ports: Ports, now: Baseline) -> dict[str, Any]:
@@ -189,38 +142,21 @@ def _mlflow_section(ports: Ports, now: Baseline) -> dict[str, Any]:
     }
 
 
-def _payload(
-    mlflow: Mapping[str, Any],
-    now: Baseline,
-    then: Baseline,
-    card: Card,
-    rows: Sequence[Comparison],
-    how: str,
-    phases: dict[str, float],
-) -> dict[str, Any]:
-    verdict = overall(rows)
+def _payload(mlflow: Mapping[str, Any], pair: Pair, compared: Compared, fail_on: frozenset[str]) -> dict[str, Any]:
+    now, then, rows = pair.now, pair.then, compared.rows
+    note = (f"{compared.note}: recorded numbers are compared",) if compared.note else ()
     record = replace(
         now.record,
-        verdict=verdict.value,
-        exit_code=0,
-        reasons=(_sum_up(rows, now, then),),
-        baseline=then.to_json(how),
-        card=tuple(card.to_json()),
+        verdict=overall(rows).value,
+        exit_code=int(failing(rows, fail_on)),
+        reasons=(_sum_up(rows, now, then), *note),
+        baseline=then.to_json(compared.how),
+        card=tuple(compared.card.to_json()),
         comparison=tuple(row.to_json() for row in rows),
-        phases=phases,
+        assessment=assess(now.record, rows, compared.against, pair.pipeline.margins()),
+        phases=dict(compared.phases or {}),
     )
     return run_payload(record, mlflow)
-
-
-def overall(rows: Sequence[Comparison]) -> Judgement:
-    """worse if any headline is worse; better if one is better and none worse; same if all that count are the same."""
-    words = [row.judgement for row in rows if row.metric.headline and row.judgement is not Judgement.NOT_COMPARABLE]
-    if not words:
-        return Judgement.NOT_COMPARABLE
-    for word in (Judgement.WORSE, Judgement.BETTER, Judgement.INCONCLUSIVE):
-        if word in words:
-            return word
-    return Judgement.SAME
 
 
 def _sum_up(rows: Sequence[Comparison], now: Baseline, then: Baseline) -> str:

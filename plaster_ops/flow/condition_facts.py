@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from plaster_ops.domain.conditions import Condition, Ended, Facts
-from plaster_ops.domain.metrics import DATA_TO_DEPLOY_S
+from plaster_ops.domain.conditions import Condition, Ended, Facts, Spent
+from plaster_ops.domain.metrics import DATA_TO_DEPLOY_S, E2E_P99_MS, ENGINE_BYTES, INFERENCES_PER_J
 from plaster_ops.domain.run import RunRecord
 from plaster_ops.settings import Settings
+from plaster_ops.settings_sections import Budgets
 from plaster_ops.tracking.journal import Journal
 from plaster_ops.tracking.journal_rows import RunRow, RunState
 from plaster_ops.tracking.journal_runs import state_now
@@ -57,7 +58,15 @@ class FactBook:
             paused=None if pause is None else f"paused by {pause.by}: {pause.reason}",
             check_s=self.settings.scheduler.check_s,
             budget_s=pipeline.budgets.data_to_deploy_s,
+            spent=self._spent(pipeline.budgets, finished),
         )
+
+    def _spent(self, budgets: Budgets, finished: Ended | None) -> list[Spent]:
+        """What the newest engine takes of what has a budget, as far as its card has it measured."""
+        if Condition.OVER_BUDGET not in self.only or finished is None or budgets == Budgets():
+            return []
+        record = self.journal.record(finished.uid)
+        return [] if record is None else spent_of(budgets, record.card)
 
     def _ended(self, row: RunRow) -> Ended:
         record = self.journal.record(row.uid) if _OF_RECORDS & set(self.only) else None
@@ -95,6 +104,25 @@ class FactBook:
             seen.append(known.upto_s)
         slot_s = cadence.next_after(max(seen)) if seen else None
         return None if slot_s is None else cadence.due_s(name, slot_s)
+
+
+def spent_of(budgets: Budgets, card: Collection[Mapping[str, Any]]) -> list[Spent]:
+    """Milliseconds, bytes and joules that have a budget; what is not measured is left out."""
+    per_j = _measured(card, INFERENCES_PER_J.key)
+    found = (
+        ("a p99 of {:.4g} ms", _measured(card, E2E_P99_MS.key), budgets.latency_p99_ms),
+        ("engine files of {:.0f} bytes", _measured(card, ENGINE_BYTES.key), budgets.engine_bytes),
+        ("{:.4g} J an inference", 1 / per_j if per_j else None, budgets.energy_per_inference_j),
+    )
+    return [
+        Spent(told=words.format(value), value=value, limit=limit)
+        for words, value, limit in found
+        if value is not None and limit is not None
+    ]
+
+
+def _measured(card: Collection[Mapping[str, Any]], key: str) -> float | None:
+    return _value([row for row in card if row["status"] in ("measured", "unstable")], key)
 
 
 def _seconds(instant: str) -> float:

@@ -156,7 +156,7 @@ def _series(journal: Journal, row: RunRow, metric: Metric, points: Sequence[Seri
         "mad": statistics.median(abs(value - level) for value in earlier) if level is not None else None,
         "rank_from_best": _rank(mine, [*before, *after], metric),
         "points": [{"index": point.index, "value": point.value, "verdict": point.verdict} for point in shown],
-        "alarms": [alarm.to_json() for alarm in _alarms(journal, row.pipeline) if alarm.key == metric.key],
+        "alarms": [alarm.to_json() for alarm in journal.alarms(row.pipeline) if alarm.key == metric.key],
     }
 
 
@@ -166,11 +166,6 @@ def _rank(mine: SeriesPoint | None, others: Sequence[SeriesPoint], metric: Metri
         return None
     sign = 1 if metric.better is Better.HIGHER else -1
     return 1 + sum(sign * point.value > sign * mine.value for point in others)
-
-
-def _alarms(journal: Journal, pipeline: str) -> list[Any]:
-    told = getattr(journal, "alarms", None)
-    return list(told(pipeline)) if told is not None else []
 
 
 def _environment(record: RunRecord) -> dict[str, Any]:

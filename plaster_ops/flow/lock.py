@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -30,6 +31,28 @@ def pipeline_lock(folder: Path, pipeline: str, slug: str) -> Iterator[None]:
         raise Busy(
             f"another run of {pipeline!r} is going on ({holder_of(file)})", "wait for it, or stop it, then try again"
         )
+    try:
+        yield
+    finally:
+        os.close(handle)
+
+
+PROMOTION_WAIT_S = 30.0
+_POLL_S = 0.02
+
+
+@contextmanager
+def promotion_lock(folder: Path, pipeline: str, *, wait_s: float = PROMOTION_WAIT_S) -> Iterator[None]:
+    """Holds the lock under which who is champion is looked at and changed by hand; a retrain may run meanwhile.
+
+    It is held for milliseconds, so it is waited for; raises `Busy` after `wait_s`, naming its holder.
+    """
+    file = folder / f"{slug(pipeline)}.promotion.lock"
+    until_s = time.monotonic() + wait_s
+    while (handle := take_lock(file)) is None:
+        if time.monotonic() >= until_s:
+            raise Busy(f"the champion of {pipeline!r} is being changed ({holder_of(file)})", "try again")
+        time.sleep(_POLL_S)
     try:
         yield
     finally:

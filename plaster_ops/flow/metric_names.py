@@ -12,15 +12,15 @@ from plaster_ops.tracking.names import split_unit
 def meant_metric(text: str, preferred: Collection[str] = ()) -> Metric:
     """The metric of that key, or the only one that ends so, without its unit too: `p50`, `engine_bytes`.
 
-    Where several end so, the only one of `preferred` (what a run measured) is meant. Raises `UsageError` that names the
-    candidates or the nearest key.
+    Where several end so, the only one of `preferred` (what a run measured) is meant, or else the only headline. Raises
+    `UsageError` that names the candidates or the nearest key.
     """
     wanted = text.strip().lower()
     if wanted in CATALOGUE:
         return find_metric(wanted)
     ending = [key for key in CATALOGUE if _ends(key, wanted)]
     among = [key for key in ending if key in preferred]
-    for found in (ending, among):
+    for found in (ending, among, [key for key in ending if CATALOGUE[key].headline]):
         if len(found) == 1:
             return find_metric(found[0])
     if ending:

@@ -59,7 +59,7 @@ def describe_plan(settings: Settings, name: str | None, request: Request) -> str
         else "measure    nothing (--no-measure)",
         f"compare    {shown.which + ' = #' + str(shown.record.index) if shown else 'no earlier run: a baseline'}",
         *(
-            f"gate       {gate.name}: {gate.metric.key} may get worse by {gate.limit:g}"
+            f"gate       {gate.name}: {gate.metric.key} {gate.words}"
             for gate in pipeline.declared_gates(has_golden=prepared["golden_samples"] is not None)
         ),
     ]

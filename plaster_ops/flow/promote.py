@@ -3,7 +3,9 @@
 import getpass
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
+from plaster_ops.domain.card import Card
 from plaster_ops.domain.gates import GateOutcome, GateState, apply_gates
 from plaster_ops.domain.judgement import Comparison
 from plaster_ops.domain.run import Verdict
@@ -20,6 +22,16 @@ class Decision:
     reasons: tuple[str, ...]
     exit_code: ExitCode
     gates: tuple[GateOutcome, ...] = ()
+    against: tuple[int, str] | None = None
+    """Index and uid of the champion that the gates were answered against; None where there was none."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The section `gates` of `--json`, which a promotion by hand goes by later."""
+        index, uid = self.against or (None, None)
+        return {
+            "against": None if uid is None else {"index": index, "uid": uid},
+            "outcomes": [outcome.to_json() for outcome in self.gates],
+        }
 
     @property
     def promotes(self) -> bool:
@@ -31,39 +43,45 @@ def decide(
     pipeline: PipelineSettings,
     against_champion: Sequence[Comparison] | None,
     *,
+    card: Card | None = None,
+    against: tuple[int, str] | None = None,
     allowed: bool = True,
     has_golden: bool = True,
 ) -> Decision:
-    """The decision from the comparison with the champion; None where there is no champion yet.
+    """The decision from the comparison with the champion (None where there is none yet) and the engine's own card.
 
-    `has_golden`: see `PipelineSettings.declared_gates`. `allowed` False (`--no-promote`) holds
-    a run that the gates would have let through.
+    Floors and ceilings are asked of the first engine too: one that is beyond them is held, and there is still no
+    champion. `has_golden`: see `PipelineSettings.declared_gates`. `allowed` False (`--no-promote`) holds a run that the
+    gates would have let through.
     """
-    if against_champion is None:
-        reason = "first engine of this pipeline: it is the baseline that later retrains are compared with"
-        decision = Decision(verdict=Verdict.BASELINE, reasons=(reason,), exit_code=ExitCode.DONE)
-    else:
-        gates = pipeline.declared_gates(has_golden=has_golden)
-        decision = _from_outcomes(pipeline, apply_gates(gates, against_champion))
+    gates = pipeline.declared_gates(has_golden=has_golden)
+    decision = _from_outcomes(pipeline, apply_gates(gates, against_champion, card), is_first=against_champion is None)
+    decision = replace(decision, against=against)
     if decision.promotes and not allowed:
         return replace(decision, verdict=Verdict.HELD, reasons=("held by --no-promote", *decision.reasons))
     return decision
 
 
-def _from_outcomes(pipeline: PipelineSettings, outcomes: tuple[GateOutcome, ...]) -> Decision:
+def _from_outcomes(pipeline: PipelineSettings, outcomes: tuple[GateOutcome, ...], *, is_first: bool) -> Decision:
     failed = [o.sentence for o in outcomes if o.state is GateState.FAILED]
     unmeasured = [o.sentence for o in outcomes if o.state is GateState.WAIVED and o.gate.required]
     undecided = [o.sentence for o in outcomes if o.state is GateState.UNDECIDED]
+    held = ["so this pipeline still has no champion"] if is_first else []
     if failed:
-        return Decision(verdict=Verdict.HELD, reasons=tuple(failed), exit_code=ExitCode.HELD, gates=outcomes)
+        return Decision(verdict=Verdict.HELD, reasons=(*failed, *held), exit_code=ExitCode.HELD, gates=outcomes)
     if unmeasured:
         return Decision(
-            verdict=Verdict.HELD, reasons=tuple(unmeasured), exit_code=ExitCode.NOT_MEASURED, gates=outcomes
+            verdict=Verdict.HELD, reasons=(*unmeasured, *held), exit_code=ExitCode.NOT_MEASURED, gates=outcomes
         )
     if undecided and pipeline.inconclusive == "hold":
         return Decision(verdict=Verdict.HELD, reasons=tuple(undecided), exit_code=ExitCode.DONE, gates=outcomes)
-    notes = [o.sentence for o in outcomes if o.state is not GateState.PASSED]
+    silent = (GateState.PASSED, GateState.NO_CHAMPION)
+    notes = [o.sentence for o in outcomes if o.state not in silent]
     sentence = "no gate failed" if outcomes else "no gates are declared"
+    if is_first:
+        first = "first engine of this pipeline: it is the baseline that later retrains are compared with"
+        reasons = (first, *([] if outcomes else [sentence]), *notes)
+        return Decision(verdict=Verdict.BASELINE, reasons=reasons, exit_code=ExitCode.DONE, gates=outcomes)
     return Decision(verdict=Verdict.PROMOTED, reasons=(sentence, *notes), exit_code=ExitCode.DONE, gates=outcomes)
 
 
@@ -71,7 +89,7 @@ def promotion_of(decision: Decision, expected: str | None) -> Promotion | None:
     """The swap that goes with the decision: valid only while the champion is still `expected`; None for a held run."""
     if not decision.promotes:
         return None
-    return Promotion(expected=expected, by=_user(), reason="; ".join(decision.reasons))
+    return Promotion(expected=expected, by=who(), reason="; ".join(decision.reasons))
 
 
 def overtaken(decision: Decision) -> Decision:
@@ -80,7 +98,8 @@ def overtaken(decision: Decision) -> Decision:
     return replace(decision, verdict=Verdict.HELD, reasons=(reason,), exit_code=ExitCode.HELD)
 
 
-def _user() -> str:
+def who() -> str:
+    """The user of this process, as the ledger names them."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):
@@ -89,8 +108,11 @@ def _user() -> str:
 
 def narrowed_exit_code(decision: Decision, shown: Sequence[Comparison], fail_on: frozenset[str]) -> ExitCode:
     """The exit code with `--fail-on`: named judgements of headline rows count as failures where nothing else did."""
-    if decision.exit_code is not ExitCode.DONE:
-        return decision.exit_code
+    return failing(shown, fail_on) if decision.exit_code is ExitCode.DONE else decision.exit_code
+
+
+def failing(shown: Sequence[Comparison], fail_on: frozenset[str]) -> ExitCode:
+    """3, 4 or 5 where a headline row has a verdict that `fail_on` names; else 0."""
     judgements = {row.judgement.value for row in shown if row.metric.headline}
     if "worse" in fail_on and "worse" in judgements:
         return ExitCode.HELD
@@ -98,4 +120,4 @@ def narrowed_exit_code(decision: Decision, shown: Sequence[Comparison], fail_on:
         return ExitCode.NOT_COMPARABLE
     if "inconclusive" in fail_on and "inconclusive" in judgements:
         return ExitCode.INCONCLUSIVE
-    return decision.exit_code
+    return ExitCode.DONE

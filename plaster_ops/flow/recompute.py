@@ -22,6 +22,20 @@ from plaster_ops.plaster.raw_files import load_evidence
 from plaster_ops.settings import Settings
 
 FORMAT = 1
+_OF_A_ROW = (
+    "now",
+    "then",
+    "change_ratio",
+    "change_difference",
+    "ci95",
+    "detectable",
+    "p_value",
+    "p_adjusted",
+    "verdict",
+    "reason_code",
+    "history",
+)
+"""Compared of each row of the comparison; a release that did not know one of them has not logged it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -215,6 +229,6 @@ def _comparison_numbers(logged: Sequence[Mapping[str, Any]], again: Sequence[Map
             again=rows.get(fields["key"], {}).get(what),
         )
         for fields in logged
-        for what in ("now", "then", "change_ratio", "change_difference", "ci95", "p_value", "p_adjusted", "verdict")
-        if fields[what] is not None
+        for what in _OF_A_ROW
+        if fields.get(what) is not None
     ]

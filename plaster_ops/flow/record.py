@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,13 @@ from plaster_ops import __version__
 from plaster_ops.domain.card import Card
 from plaster_ops.domain.fingerprint import Fingerprint
 from plaster_ops.domain.judgement import Comparison
-from plaster_ops.domain.metrics import CATALOGUE
 from plaster_ops.domain.run import RunRecord, Verdict
 from plaster_ops.engines.artifact import read_manifest
 from plaster_ops.errors import PlasterError
-from plaster_ops.flow.context import Context
+from plaster_ops.flow.assessment import Against, assess
+from plaster_ops.flow.canary import CANARY
+from plaster_ops.flow.code_identity import CODE_DIGEST, GIT, code_digest, code_of, git_state
+from plaster_ops.flow.context import Context, adapter_files
 from plaster_ops.flow.curve import CURVE
 from plaster_ops.flow.curve import FORMAT as CURVE_FORMAT
 from plaster_ops.flow.optimise import Built
@@ -27,7 +29,6 @@ from plaster_ops.flow.sketches import SKETCH
 from plaster_ops.flow.train import Trained
 from plaster_ops.plaster import machine
 from plaster_ops.plaster.answer_record import ANSWERS
-from plaster_ops.tracking.journal import Journal
 from plaster_ops.tracking.journal_rows import RunRow
 
 WORKING, SAMPLES, EVALUATION = "working.json", "samples", "evaluation.json"
@@ -56,6 +57,8 @@ class Measured:
     """On which terms `rows` were judged; see `sidebyside.terms_of`."""
     need: Mapping[str, Any] = field(default_factory=dict)
     """See `plaster.need.need_of`."""
+    against: Against | None = None
+    """The run that `rows` compare with."""
     curve: Mapping[str, Any] = field(default_factory=dict)
     """The section `curve` of `--json`."""
     timeline: Mapping[str, Any] = field(default_factory=dict)
@@ -66,7 +69,7 @@ def finished(ctx: Context, row: RunRow, told: Measured, exit_code: int) -> RunRe
     """The record of a retrain that ended with an engine; writes its artifacts into `<run>/artifacts`."""
     window = told.prepared["window"]
     _write_artifacts(ctx, told)
-    return RunRecord(
+    record = RunRecord(
         uid=ctx.uid,
         pipeline=ctx.name,
         index=ctx.index,
@@ -81,6 +84,7 @@ def finished(ctx: Context, row: RunRow, told: Measured, exit_code: int) -> RunRe
         baseline=told.baseline,
         card=tuple(told.card.to_json()),
         comparison=tuple(row.to_json() for row in told.rows),
+        gates=told.decision.to_json(),
         phases=ctx.timeline.to_json(),
         engine=_engine_section(told),
         data=data_section(told.prepared),
@@ -89,13 +93,16 @@ def finished(ctx: Context, row: RunRow, told: Measured, exit_code: int) -> RunRe
         curve=told.curve,
         curves=(*told.trained.result.curves, *_scored_curve(told.trained)),
         params=_params(ctx, told),
-        tags=_tags(told),
+        tags=_tags(ctx, told),
         artifacts=str(ctx.folder / "artifacts"),
         engine_folder=str(told.built.folder),
         weights_file=told.trained.weights,
         learned=window["cut"],
         seen=window["end"],
     )
+    if told.against is None:
+        return record
+    return replace(record, assessment=assess(record, told.rows, told.against, ctx.pipeline.margins()))
 
 
 def failed(ctx: Context, row: RunRow, error: PlasterError) -> RunRecord:
@@ -173,7 +180,14 @@ def fit_params(ctx: Context, trained: Trained) -> dict[str, str]:
     return {name: str(value) for name, value in plain.items() if value is not None}
 
 
-def _tags(told: Measured) -> dict[str, str]:
+def _code_tags(ctx: Context, told: Measured) -> dict[str, str]:
+    """The code that prepared the data and was exported, the adapters with it; the commit of the project."""
+    adapters = code_of(map(Path, adapter_files(ctx.settings, ctx.pipeline)), ctx.project.resolve())
+    digest = code_digest(told.prepared.get("code") or {}, told.built.export.get("code") or {}, adapters)
+    return {CODE_DIGEST: digest, GIT: git_state(ctx.project)}
+
+
+def _tags(ctx: Context, told: Measured) -> dict[str, str]:
     built, result, race = told.built, told.trained.result, told.trained.race or {}
     return {
         "plaster.graph_digest": built.manifest["graph_digest"],
@@ -197,6 +211,7 @@ def _tags(told: Measured) -> dict[str, str]:
         "plaster.gates": "; ".join(outcome.sentence for outcome in told.decision.gates),
         "plaster.energy.scope": _energy_scope(told.raw),
         "plaster.version": __version__,
+        **_code_tags(ctx, told),
     }
 
 
@@ -235,6 +250,9 @@ def _write_artifacts(ctx: Context, told: Measured) -> None:
         (folder / name).write_text(text, encoding="utf-8")
     if answers.is_file():
         shutil.copyfile(answers, folder / ANSWERS)
+    canary = ctx.folder / str(told.built.evaluation.get("canary") or "")
+    if canary.is_file():
+        shutil.copyfile(canary, ctx.folder / CANARY)  # real inputs: beside the artifacts, so that no server gets them
     sketch = Path((told.prepared.get("drift") or {}).get("sketch") or "")
     if sketch.is_file():
         shutil.copyfile(sketch, folder / SKETCH)
@@ -244,14 +262,6 @@ def _write_artifacts(ctx: Context, told: Measured) -> None:
                 target = folder / SAMPLES / f"p{process}"
                 target.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(raw / kept, target / kept)
-
-
-def history_values(journal: Journal, name: str, before: int | None = None) -> dict[str, list[float]]:
-    """Earlier values of the metrics that a retrain measures once, newest last; only of runs before `before`."""
-    keys = [key for key, metric in CATALOGUE.items() if metric.from_history]
-    return {
-        key: [value for index, value in journal.series(name, key) if before is None or index < before] for key in keys
-    }
 
 
 def manifest_digest(built: Built) -> str:

@@ -6,12 +6,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from plaster_ops.domain.drift import alarm_sentence
 from plaster_ops.domain.fingerprint import Fingerprint
 from plaster_ops.domain.run import RunRecord, Verdict
 from plaster_ops.domain.timeline import Phase
+from plaster_ops.engines.artifact import verify
 from plaster_ops.engines.ladder import needs_calibration
 from plaster_ops.errors import ExitCode
 from plaster_ops.flow import record as records
+from plaster_ops.flow.assessment import Against
 from plaster_ops.flow.baseline import Baseline, choose_baseline
 from plaster_ops.flow.candidates import Opponent
 from plaster_ops.flow.cards import build_card, machine_fingerprint, with_gate
@@ -20,12 +23,13 @@ from plaster_ops.flow.compact_record import keep_compact
 from plaster_ops.flow.context import Context
 from plaster_ops.flow.curve import learning_curve
 from plaster_ops.flow.decide import decide_engine
+from plaster_ops.flow.earlier import earlier_values
 from plaster_ops.flow.learned import with_learned
 from plaster_ops.flow.noise import calibrated
 from plaster_ops.flow.optimise import Built, optimise, rebuild
 from plaster_ops.flow.promote import decide, narrowed_exit_code, overtaken, promotion_of
 from plaster_ops.flow.sections import input_shapes
-from plaster_ops.flow.sidebyside import SideBySide, compare_on, measure, reopen, terms_of
+from plaster_ops.flow.sidebyside import SideBySide, card_of, compare_on, measure, reopen, terms_of
 from plaster_ops.flow.sketches import inspection_spec
 from plaster_ops.flow.train import Trained, train
 from plaster_ops.flow.watching import as_stored, with_alarms
@@ -155,6 +159,8 @@ def _judge(ctx: Context, request: Request, baselines: Baselines, found: _Found) 
     decision = decide(
         ctx.pipeline,
         compared[champion.label] if champion else None,
+        card=card,
+        against=(champion.record.index, champion.record.uid) if champion else None,
         allowed=request.promote,
         has_golden=found.prepared["golden_samples"] is not None,
     )
@@ -171,8 +177,22 @@ def _judge(ctx: Context, request: Request, baselines: Baselines, found: _Found) 
         raw=measured.folders if measured else (),
         sheet=sheet,
         terms=terms[shown.label] if shown else None,
+        against=_against(ctx, shown, terms[shown.label], measured, built) if shown else None,
         need=need,
         curve=curve,
+    )
+
+
+def _against(
+    ctx: Context, shown: Baseline, terms: Mapping[str, Any], measured: SideBySide | None, built: Built
+) -> Against:
+    evidence = measured.evidence if measured is not None and terms["remeasured"] else None
+    digest = str(shown.record.fingerprint.get("digest") or "")
+    return Against(
+        record=shown.record,
+        today=card_of(terms, evidence, built.evaluation) if evidence is not None else None,
+        history=earlier_values(ctx.journal, ctx.name, fingerprint=digest, before=shown.record.index + 1),
+        noise=terms["noise"],
     )
 
 
@@ -190,6 +210,8 @@ def _finish(
     closed: Callable[[records.Measured], records.Measured],
 ) -> Outcome:
     """Stores the record and swaps the champion in one transaction; held where another run was promoted meanwhile."""
+    if told.decision.promotes:
+        verify(told.built.folder)  # reloaded in fresh processes before: here only that it is still the same
     ctx.journal.remember_engine(ctx.uid, records.manifest_digest(told.built), told.built.folder)
     expected = champion.record.uid if champion else None
     exit_code = narrowed_exit_code(told.decision, told.rows, request.fail_on)
@@ -205,8 +227,14 @@ def _finish(
         exit_code=exit_code,
         reasons=told.decision.reasons,
         prepared=told.prepared,
-        record=as_stored(ctx.journal, record),
+        record=_told_of_alarms(ctx, as_stored(ctx.journal, record)),
     )
+
+
+def _told_of_alarms(ctx: Context, record: RunRecord) -> RunRecord:
+    for alarm in record.assessment["alarms"]:
+        ctx.tell({"event": "note", "text": f"alarm {alarm['id']}: {alarm_sentence(alarm)}; plaster-ops drift has more"})
+    return record
 
 
 def _finished(ctx: Context, row: RunRow, told: records.Measured, exit_code: ExitCode) -> RunRecord:
@@ -299,7 +327,7 @@ def _terms(
         baseline,
         remeasured=measured is not None and baseline.label in built.opponent_labels(),
         margins=ctx.pipeline.margins(),
-        history=records.history_values(ctx.journal, ctx.name),
+        history=earlier_values(ctx.journal, ctx.name, fingerprint=fingerprint.digest),
         fingerprint=fingerprint,
         noise=calibrated(ctx.journal, ctx.name, fingerprint, ctx.pipeline.measure.profile),
     )

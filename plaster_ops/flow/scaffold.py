@@ -15,8 +15,8 @@ def pipeline_text(draft: Mapping[str, Any], class_name: str) -> str:
     module, data = draft["module"], draft["data"]
     names = _names(module, data)
     parts = [
-        f'"""What plaster-ops asks for, around\n{module["module"]}:{module["attribute"]} and\n'
-        f"{data['module']}:{data['attribute']}.\n\nMade by `plaster-ops init`, yours to edit; "
+        f'"""What plaster-ops asks for, around {module["module"]}:{module["attribute"]}\n'
+        f"and {data['module']}:{data['attribute']}.\n\nMade by `plaster-ops init`, yours to edit; "
         'docs/pipelines.md of plaster-ops has the whole contract.\n"""',
         _imports(draft, names),
     ]
@@ -160,7 +160,9 @@ def _pipeline_class(draft: Mapping[str, Any], names: tuple[str, str], class_name
         f"        return {_call(draft['module'], model, ' ' * 8)}",
         "",
         "    def data(self, window):",
-        "        # All the data there is. With a `source` of arriving data: train up to window.cut, hold the rest out.",
+        "        # All there is, each time. Of files that arrive a source knows which rows are new; in the class:",
+        '        #     source = FolderSource("FOLDER", name="NAME", time="COLUMN", label="COLUMN", holdout="7d")',
+        "        # and here self.source.train_rows(window), self.source.held_out_rows(window): docs/first-nightly.md",
         f"        return {_call(draft['data'], data, ' ' * 8)}",
         "",
         "    def sample_batch(self, n):",

@@ -18,6 +18,7 @@ from plaster_ops.flow.compact_record import keep_record
 from plaster_ops.flow.context import Context
 from plaster_ops.flow.lock import device_lock, pipeline_lock, slug
 from plaster_ops.flow.nodes import leading
+from plaster_ops.flow.pages import write_page
 from plaster_ops.flow.publish import publish
 from plaster_ops.flow.retrain import Baselines, Outcome, Request, choose_baselines, retrain
 from plaster_ops.flow.sections import data_section
@@ -264,7 +265,9 @@ def _finish(ctx: Context, ports: Ports, outcome: Outcome, request: Request) -> d
         payload["data"] |= data_section(outcome.prepared) | {"new_samples": 0}
         payload["phases"] = ctx.timeline.to_json()
         return payload
+    keep_record(ctx, outcome.record)
     with ctx.timeline.phase(Phase.LOG):
+        write_page(ctx, outcome.record)
         tracked = publish(ctx, ports)
     record = replace(outcome.record, phases=ctx.timeline.to_json())
     ctx.journal.save_progress(ctx.uid, record.phases)

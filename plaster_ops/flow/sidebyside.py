@@ -7,6 +7,7 @@ from typing import Any
 
 from plaster_ops.domain.card import Card, Reading, Row, Unmeasured
 from plaster_ops.domain.compare import Evidence, compare_cards
+from plaster_ops.domain.earlier import Earlier
 from plaster_ops.domain.fingerprint import Fingerprint
 from plaster_ops.domain.judgement import Comparison
 from plaster_ops.domain.metric import Metric
@@ -135,7 +136,7 @@ def terms_of(
     *,
     remeasured: bool,
     margins: Mapping[str, float],
-    history: Mapping[str, Sequence[float]],
+    history: Mapping[str, Earlier],
     fingerprint: Fingerprint,
     noise: Mapping[str, float],
 ) -> dict[str, Any]:
@@ -148,7 +149,7 @@ def terms_of(
         "stored": baseline.card.to_json(),
         "remeasured": remeasured,
         "margins": dict(margins),
-        "history": {key: list(values) for key, values in history.items()},
+        "history": {key: earlier.to_json() for key, earlier in history.items()},
         "differing": fingerprint.differences(Fingerprint.from_json(baseline.record.fingerprint)),
         "noise": dict(noise),
     }
@@ -159,16 +160,21 @@ def compare_on(
 ) -> tuple[Comparison, ...]:
     """All judged metrics of the new card on the terms of `terms_of`."""
     label, ran = str(terms["label"]), evidence if terms["remeasured"] else None
-    then = card_then(Card.from_json(terms["stored"]), label, ran, evaluation)
     return compare_cards(
         now,
-        then,
+        card_of(terms, evidence, evaluation),
         paired_evidence(ran, evaluation, label, terms["margins"], terms["noise"]),
         margins=terms["margins"],
         history=terms["history"],
         differing=() if ran is not None else terms["differing"],
         how="remeasured" if ran is not None else "stored",
     )
+
+
+def card_of(terms: Mapping[str, Any], evidence: Measured | None, evaluation: Mapping[str, Any]) -> Card:
+    """The baseline's card as of today, on the terms of `terms_of`."""
+    ran = evidence if terms["remeasured"] else None
+    return card_then(Card.from_json(terms["stored"]), str(terms["label"]), ran, evaluation)
 
 
 def paired_evidence(

@@ -57,7 +57,7 @@ def histories_of(
         points = [
             (point.index, point.uid, point.value)
             for point in journal.points(record.pipeline, metric.key, LONGEST)
-            if point.fingerprint == fingerprint and point.method == method and point.index <= record.index
+            if point.fingerprint == fingerprint and point.method in ("", method) and point.index <= record.index
         ]
         if not is_stored:
             points = [*(each for each in points if each[0] != record.index), (record.index, record.uid, row["value"])]

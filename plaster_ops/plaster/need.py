@@ -49,6 +49,9 @@ def _judged(
     narrow, wide = (sorted(sign * bound for bound in paired[key]) if paired[key] else None for key in ("ci90", "ci95"))
     if narrow is None or wide is None:
         return None, f"{gain}, and its interval is not known"
+    if narrow[1] < 0:
+        worse = -sign * paired["delta"]
+        return False, f"the new model is {worse:.4f} worse than the champion (90 % at least {-narrow[1]:.4f})"
     if narrow[1] < margin:
         return False, f"{gain}, less than the margin of {margin:g} (90 % at most {narrow[1]:+.4f})"
     if wide[0] > 0:

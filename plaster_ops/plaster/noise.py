@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from plaster_ops.domain import student
 from plaster_ops.domain.card import Reading, Row, Unmeasured
-from plaster_ops.domain.compare import PRIOR_WEIGHT
+from plaster_ops.domain.earlier import PRIOR_WEIGHT
 from plaster_ops.domain.metrics import (
     AA_ENERGY_RATIO,
     AA_LATENCY_RATIO,

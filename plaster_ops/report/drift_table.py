@@ -104,7 +104,7 @@ def _alarm_cells(alarm: Alarm, *, is_first: bool) -> list[str]:
 
 
 def _watched_rows(found: Any) -> list[list[str]]:
-    rows = []
+    rows = [[m.letter.value, m.key, "n/a", "", "", "", "not measured"] for m in found.not_measured]
     for each in found.watched:
         note = each.reason or ""
         if each.noise_ratio is not None:
@@ -112,7 +112,8 @@ def _watched_rows(found: Any) -> list[list[str]]:
         level = show_value(each.level, each.metric.unit)
         cells = [each.metric.letter.value, each.metric.key, level, f"#{each.since}", str(each.n)]
         rows.append([*cells, sparkline(each.newest), note])
-    return rows + [[m.letter.value, m.key, "n/a", "", "", "", "not measured"] for m in found.not_measured]
+    order = list(CATALOGUE)
+    return sorted(rows, key=lambda row: order.index(row[1]))
 
 
 def sparkline(values: Sequence[float]) -> str:

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from plaster_ops.report.numbers import show_value
+from plaster_ops.report.safe_text import markdown_table, markdown_text, one_line
 
 _COLUMNS = ("", "engine", "build", "bytes", "error", "score kept", "p50", "samples/s")
 
@@ -44,7 +45,11 @@ def ladder_view(rows: Sequence[Mapping[str, Any]], *, plain: bool) -> Renderable
     for row in rows:
         if row.get("built") or row.get("ok"):
             table.add_row(*(Text(cell) for cell in _cells(row)))
-    reasons = [Text(f"  {_name(row)}: {row['reason']}", style="dim") for row in rows if not row["ok"] and row["reason"]]
+    reasons = [
+        Text(f"  {_name(row)}: {one_line(row['reason'])}", style="dim")
+        for row in rows
+        if not row["ok"] and row["reason"]
+    ]
     legend = Text("* chosen   + keeps the score   - rejected", style="dim")
     return Group(table, legend, *reasons)
 
@@ -52,9 +57,11 @@ def ladder_view(rows: Sequence[Mapping[str, Any]], *, plain: bool) -> Renderable
 def ladder_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     """The same as GitHub Markdown."""
     head = [*_COLUMNS, "why not"]
-    cells = [[*_cells(row), "" if row["ok"] else " ".join(str(row["reason"] or "").split())] for row in rows]
-    lines = [head, ["-"] * len(head), *cells]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"
+    cells = [
+        [*(cell.replace("|", "\\|") for cell in _cells(row)), "" if row["ok"] else markdown_text(row["reason"] or "")]
+        for row in rows
+    ]
+    return markdown_table(head, cells)
 
 
 def _cells(row: Mapping[str, Any]) -> list[str]:
@@ -78,7 +85,7 @@ def _shown(value: Any, unit: str) -> str:
 
 
 def _name(row: Mapping[str, Any]) -> str:
-    return f"{row['backend']} {row['precision']}"
+    return one_line(f"{row['backend']} {row['precision']}")
 
 
 def _options(backend: Any) -> Iterable[str]:

@@ -159,6 +159,17 @@ def _comparison(section: Mapping[str, Any], metric: Metric) -> Iterator[str]:
     if section["noise_half_width"] is not None:
         yield f"two copies of one engine differ by up to {section['noise_half_width']:.2%} here"
     yield from section["what_would_change"]
+    yield from _against_history(row.get("history"), metric)
+
+
+def _against_history(told: Mapping[str, Any] | None, metric: Metric) -> Iterator[str]:
+    """The other question: is this retrain out of the ordinary?"""
+    if not told:
+        return
+    change = f", {show_change(told['change'], metric)}" if told["change"] is not None else ""
+    interval = f" {show_interval(told['ci95'], metric)}" if told["ci95"] else ""
+    reason = f": {told['reason']}" if told["reason"] else ""
+    yield f"against {told['n']} earlier retrains: {told['verdict']}{change}{interval}{reason}"
 
 
 def _arithmetic(steps: Mapping[str, Any], metric: Metric) -> Iterator[str]:

@@ -30,6 +30,7 @@ def run_payload(record: RunRecord, mlflow: Mapping[str, Any]) -> dict[str, Any]:
         "card": [dict(row) for row in record.card],
         "comparison": [dict(row) for row in record.comparison],
         "assessment": dict(record.assessment) or None,
+        "gates": dict(record.gates) or None,
         "phases": dict(record.phases),
         "engine": dict(record.engine) or None,
         "data": _EMPTY_DATA | dict(record.data),

@@ -2,7 +2,7 @@
 
 import re
 
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~!@&])")
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>|~!@&]|#(?!\d))")
 _LINK = re.compile(r"(?i)\b(https?|ftp|mailto)(:)|\bwww(\.)")
 
 

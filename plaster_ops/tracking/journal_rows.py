@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from plaster_ops.domain.lineage import PromotionKind
 from plaster_ops.domain.window import Watermark
 
 
@@ -87,12 +88,14 @@ class Promotion:
     by: str
     reason: str
     forced: bool = False
+    kind: PromotionKind = PromotionKind.RETRAIN
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PromotionRow:
-    """One line of the append-only ledger: `uid` replaced `previous` as champion of `pipeline`."""
+    """One line of the append-only ledger: `uid` replaced `previous` as champion of `pipeline`. `seq` grows."""
 
+    seq: int
     pipeline: str
     uid: str
     previous: str | None
@@ -100,6 +103,7 @@ class PromotionRow:
     by: str
     reason: str
     forced: bool
+    kind: PromotionKind
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,8 +7,10 @@ from plaster_ops.tracking.journal_file import JournalFile
 POINTS_SQL = (
     "SELECT runs.number, runs.uid, runs.started_at, runs.verdict, runs.fingerprint, readings.value, readings.method"
     " FROM readings JOIN runs ON runs.seq = readings.seq"
-    " WHERE readings.pipeline = ? AND readings.key = ? AND readings.status = 'measured'"
-    " ORDER BY readings.seq DESC LIMIT ?"
+    " WHERE readings.pipeline = ?1 AND readings.key = ?2 AND readings.status = 'measured'"
+    " AND readings.seq < COALESCE("
+    "(SELECT seq FROM runs WHERE pipeline = ?1 AND number >= ?4 ORDER BY number LIMIT 1), 9e18)"
+    " ORDER BY readings.seq DESC LIMIT ?3"
 )
 
 
@@ -33,9 +35,9 @@ class SeriesOfRuns:
 
     file: JournalFile
 
-    def points(self, pipeline: str, key: str, limit: int = 1000) -> list[SeriesPoint]:
-        """The newest finished runs that measured that metric, newest last."""
-        rows = self.file.rows(POINTS_SQL, (pipeline, key, limit))
+    def points(self, pipeline: str, key: str, limit: int = 1000, *, before: int | None = None) -> list[SeriesPoint]:
+        """The newest finished runs that measured that metric, newest last; of those before run `before`, if given."""
+        rows = self.file.rows(POINTS_SQL, (pipeline, key, limit, before))
         return [
             SeriesPoint(
                 index=int(row["number"]),

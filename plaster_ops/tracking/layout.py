@@ -5,21 +5,13 @@ with what is already there. Nothing here knows MLflow's client.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from plaster_ops.domain.metrics import (
-    CADENCE_ADHERENCE_RATIO,
-    CATALOGUE,
-    DATA_STALENESS_S,
-    MISSED_SLOTS_COUNT,
-    ROLLING_SCORE,
-    STALENESS_P95_S,
-    Scale,
-)
+from plaster_ops.domain.metrics import CATALOGUE, Scale
 from plaster_ops.domain.run import RunRecord, Verdict
-from plaster_ops.tracking import notes
+from plaster_ops.tracking import notes, run_note
+from plaster_ops.tracking.cadence_plan import plan_cadence
 from plaster_ops.tracking.names import (
     AXES,
     MAX_PARAM_CHARACTERS,
@@ -36,7 +28,6 @@ from plaster_ops.tracking.names import (
     sample_count_key,
 )
 from plaster_ops.tracking.plans import (
-    CADENCE,
     KIND,
     NOTE,
     RETRAIN,
@@ -46,12 +37,8 @@ from plaster_ops.tracking.plans import (
     Point,
     RecordPlan,
     RunPlan,
+    to_ms,
 )
-
-
-def to_ms(instant: str) -> int:
-    """Milliseconds since the epoch of an ISO 8601 instant."""
-    return round(datetime.fromisoformat(instant).timestamp() * 1000)
 
 
 def plan_record(record: RunRecord) -> RecordPlan:
@@ -63,10 +50,16 @@ def plan_record(record: RunRecord) -> RecordPlan:
         parent=_parent(record),
         children=tuple(child for child in (_train(record), _build(record), _measure(record)) if child is not None),
         datasets=tuple(_datasets(record)),
-        cadence=_cadence(record),
+        cadence=plan_cadence(record),
         model=model,
         artifacts=Path(record.artifacts) if record.artifacts and Path(record.artifacts).is_dir() else None,
+        compared=_compared(record),
     )
+
+
+def _compared(record: RunRecord) -> tuple[int, str] | None:
+    baseline = record.baseline or {}
+    return None if not baseline.get("id") else (int(baseline["index"]), str(baseline["id"]))
 
 
 def _parent(record: RunRecord) -> RunPlan:
@@ -122,7 +115,7 @@ def _tags(record: RunRecord) -> dict[str, str]:
         "plaster.learned": "" if record.learned is None else str(record.learned),
         "plaster.seen": "" if record.seen is None else str(record.seen),
         **_axis_tags(record.card),
-        NOTE: notes.describe_run(record),
+        NOTE: run_note.describe_run(record),
     }
     return {clean_key(key): cut(str(value), MAX_TAG_CHARACTERS) for key, value in tags.items() if str(value)}
 
@@ -222,38 +215,6 @@ def _datasets(record: RunRecord) -> Iterator[DatasetPlan]:
         )
 
 
-_AGEING = (ROLLING_SCORE, DATA_STALENESS_S, STALENESS_P95_S, CADENCE_ADHERENCE_RATIO, MISSED_SLOTS_COUNT)
-
-
-def _cadence(record: RunRecord) -> RunPlan | None:
-    """The measured headlines, and what shows a model that grows old or a schedule that is not kept, as one more point
-    on each line of the pipeline's cadence run on this device model."""
-    device = str(record.fingerprint.get("device") or "unknown device")
-    at = to_ms(record.started_at)
-    lines = {metric.key for metric in _AGEING}
-    rows = [row for row in record.card if (row.get("headline") or row["key"] in lines) and is_number(row.get("value"))]
-    points = tuple(
-        Point(row["key"], float(row["value"]), record.index, at) for row in rows if row["status"] != "estimated"
-    )
-    if not points or record.verdict == Verdict.FAILED:
-        return None
-    return RunPlan(
-        kind="cadence",
-        name=f"cadence · {device}",
-        start_ms=at,
-        end_ms=to_ms(record.ended_at),
-        status="FINISHED",
-        tags={
-            KIND: "cadence",
-            CADENCE: notes.cadence_id(record.pipeline, device),
-            "plaster.pipeline": record.pipeline,
-            "plaster.device": cut(device, MAX_TAG_CHARACTERS),
-            NOTE: notes.describe_cadence(record.pipeline, device),
-        },
-        points=points,
-    )
-
-
 def _model(record: RunRecord) -> ModelPlan | None:
     """None for a failed run, and where the engine's files are not there any more."""
     if record.engine_folder is None or record.verdict == Verdict.FAILED or not Path(record.engine_folder).is_dir():
@@ -277,5 +238,6 @@ def _model(record: RunRecord) -> ModelPlan | None:
         name=f"{record.pipeline}-{record.index}",
         model_type=f"{backend}-engine",
         tags={key: cut(value, MAX_VERSION_TAG_CHARACTERS) for key, value in tags.items() if value},
+        description=cut(run_note.describe_version(record), MAX_VERSION_TAG_CHARACTERS),
         linked=frozenset(row["key"] for row in record.card if row.get("headline")),
     )

@@ -1,7 +1,8 @@
 """A tracker that keeps everything in memory: a public double with the contract of `MlflowTracker`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from plaster_ops.domain.run import RunRecord
 from plaster_ops.errors import TrackingUnavailable
@@ -24,6 +25,7 @@ class MemoryTracker:
     cadences: dict[tuple[str, str], list[Point]] = field(default_factory=dict)
     versions: dict[str, list[str]] = field(default_factory=dict)
     aliases: dict[str, dict[str, int]] = field(default_factory=dict)
+    ledgers: dict[str, tuple[Mapping[str, Any], ...]] = field(default_factory=dict)
     calls: int = 0
 
     def record(self, run: RunRecord) -> Tracked:
@@ -49,6 +51,12 @@ class MemoryTracker:
         self._answer()
         found = {alias: self._version(pipeline, aliases[alias]) for alias in ALIASES if alias in aliases}
         self.aliases[pipeline] = {alias: version for alias, version in found.items() if version is not None}
+
+    def ledger(self, pipeline: str, lines: Sequence[Mapping[str, Any]], since: int) -> None:
+        """Keeps the lines."""
+        del since
+        self._answer()
+        self.ledgers[pipeline] = tuple(lines)
 
     def _version(self, pipeline: str, uid: str) -> int | None:
         uids = self.versions.get(pipeline, [])

@@ -1,31 +1,11 @@
-"""Descriptions in markdown that MLflow's pages show above the numbers."""
+"""Descriptions in markdown of what lies beside a retrain: its children, the cadence run, the registered model."""
 
 import hashlib
-from collections.abc import Mapping
-from typing import Any
 
-from plaster_ops.domain.run import RunRecord, Verdict
+from plaster_ops.domain.run import RunRecord
+from plaster_ops.tracking.markdown import code, plain, table_rule
 
-_SENTENCES = {
-    Verdict.PROMOTED: "Promoted: this engine is the champion.",
-    Verdict.HELD: "Held: the champion stays.",
-    Verdict.BASELINE: "Baseline: the first engine of this pipeline, so there was nothing to compare it with.",
-    Verdict.FAILED: "Failed: there is no engine of this run.",
-}
-
-
-def describe_run(record: RunRecord) -> str:
-    """The verdict in a sentence, its reasons, and the seven headlines as a table."""
-    known = {str(verdict): sentence for verdict, sentence in _SENTENCES.items()}
-    lines = [f"**{known.get(record.verdict, record.verdict)}**"]
-    lines += [f"- {reason}" for reason in record.reasons]
-    headlines = [row for row in record.card if row.get("headline")]
-    if headlines:
-        lines += ["", "| | metric | value | 95 % interval | status |", "|-|-|-|-|-|"]
-        lines += [_headline(row) for row in headlines]
-    if record.baseline and record.baseline.get("index") is not None:
-        lines += ["", f"Compared with #{record.baseline['index']} ({record.baseline.get('how') or 'stored'})."]
-    return "\n".join(lines)
+_OURS = "Engines of the pipeline"
 
 
 def describe_training(record: RunRecord, dropped: int) -> str:
@@ -37,14 +17,14 @@ def describe_training(record: RunRecord, dropped: int) -> str:
 def describe_build(record: RunRecord) -> str:
     """Why this engine, and the candidates that were tried, one row each; the step of the metrics is the row."""
     engine = record.engine
-    lines = [f"**{engine['decision']}**: {_cell(engine['why'])}"] if engine.get("why") else []
-    lines += [f"Chosen for {_cell(engine['chosen'])}"] if engine.get("chosen") else []
+    lines = [f"**{engine['decision']}**: {plain(engine['why'])}"] if engine.get("why") else []
+    lines += [f"Chosen for {plain(engine['chosen'])}"] if engine.get("chosen") else []
     lines += [
         "",
         "Engine candidates, in the order tried. `error`: the largest difference to eager FP32 over an output's range.",
         "",
         "| step | backend | precision | passed | build s | MB | error | score kept | p50 ms | samples/s | why not |",
-        "|-|-|-|-|-|-|-|-|-|-|-|",
+        table_rule(11),
     ]
     for step, row in enumerate(engine.get("tried") or (), start=1):
         passed = "chosen" if row.get("chosen") else "yes" if row.get("ok") else "no"
@@ -61,7 +41,7 @@ def describe_build(record: RunRecord) -> str:
             _short(row.get("samples_per_s")),
             row.get("reason"),
         )
-        lines.append(f"| {step} | {' | '.join(_cell(cell) for cell in cells)} |")
+        lines.append(f"| {step} | {' | '.join(plain(cell) for cell in cells)} |")
     return "\n".join(lines).strip()
 
 
@@ -73,26 +53,29 @@ def describe_measuring(record: RunRecord) -> str:
 def describe_cadence(pipeline: str, device: str) -> str:
     """What the cadence run holds."""
     return (
-        f"The seven headlines of `{pipeline}` over its retrains, the score on the newest data, the staleness, and how"
-        f" the schedule was kept, measured on {device}. The step is the retrain's index."
-        " Open *Model metrics* for the lines."
+        f"The seven headlines of {code(pipeline)} over its retrains, the score on the newest data, the staleness, and"
+        f" how the schedule was kept, on {plain(device)}. The step is the retrain's number, its time the slot's."
+        "\n\n`verdict/code`: 2 baseline, 1 promoted, 0 held, -1 failed. `alarm/<letter>_count`: alarms that a retrain"
+        " raised for that letter, 0 where it looked and raised none.\n\nOpen *Model metrics* for the lines."
     )
 
 
-def describe_experiment(pipeline: str) -> str:
-    """What the experiment holds."""
-    return (
-        f"Retrains of `{pipeline}`, kept by plaster-ops.\n\n"
-        "- `#N date`: one retrain, with every comparable number on it; children are `train`, `build`, `measure`.\n"
-        "- `cadence · device`: the seven PLASTER headlines, the score on the newest data, the staleness and how"
-        " the schedule was kept; the step is the retrain's index.\n\n"
-        "A metric that could not be measured is absent, and the tag `plaster.<axis>.status` says so."
-    )
+def describe_model(pipeline: str, champion: tuple[int, str] | None = None, *, was_held: bool = False) -> str:
+    """What the registered model holds. `champion`: the version in use, and that version's own description.
+
+    `was_held`: its retrain left another one champion, so it was promoted by hand since.
+    """
+    held = f"{_OURS} {code(pipeline)}, a version a retrain."
+    if champion is None:
+        return f"{held} `champion` is the one in use."
+    version, told = champion
+    since = "promoted by hand since its retrain, which said: " if was_held else ""
+    return f"{held}\n\n`champion`, the one in use, is version {version}, {since}{told}"
 
 
-def describe_model(pipeline: str) -> str:
-    """What the registered model holds."""
-    return f"Engines of the pipeline `{pipeline}`, a version a retrain. `champion` is the one in use."
+def is_ours(description: str | None) -> bool:
+    """Whether a registered model's description is one that `describe_model` made."""
+    return not description or description.startswith(_OURS)
 
 
 def cadence_id(pipeline: str, device: str) -> str:
@@ -100,17 +83,5 @@ def cadence_id(pipeline: str, device: str) -> str:
     return hashlib.sha256(f"{pipeline}\n{device}".encode()).hexdigest()[:32]
 
 
-def _headline(row: Mapping[str, Any]) -> str:
-    value = "not measured" if row.get("value") is None else f"{row['value']:.6g} {row['unit']}"
-    interval = row.get("ci95")
-    bounds = "" if not interval else f"{interval[0]:.6g} to {interval[1]:.6g}"
-    status = row["status"] if not row.get("reason") else f"{row['status']} ({row['reason']})"
-    return f"| **{row['letter']}** | `{row['key']}` | {value} | {bounds} | {_cell(status)} |"
-
-
 def _short(value: float | None) -> str:
     return "" if value is None else f"{value:.4g}"
-
-
-def _cell(text: Any) -> str:
-    return "" if text is None else str(text).replace("|", "\\|").replace("\n", " ")

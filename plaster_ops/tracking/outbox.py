@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 LOCK_WAIT_S = 15.0
 _POLL_S = 0.05
 _ALIASES = "aliases:"
+_LEDGER = "ledger:"
 
 
 class Outbox:
@@ -36,7 +37,7 @@ class Outbox:
         """Records the tracker does not have yet, oldest first."""
         rows = self.file.rows(
             'SELECT outbox.uid, pipeline, number AS "index", attempts, error FROM outbox'
-            " JOIN runs ON runs.uid = outbox.uid WHERE sent_at IS NULL ORDER BY runs.seq"
+            " CROSS JOIN runs ON runs.uid = outbox.uid WHERE sent_at IS NULL ORDER BY runs.seq"
         )
         return [Pending(**dict(row)) for row in rows]
 
@@ -55,13 +56,25 @@ class Outbox:
             db.execute("UPDATE outbox SET attempts = attempts + 1, error = ? WHERE uid = ?", (error, uid))
 
     def pointed(self, pipeline: str) -> dict[str, str] | None:
-        """The aliases the tracker was last told for that pipeline; None before the first time."""
-        text = self.file.meta(_ALIASES + pipeline)
-        return None if text is None else dict(json.loads(text))
+        """The aliases the tracker was last told for that pipeline; None before the first time, and in doubt."""
+        known = json.loads(self.file.meta(_ALIASES + pipeline) or "null")
+        return None if known is None else dict(known)
+
+    def mark_pointing(self, pipeline: str) -> None:
+        """The tracker is being told aliases: until that has ended nobody knows which it has."""
+        self.file.remember(_ALIASES + pipeline, "null")
 
     def mark_pointed(self, pipeline: str, aliases: Mapping[str, str]) -> None:
         """The tracker knows these aliases."""
         self.file.remember(_ALIASES + pipeline, json.dumps(dict(aliases), sort_keys=True))
+
+    def told_ledger(self, pipeline: str) -> int:
+        """The newest line of that pipeline's ledger that the tracker has; 0 before the first."""
+        return int(self.file.meta(_LEDGER + pipeline) or 0)
+
+    def mark_told_ledger(self, pipeline: str, seq: int) -> None:
+        """The tracker has the ledger up to that line."""
+        self.file.remember(_LEDGER + pipeline, str(seq))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,19 +127,45 @@ def _send(journal: "Journal", tracker: Tracker) -> tuple[list[str], TrackingUnav
     return sent, trouble
 
 
+def point(journal: "Journal", tracker: Tracker, pipeline: str, *, lock_wait_s: float = LOCK_WAIT_S) -> str | None:
+    """Sets the aliases of one pipeline and sends nothing else; None, or why they wait for the next `sync`."""
+    with _turn(journal.folder, lock_wait_s) as mine:
+        if not mine:
+            return "another process is syncing"
+        trouble = _point_one(journal, tracker, pipeline)
+    return None if trouble is None else trouble.message
+
+
 def _point(journal: "Journal", tracker: Tracker) -> TrackingUnavailable | None:
-    waiting = {record.uid for record in journal.pending()}
     for pipeline in journal.pipelines():
-        wanted = journal.aliases(pipeline)
-        if wanted == (journal.pointed(pipeline) or {}):
-            continue
-        try:
+        trouble = _point_one(journal, tracker, pipeline)
+        if trouble is not None:
+            return trouble
+    return None
+
+
+def _point_one(journal: "Journal", tracker: Tracker, pipeline: str) -> TrackingUnavailable | None:
+    """Aliases first, the ledger after them: what is served matters more than what is told of it.
+
+    Each is noted as done only where no record waits that it speaks of, so that it is done again when that has come.
+    """
+    waiting = {record.uid for record in journal.pending()}
+    wanted = journal.aliases(pipeline)
+    try:
+        if wanted != (journal.pointed(pipeline) or {}):
+            journal.mark_pointing(pipeline)
             tracker.point(pipeline, wanted)
-        except TrackingUnavailable as error:
-            log.warning("the aliases of %s are not set yet: %s", pipeline, error.message)
-            return error
-        if waiting.isdisjoint(wanted.values()):
-            journal.mark_pointed(pipeline, wanted)
+            if waiting.isdisjoint(wanted.values()):
+                journal.mark_pointed(pipeline, wanted)
+        told = journal.told_ledger(pipeline)
+        lines = journal.ledger_lines(pipeline) if journal.newest_promotion(pipeline) > told else []
+        new = [line for line in lines if line["seq"] > told]
+        if new and waiting.isdisjoint(line["uid"] for line in new):
+            tracker.ledger(pipeline, lines, told)
+            journal.mark_told_ledger(pipeline, new[-1]["seq"])
+    except TrackingUnavailable as error:
+        log.warning("the aliases of %s are not set yet: %s", pipeline, error.message)
+        return error
     return None
 
 

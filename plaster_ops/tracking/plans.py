@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 UID = "plaster.uid"
@@ -11,6 +12,15 @@ CADENCE = "plaster.cadence"
 NOTE = "mlflow.note.content"
 PARENT = "mlflow.parentRunId"
 RETRAIN = "retrain"
+LEDGER = "promotions.jsonl"
+"""The artifact of cadence runs that holds who was champion when."""
+REPORT = "report.html"
+
+
+def to_ms(instant: str) -> int:
+    """Milliseconds since the epoch of an ISO 8601 instant; without a zone it is UTC."""
+    at = datetime.fromisoformat(instant)
+    return round((at if at.tzinfo is not None else at.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +67,7 @@ class ModelPlan:
     name: str
     model_type: str
     tags: Mapping[str, str]
+    description: str
     linked: frozenset[str]
     """Keys of the parent's points that are linked with the model too."""
 
@@ -73,3 +84,10 @@ class RecordPlan:
     cadence: RunPlan | None
     model: ModelPlan | None
     artifacts: Path | None
+    compared: tuple[int, str] | None = None
+    """Number and uid of the retrain that it was compared with."""
+
+    @property
+    def has_report(self) -> bool:
+        """Whether a page of its own is among the artifacts."""
+        return self.artifacts is not None and (self.artifacts / REPORT).is_file()

@@ -1,7 +1,9 @@
 """Who is champion: an append-only ledger, changed by compare-and-swap only."""
 
 import sqlite3
+from typing import Any
 
+from plaster_ops.domain.lineage import PromotionKind, lineage
 from plaster_ops.errors import UsageError
 from plaster_ops.tracking.journal_file import JournalFile, now_iso
 from plaster_ops.tracking.journal_rows import RUN_COLUMNS, Promotion, PromotionRow, RunRow, RunState, read_run
@@ -28,8 +30,18 @@ def swap_champion(db: sqlite3.Connection, pipeline: str, uid: str, promotion: Pr
     if champion != promotion.expected:
         return False
     db.execute(
-        "INSERT INTO promotions (pipeline, uid, previous, at, by, reason, forced) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (pipeline, uid, champion, now_iso(), promotion.by, promotion.reason, int(promotion.forced)),
+        "INSERT INTO promotions (pipeline, uid, previous, at, by, reason, forced, kind)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            pipeline,
+            uid,
+            champion,
+            now_iso(),
+            promotion.by,
+            promotion.reason,
+            int(promotion.forced),
+            promotion.kind.value,
+        ),
     )
     return True
 
@@ -40,7 +52,15 @@ class Promotions:
     file: JournalFile
 
     def promote(
-        self, pipeline: str, uid: str, *, expected: str | None, by: str, reason: str, forced: bool = False
+        self,
+        pipeline: str,
+        uid: str,
+        *,
+        expected: str | None,
+        by: str,
+        reason: str,
+        forced: bool = False,
+        kind: PromotionKind = PromotionKind.RETRAIN,
     ) -> bool:
         """Makes the run champion; False, and nothing changed, if the champion is not `expected` any more.
 
@@ -56,7 +76,8 @@ class Promotions:
                     f"the run has {row['state']}; only a run that ended with an engine can be promoted",
                     f"choose another one from: plaster-ops history {pipeline}",
                 )
-            return swap_champion(db, pipeline, uid, Promotion(expected=expected, by=by, reason=reason, forced=forced))
+            promotion = Promotion(expected=expected, by=by, reason=reason, forced=forced, kind=kind)
+            return swap_champion(db, pipeline, uid, promotion)
 
     def champion(self, pipeline: str) -> RunRow | None:
         """The finished run that was promoted last; None before the first."""
@@ -84,7 +105,48 @@ class Promotions:
     def promotions(self, pipeline: str) -> list[PromotionRow]:
         """The ledger, oldest line first."""
         rows = self.file.rows(
-            "SELECT pipeline, uid, previous, at, by, reason, forced FROM promotions WHERE pipeline = ? ORDER BY seq",
+            "SELECT seq, pipeline, uid, previous, at, by, reason, forced, kind FROM promotions"
+            " WHERE pipeline = ? ORDER BY seq",
             (pipeline,),
         )
-        return [PromotionRow(**{**dict(row), "forced": bool(row["forced"])}) for row in rows]
+        return [
+            PromotionRow(**{**dict(row), "forced": bool(row["forced"]), "kind": PromotionKind(row["kind"])})
+            for row in rows
+        ]
+
+    def newest_promotion(self, pipeline: str) -> int:
+        """The seq of the ledger's newest line; 0 where there is none."""
+        row = self.file.row("SELECT MAX(seq) AS seq FROM promotions WHERE pipeline = ?", (pipeline,))
+        return 0 if row is None or row["seq"] is None else int(row["seq"])
+
+    def ledger_lines(self, pipeline: str) -> list[dict[str, Any]]:
+        """The ledger with the runs' numbers, oldest first, as plain mappings: what is shown, and told the tracker."""
+        rows = self.file.rows(
+            "SELECT promotions.*, made.number AS number, made.state AS state, gone.number AS gone FROM promotions"
+            " JOIN runs AS made ON made.uid = promotions.uid LEFT JOIN runs AS gone ON gone.uid = promotions.previous"
+            " WHERE promotions.pipeline = ? AND made.state = 'finished' ORDER BY promotions.seq",
+            (pipeline,),
+        )
+        return [
+            {
+                "seq": row["seq"],
+                "at": row["at"],
+                "kind": row["kind"],
+                "index": row["number"],
+                "uid": row["uid"],
+                "from": None if row["previous"] is None else {"index": row["gone"], "uid": row["previous"]},
+                "by": row["by"],
+                "reason": row["reason"],
+                "forced": bool(row["forced"]),
+            }
+            for row in rows
+        ]
+
+    def standing(self, pipeline: str) -> tuple[str, ...]:
+        """The uids of the champions that no rollback left, oldest first; the last one is champion. See `lineage`."""
+        rows = self.file.rows(
+            "SELECT promotions.uid, promotions.kind FROM promotions JOIN runs ON runs.uid = promotions.uid"
+            " WHERE promotions.pipeline = ? AND runs.state = 'finished' ORDER BY promotions.seq",
+            (pipeline,),
+        )
+        return lineage((PromotionKind(row["kind"]), str(row["uid"])) for row in rows)

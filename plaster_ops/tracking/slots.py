@@ -182,6 +182,20 @@ class SlotLedger:
         )
         return frozenset(row["planned_s"] for row in rows)
 
+    def prune(self, pipeline: str, before_s: float, *, dry_run: bool = False) -> int:
+        """Removes slots that ended and were planned before that instant, but for the newest of each cause and what is
+        left of the last run; how many."""
+        newest = [self.last_of(pipeline, cause) for cause in Cause]
+        kept = {slot.planned_s for slot in (*newest, self.last_by_clock(pipeline), self.last_run(pipeline)) if slot}
+        ended = "pipeline = ? AND planned_s < ? AND state NOT IN ('due', 'running')"
+        rest = f"{ended} AND planned_s NOT IN ({', '.join('?' for _ in kept)})"
+        values = (pipeline, before_s, *kept)
+        if dry_run:
+            found = self.file.row(f"SELECT COUNT(*) AS n FROM slots WHERE {rest}", values)
+            return 0 if found is None else int(found["n"])
+        with self.file.write() as db:
+            return db.execute(f"DELETE FROM slots WHERE {rest}", values).rowcount
+
     def pauses(self) -> dict[str, Pause]:
         """Who is paused."""
         return read_pauses(self.file.rows(_PAUSES))

@@ -187,5 +187,10 @@ _EVIDENCE = (
 )
 """What is kept of raw samples for ever: `domain.compact`."""
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_V1, _V2, _V3, _V4, _EVIDENCE, _ALARMS)
+_KINDS = (
+    "ALTER TABLE promotions ADD COLUMN kind TEXT NOT NULL DEFAULT 'retrain'"
+    " CHECK (kind IN ('retrain', 'promote', 'rollback'))",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_V1, _V2, _V3, _V4, _EVIDENCE, _ALARMS, _KINDS)
 """Statements per schema version, oldest first. Append only: a version that was released never changes."""

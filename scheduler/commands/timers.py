@@ -77,12 +77,17 @@ def changes_in(
 
 def finish(settings: "Settings", found: "Changes", *, diff: bool) -> None:
     """Shows what would change, or makes it so and says what was done; warnings go to stderr."""
-    from scheduler.install.call import needs_service
+    from scheduler.install.call import alert_variables, needs_service
 
     for warning in found.warnings:
         typer.echo(f"note: {warning}", err=True)
     for name in needs_service(settings):
         typer.echo(f"note: data and drift make {name!r} due only where the service runs", err=True)
+    if found.edits and (variables := alert_variables(settings)):
+        words = (
+            f"alerts need {', '.join(variables)} in the environment of whatever wakes the schedule, not only in yours"
+        )
+        typer.echo(f"note: {words} (in a crontab: a line {variables[0]}=ADDRESS above the block)", err=True)
     if not found.edits:
         typer.echo("nothing to change")
     elif diff:

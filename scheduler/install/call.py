@@ -60,6 +60,11 @@ def needs_service(settings: Settings) -> list[str]:
     return [name for name, each in settings.pipelines.items() if each.trigger.on_data or each.trigger.on_drift]
 
 
+def alert_variables(settings: Settings) -> list[str]:
+    """Environment variables that hold the addresses of alerts: whatever wakes the schedule must have them."""
+    return sorted({target.url_env for each in settings.pipelines.values() for target in each.alerts})
+
+
 def cadence_text(cadence: Cadence) -> str:
     """A cadence in a few words, for a comment."""
     if cadence.cron is not None:

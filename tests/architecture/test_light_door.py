@@ -19,7 +19,8 @@ def loaded():
     return [name for name in heavy.split() if name in sys.modules]
 
 answer = {}
-for line in (["--help"], ["retrain", "--help"], ["history"], ["history", "--json"], ["drift"], ["retrain", "nobody"]):
+LINES = "--help;retrain --help;history;history --json;drift;promotions;prune --dry-run;retrain nobody"
+for line in map(str.split, LINES.split(";")):
     out = io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(io.StringIO()):
         code = run(line)
@@ -54,7 +55,16 @@ def probed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, dict
 
 @pytest.mark.parametrize(
     ("line", "code"),
-    [("--help", 0), ("retrain --help", 0), ("history", 0), ("history --json", 0), ("drift", 0), ("retrain nobody", 2)],
+    [
+        ("--help", 0),
+        ("retrain --help", 0),
+        ("history", 0),
+        ("history --json", 0),
+        ("drift", 0),
+        ("promotions", 0),
+        ("prune --dry-run", 0),
+        ("retrain nobody", 2),
+    ],
 )
 def test_a_question_and_a_mistake_load_nothing_heavy(
     probed: dict[str, dict[str, dict[str, object]]], line: str, code: int

@@ -41,7 +41,14 @@ def test_history_shows_the_default_pipelines_rows_newest_last(command: Command, 
     lines = command("history").out.splitlines()
     assert [line.split()[0] for line in lines[1:4]] == ["1", "2", "3"]
     assert "nothing new arrived since 903" in lines[4]
-    assert len(lines) == 6
+    assert lines[5] == "* champion"
+
+
+def test_history_ends_with_the_course_of_each_measured_headline(command: Command, told: Path) -> None:
+    del told
+    course = command("history").out.splitlines()[7:]
+    assert [line.split()[0] for line in course] == ["P", "L", "A", "S", "T", "R"]
+    assert course[1] == "L e2e_p50_ms          ▁▅█  1.01 ms → 1.03 ms"
 
 
 def test_history_as_json_has_numbers_and_the_state_of_each_run(command: Command, told: Path) -> None:
@@ -189,6 +196,8 @@ def test_the_findings_are_json_when_asked_for(command: Command, monkeypatch: pyt
 # ---- ui ------------------------------------------------------------------------------------------------------------
 def test_the_ui_is_served_where_it_was_asked_for(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     served: list[tuple[str, int]] = []
-    monkeypatch.setattr(ui, "serve_ui", lambda _settings, *, host, port: served.append((host, port)) or 0)
-    assert command("ui", "--port", "5001").code == 0
+    monkeypatch.setattr(ui, "serve_ui", lambda _settings, *, host, port: served.append((host, port)))
+    told = command("ui", "--port", "5001")
+    assert told.code == 0
+    assert "http://127.0.0.1:5001" in told.out
     assert served == [("127.0.0.1", 5001)]

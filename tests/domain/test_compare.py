@@ -6,8 +6,8 @@ import math
 import pytest
 
 from plaster_ops.domain.card import Card, Reading, Status, Unmeasured
-from plaster_ops.domain.compare import Evidence, benjamini_hochberg, compare_cards, interval_of_processes
-from plaster_ops.domain.judgement import Judgement
+from plaster_ops.domain.compare import Evidence, compare_cards, interval_of_processes
+from plaster_ops.domain.judgement import Judgement, ReasonCode
 from plaster_ops.domain.metrics import (
     AUTOCORR1_RATIO,
     E2E_P50_MS,
@@ -21,6 +21,7 @@ from plaster_ops.domain.metrics import (
     Better,
     Metric,
 )
+from plaster_ops.domain.rule import benjamini_hochberg
 from tests.domain.cards import NO_EVIDENCE, difference, evidence, judge, ratios, reading
 
 P50 = reading(E2E_P50_MS)
@@ -77,15 +78,25 @@ def test_the_margin_of_the_settings_takes_the_place_of_the_default() -> None:
     assert (loose.judgement, loose.limit) == (Judgement.SAME, 0.5)
 
 
-def test_a_machine_whose_own_copies_differ_by_more_than_the_margin_decides_nothing() -> None:
-    seen = evidence(ratios(E2E_P50_MS, 0.10, 0.10, 0.10), noise={E2E_P50_MS.key: 0.08})
+def test_on_a_machine_whose_own_copies_differ_by_more_than_the_margin_what_they_may_show_decides_nothing() -> None:
+    seen = evidence(ratios(E2E_P50_MS, 0.10, 0.10, 0.10), noise={E2E_P50_MS.key: 0.12})
     row = judge(P50, P50, seen)
-    assert row.judgement is Judgement.INCONCLUSIVE
-    assert row.reason == "too_noisy: two copies of one engine differ by up to 8.0% here, more than the margin 5.0%"
+    assert (row.judgement, row.code, row.p_value) == (Judgement.INCONCLUSIVE, ReasonCode.TOO_NOISY, None)
+    assert row.reason == "too_noisy: two copies of one engine differ by up to 12.0% here, more than the margin 5.0%"
+    assert row.detectable == 0.12
     quiet = Evidence(ratios=seen.ratios, differences={}, noise={E2E_P50_MS.key: 0.04})
     assert judge(P50, P50, quiet).judgement is Judgement.WORSE
-    hardly = Evidence(ratios=seen.ratios, differences={}, noise={E2E_P50_MS.key: 0.0504})
-    assert str(judge(P50, P50, hardly).reason).endswith("differ by up to 5.04% here, more than the margin 5.00%")
+    still = evidence(ratios(E2E_P50_MS, 0.0, 0.0, 0.0), noise={E2E_P50_MS.key: 0.0504})
+    hardly = judge(P50, P50, still)
+    assert hardly.judgement is Judgement.INCONCLUSIVE, "inside the margin, and the noise is not"
+    assert str(hardly.reason).endswith("differ by up to 5.04% here, more than the margin 5.00%")
+
+
+def test_a_change_beyond_the_noise_of_two_copies_is_told() -> None:
+    seen = evidence(ratios(E2E_P50_MS, *[math.log(1.25)] * 3), noise={E2E_P50_MS.key: 0.10})
+    assert judge(P50, P50, seen).judgement is Judgement.WORSE
+    faster = evidence(ratios(E2E_P50_MS, *[math.log(0.75)] * 3), noise={E2E_P50_MS.key: 0.10})
+    assert judge(P50, P50, faster).judgement is Judgement.BETTER
 
 
 def test_numbers_from_the_store_alone_are_no_verdict_however_far_apart() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from plaster_ops.domain.conditions import Condition, Ended, Facts, find_conditions
+from plaster_ops.domain.conditions import Condition, Ended, Facts, Spent, find_conditions
 from plaster_ops.domain.gates import Gate, apply_gates, holds_back
 from plaster_ops.domain.metrics import ROLLING_SCORE
 from plaster_ops.domain.schedule import iso
@@ -283,3 +283,15 @@ def test_a_reason_has_an_end() -> None:
 def test_slots_of_any_cause_may_be_late() -> None:
     asked = slot(SlotState.DUE, cause=Cause.DATA)
     assert holds(Condition.LATE, open=[asked])
+
+
+def test_milliseconds_bytes_and_joules_have_budgets_too_and_all_that_is_over_is_named() -> None:
+    p99 = Spent(told="a p99 of 8.1 ms", value=8.1, limit=7.0)
+    size = Spent(told="engine files of 900 bytes", value=900.0, limit=1000.0)
+    assert told(Condition.OVER_BUDGET, spent=(p99, size)) == (True, "#12 has a p99 of 8.1 ms, budget 7")
+    within = "#12 has engine files of 900 bytes, budget 1000"
+    assert told(Condition.OVER_BUDGET, spent=(size,)) == (False, within)
+    slow = replace(GOOD, data_to_deploy_s=400.4)
+    both = told(Condition.OVER_BUDGET, slow, budget_s=300.0, spent=(p99,))
+    assert both is not None
+    assert both[1].count("budget") == 2

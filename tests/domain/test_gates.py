@@ -2,6 +2,7 @@
 
 import pytest
 
+from plaster_ops.domain.card import Card, Reading, Status, Unmeasured
 from plaster_ops.domain.gates import GATE_METRICS, Gate, GateOutcome, GateState, apply_gates, describe_change
 from plaster_ops.domain.judgement import Comparison, Judgement
 from plaster_ops.domain.metrics import (
@@ -118,3 +119,69 @@ def test_there_is_a_gate_for_each_letter() -> None:
 
 def test_a_row_without_a_change_is_described_by_its_verdict() -> None:
     assert describe_change(compared(E2E_P50_MS, Judgement.INCONCLUSIVE)) == "latency/e2e_p50_ms inconclusive"
+
+
+# ---- floors and ceilings -------------------------------------------------------------------------------------------
+FLOOR = Gate(name="accuracy", metric=ROLLING_SCORE, limit=0.01, floor=0.9)
+CEILING = Gate(name="latency", metric=E2E_P50_MS, ceiling=7.0)
+
+
+def card(metric: Metric, value: float | None, status: Status = Status.MEASURED) -> Card:
+    better = Better.HIGHER if metric.better is Better.DECLARED else None
+    if value is None:
+        return Card.of([Unmeasured(metric=metric, reason="no clock", better=better)])
+    return Card.of([Reading(metric=metric, value=value, status=status, better=better)])
+
+
+@pytest.mark.parametrize(
+    ("value", "state"), [(0.9, GateState.PASSED), (0.95, GateState.PASSED), (0.8999, GateState.FAILED)]
+)
+def test_a_value_below_its_floor_fails_though_it_is_no_worse_than_the_champion(value: float, state: GateState) -> None:
+    (outcome,) = apply_gates([FLOOR], [compared(ROLLING_SCORE, Judgement.SAME, 0.0)], card(ROLLING_SCORE, value))
+    assert outcome.state is state
+
+
+def test_what_failed_and_nothing_else_is_said_of_a_gate_with_both() -> None:
+    worse = compared(ROLLING_SCORE, Judgement.WORSE, -0.2)
+    (outcome,) = apply_gates([FLOOR], [worse], card(ROLLING_SCORE, 0.7))
+    assert outcome.sentence.startswith("accuracy gate failed: accuracy/rolling_score 0.7 is below its floor 0.9; accu")
+    (outcome,) = apply_gates([FLOOR], [worse], card(ROLLING_SCORE, 0.91))
+    assert outcome.sentence.startswith("accuracy gate failed: accuracy/rolling_score -0.2000")
+    assert "floor" not in outcome.sentence
+
+
+def test_a_ceiling_is_asked_of_the_first_engine_too() -> None:
+    (outcome,) = apply_gates([CEILING], None, card(E2E_P50_MS, 7.25))
+    assert (outcome.state, outcome.sentence) == (
+        GateState.FAILED,
+        "latency gate failed: latency/e2e_p50_ms 7.25 is above its ceiling 7",
+    )
+    (outcome,) = apply_gates([CEILING], None, card(E2E_P50_MS, 7.0))
+    assert outcome.sentence == "latency gate passed: latency/e2e_p50_ms 7, ceiling 7"
+
+
+def test_without_a_champion_a_limit_has_nothing_to_be_held_against() -> None:
+    (outcome,) = apply_gates([LATENCY], None, card(E2E_P50_MS, 1.0))
+    assert (outcome.state, outcome.sentence) == (
+        GateState.NO_CHAMPION,
+        "latency gate: there is no champion to be held against yet",
+    )
+
+
+@pytest.mark.parametrize("status", [Status.ESTIMATED, Status.SUSPECT])
+def test_a_guess_decides_no_bound(status: Status) -> None:
+    (outcome,) = apply_gates([CEILING], None, card(E2E_P50_MS, 9.0, status))
+    assert (outcome.state, outcome.sentence) == (GateState.WAIVED, f"latency gate waived: {status.value}")
+
+
+def test_what_was_not_measured_waives_a_bound_and_a_required_one_is_told_so() -> None:
+    (outcome,) = apply_gates([CEILING], None, card(E2E_P50_MS, None))
+    assert (outcome.state, outcome.sentence) == (GateState.WAIVED, "latency gate waived: no clock")
+    required = Gate(name="latency", metric=E2E_P50_MS, ceiling=7.0, required=True)
+    (outcome,) = apply_gates([required], None, None)
+    assert outcome.sentence == "latency gate required, but not measured"
+
+
+def test_a_gate_in_words() -> None:
+    assert FLOOR.words == "may get worse by 0.01, and not be below 0.9"
+    assert CEILING.words == "may not be above 7"

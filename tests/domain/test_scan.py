@@ -121,6 +121,12 @@ def test_values_that_are_no_numbers_are_left_out_and_said_so(value: float | None
     assert empty.left_out == "20 of 20 values left out: not a positive number"
 
 
+@pytest.mark.parametrize("scale", list(Scale))
+def test_values_of_any_size_end_in_an_answer(scale: Scale) -> None:
+    series = [1e300, 1e-300, 5e-324, 1e308] * 10
+    assert scan(series, scale=scale).n in (20, 40)
+
+
 @pytest.mark.parametrize("n", range(FEWEST))
 def test_too_few_runs_are_told_by_number(n: int) -> None:
     assert scan([10.0 + place for place in range(n)]).reason == f"not enough history ({n} of 8)"

@@ -7,9 +7,10 @@ import pytest
 from plaster_ops.domain.card import Card, Reading
 from plaster_ops.domain.judgement import Comparison, Judgement
 from plaster_ops.domain.metrics import E2E_P50_MS, E2E_P90_MS, ENGINE_BYTES, INFERENCES_PER_J, ROLLING_SCORE, Metric
+from plaster_ops.domain.tradeoff import overall
 from plaster_ops.errors import NotComparable, UsageError
-from plaster_ops.flow import comparison
-from plaster_ops.flow.comparison import compare_runs, overall
+from plaster_ops.flow import remeasured
+from plaster_ops.flow.comparison import compare_runs
 from plaster_ops.flow.sidebyside import card_then
 from plaster_ops.settings import Settings
 from plaster_ops.tracking.journal import Journal
@@ -28,7 +29,13 @@ def two_runs(retrain: Retrain, walk: Walk) -> Walk:
     return walk
 
 
-def compare(settings: Settings, clock: SteppedClock, *pair: str, stored: bool = False) -> dict[str, Any]:
+def compare(
+    settings: Settings,
+    clock: SteppedClock,
+    *pair: str,
+    stored: bool = False,
+    fail_on: frozenset[str] = frozenset(),
+) -> dict[str, Any]:
     return compare_runs(
         settings,
         None,
@@ -37,6 +44,7 @@ def compare(settings: Settings, clock: SteppedClock, *pair: str, stored: bool = 
         stored=stored,
         tell=lambda _event: None,
         start_s=clock.monotonic_s(),
+        fail_on=fail_on,
     )
 
 
@@ -79,7 +87,7 @@ def test_the_card_says_of_each_row_whether_it_is_of_today(
     retrain: Retrain, walk: Walk, settings: Settings, clock: SteppedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = retrain(measure=True)
-    monkeypatch.setattr(comparison, "noise_of", lambda *_: {E2E_P50_MS.key: 0.07})
+    monkeypatch.setattr(remeasured, "noise_of", lambda *_: {E2E_P50_MS.key: 0.07})
     recorded = {row["key"]: row for row in first["card"]}
     told = compare(settings, clock, "1", "1")
     card = {row["key"]: row for row in told["card"]}
@@ -161,17 +169,66 @@ def test_engines_with_other_inputs_are_not_compared(
         compare(settings, clock, "3", "2")
 
 
-def test_an_engine_that_is_gone_for_good_is_not_comparable(
+def lose_engine(settings: Settings, *, weights: bool) -> None:
+    """The first run's engine, and with it the weights it could be built again from."""
+    for path in settings.memory.glob("runs/digits/00001-*/*/weights.safetensors"):
+        if weights:
+            path.unlink()
+    (engine,) = settings.memory.glob("runs/digits/00001-*/engine-*")
+    engine.rename(settings.project / "elsewhere")
+
+
+def test_an_engine_that_is_gone_for_good_leaves_its_numbers_to_compare_at_once(
+    two_runs: Walk, settings: Settings, clock: SteppedClock
+) -> None:
+    lose_engine(settings, weights=True)
+    told = compare(settings, clock, "2", "1")
+    assert two_runs.calls == {}
+    assert told["baseline"]["how"] == "stored"
+    assert told["reasons"][1] == (
+        "the engine of run #1 is gone, and its weights are gone too: recorded numbers are compared"
+    )
+    p50 = next(row for row in told["comparison"] if row["key"] == "accuracy/engine_score")
+    assert (p50["verdict"], p50["reason_code"], p50["how"]) == ("inconclusive", "stored", "stored")
+
+
+def test_an_engine_that_cannot_be_built_again_leaves_its_numbers_too(
+    two_runs: Walk, settings: Settings, clock: SteppedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del two_runs
+    lose_engine(settings, weights=False)
+    monkeypatch.setattr(remeasured, "rebuild", lambda *_: None)
+    told = compare(settings, clock, "2", "1")
+    assert told["baseline"]["how"] == "stored"
+    assert told["reasons"][1].startswith("the engine of run #1 is gone, and it could not be built again: ")
+
+
+def test_the_words_previous_and_champion_name_the_champions(
     two_runs: Walk, settings: Settings, clock: SteppedClock
 ) -> None:
     del two_runs
-    for path in settings.memory.glob("runs/digits/00001-*/*/weights.safetensors"):
-        path.unlink()
-    (engine,) = settings.memory.glob("runs/digits/00001-*/engine-*")
-    engine.rename(settings.project / "elsewhere")
-    with pytest.raises(NotComparable, match="the engine of run 1 is gone") as caught:
-        compare(settings, clock, "2", "1")
-    assert "--stored" in caught.value.next_step
+    told = compare(settings, clock, "champion", "previous", stored=True)
+    assert (told["run"]["index"], told["baseline"]["index"]) == (2, 1)
+
+
+@pytest.mark.parametrize(("fail_on", "code"), [((), 0), (("inconclusive",), 5), (("worse",), 0)])
+def test_verdicts_that_shall_fail_give_the_exit_codes_of_a_retrain(
+    two_runs: Walk, settings: Settings, clock: SteppedClock, fail_on: tuple[str, ...], code: int
+) -> None:
+    del two_runs
+    told = compare(settings, clock, "2", "1", stored=True, fail_on=frozenset(fail_on))
+    assert told["exit_code"] == code
+
+
+def test_a_comparison_says_what_changed_what_was_traded_and_whose_it_is(
+    two_runs: Walk, settings: Settings, clock: SteppedClock
+) -> None:
+    two_runs.slower = 0.2
+    found = compare(settings, clock, "2", "1")["assessment"]
+    assert found["overall"] == "worse"
+    assert "(e2e_p50_ms +" in found["tradeoff"]
+    assert found["environment"]["cause"] in ("model", "unknown")
+    assert {"kind", "name", "then", "now"} == set(found["changed"][0])
 
 
 # ---- one word for all letters --------------------------------------------------------------------------------------

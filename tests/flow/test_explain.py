@@ -34,7 +34,11 @@ def compared(key: str, how: str, **more: object) -> dict[str, object]:
 
 
 COMPARISON = (
-    compared(E2E_P50_MS.key, "remeasured"),
+    compared(
+        E2E_P50_MS.key,
+        "remeasured",
+        history={"verdict": "same", "change": 0.01, "ci95": [-0.02, 0.04], "n": 5, "reason": "within_seed_spread"},
+    ),
     compared(TRAIN_TO_ENGINE_S.key, "history", reason="(against 5 | earlier <retrains>)"),
 )
 
@@ -120,6 +124,7 @@ def test_all_forms_tell_it(filled: Settings, key: str) -> None:
     for text in (explain_text(plain), explain_text(plain, unicode=False), explain_markdown(plain)):
         assert key.partition("/")[2].replace("_", "") in text.replace("\\_", "_").replace("_", "")
         assert "Records" in text
+        assert ("against 5 earlier retrains: same" in text) is (key == E2E_P50_MS.key)
     assert explain_text(plain, unicode=False).isascii()
     assert "<retrains>" not in explain_markdown(plain)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from plaster_ops.errors import Busy, NotRecorded
-from plaster_ops.flow.lock import INHERITED, device_lock, pipeline_lock, slug, take_device
+from plaster_ops.flow.lock import INHERITED, device_lock, pipeline_lock, promotion_lock, slug, take_device
 
 
 def test_who_holds_the_lock_is_named_to_the_next_one(tmp_path: Path) -> None:
@@ -16,6 +16,17 @@ def test_who_holds_the_lock_is_named_to_the_next_one(tmp_path: Path) -> None:
             raise AssertionError("the lock was given twice")
         assert f"process {os.getpid()} on {os.uname().nodename}" in caught.value.message
         assert int(caught.value.exit_code) == 75
+
+
+def test_the_champion_can_be_changed_while_a_retrain_runs_but_not_by_two_at_once(tmp_path: Path) -> None:
+    with pipeline_lock(tmp_path, "digits", "digits"), promotion_lock(tmp_path, "digits"):
+        with pytest.raises(Busy, match="is being changed") as caught, promotion_lock(tmp_path, "digits", wait_s=0):
+            raise AssertionError("the lock was given twice")
+        assert int(caught.value.exit_code) == 75
+        with promotion_lock(tmp_path, "power", wait_s=0):
+            pass
+    with promotion_lock(tmp_path, "digits", wait_s=0):
+        pass
 
 
 def test_another_pipeline_is_not_held_up(tmp_path: Path) -> None:

@@ -1,7 +1,12 @@
 """What becomes of a new engine: promoted, held or baseline, with the reasons and the exit code."""
 
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
 import pytest
 
+from plaster_ops.domain.card import Card, Reading
 from plaster_ops.domain.judgement import Comparison, Judgement
 from plaster_ops.domain.metrics import (
     E2E_P50_MS,
@@ -13,9 +18,11 @@ from plaster_ops.domain.metrics import (
     Metric,
 )
 from plaster_ops.domain.run import Verdict
-from plaster_ops.errors import ExitCode
+from plaster_ops.errors import ArtifactTampered, ExitCode
 from plaster_ops.flow.promote import Decision, decide, narrowed_exit_code, overtaken, promotion_of
+from plaster_ops.flow.retrain import Request, _finish
 from plaster_ops.settings_sections import PipelineSettings
+from tests.flow.champions import write_engine
 
 GATES = {
     "accuracy": {"max_drop": 0.01},
@@ -140,3 +147,58 @@ def test_fail_on_looks_at_headlines_only_and_never_hides_a_failed_gate() -> None
     assert narrowed_exit_code(passed, beside, frozenset({"worse"})) is ExitCode.DONE
     held = decide(pipeline(), [*SCORES, SLOW])
     assert narrowed_exit_code(held, [OPEN], frozenset({"inconclusive"})) is ExitCode.HELD
+
+
+# ---- the first engine, and bounds -----------------------------------------------------------------------------------
+def card(p50_ms: float) -> Card:
+    return Card.of([Reading(metric=E2E_P50_MS, value=p50_ms)])
+
+
+BOUNDED = {"latency": {"max_rise_ratio": 0.05, "ceiling": 7.0}}
+
+
+def test_a_first_engine_beyond_a_bound_is_held_and_there_is_no_champion() -> None:
+    decision = decide(pipeline(gates=BOUNDED), None, card=card(8.0))
+    assert (decision.verdict, decision.exit_code, decision.promotes) == (Verdict.HELD, ExitCode.HELD, False)
+    assert decision.reasons == (
+        "latency gate failed: latency/e2e_p50_ms 8 is above its ceiling 7",
+        "so this pipeline still has no champion",
+    )
+    assert promotion_of(decision, None) is None
+
+
+def test_a_first_engine_within_its_bounds_is_the_baseline_with_a_sentence_a_gate() -> None:
+    decision = decide(pipeline(gates=BOUNDED), None, card=card(6.0))
+    assert decision.verdict is Verdict.BASELINE
+    assert [outcome.sentence for outcome in decision.gates] == [
+        "golden gate: there is no champion to be held against yet",
+        "latency gate passed: latency/e2e_p50_ms 6, ceiling 7",
+    ]
+
+
+def test_a_required_bound_of_what_was_not_measured_holds_the_first_engine_with_6() -> None:
+    strict = pipeline(gates={"energy": {"floor": 100.0, "required": True}})
+    assert decide(strict, None, card=card(6.0)).exit_code is ExitCode.NOT_MEASURED
+    limit = pipeline(gates={"energy": {"max_drop_ratio": 0.05, "required": True}})
+    assert decide(limit, None, card=card(6.0)).verdict is Verdict.BASELINE
+
+
+def test_a_first_engine_without_gates_says_that_there_are_none() -> None:
+    assert "no gates are declared" in decide(pipeline(gates={}), None).reasons
+
+
+def test_the_decision_keeps_whom_it_was_made_against() -> None:
+    told = decide(pipeline(), FINE, against=(4, "u4")).to_json()
+    assert told["against"] == {"index": 4, "uid": "u4"}
+    assert [row["gate"] for row in told["outcomes"]] == ["golden", "accuracy", "latency", "energy"]
+    assert decide(pipeline(), None).to_json()["against"] is None
+
+
+def test_a_retrain_never_promotes_files_that_changed_after_they_were_measured(tmp_path: Path) -> None:
+    engine = tmp_path / "engine"
+    write_engine(engine)
+    (engine / "model.bin").write_text("3")
+    told = SimpleNamespace(decision=decide(pipeline(), FINE), built=SimpleNamespace(folder=engine))
+    untouched = cast(Any, SimpleNamespace(journal=None))
+    with pytest.raises(ArtifactTampered, match="was changed"):
+        _finish(untouched, cast(Any, None), cast(Any, told), None, Request(), lambda found: found)

@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
-from plaster_ops.errors import PlasterError, UsageError
+from plaster_ops.errors import PlasterError
 from plaster_ops.flow import doctor, plan, ui
 from plaster_ops.flow.history import history_rows
-from plaster_ops.flow.record import history_values
 from plaster_ops.flow.retrain import Request
 from plaster_ops.flow.sections import data_section, input_shapes
 from plaster_ops.flow.wiring import open_ports
@@ -18,6 +17,7 @@ from plaster_ops.settings import Settings
 from plaster_ops.settings_sections import PipelineSettings
 from plaster_ops.tracking.alert_queue import AlertQueue
 from plaster_ops.tracking.journal import Journal
+from plaster_ops.tracking.page_links import PageLinks
 from plaster_ops.tracking.slots import SlotLedger
 from tests.flow.conftest import Retrain
 from tests.flow.walk import Walk
@@ -84,15 +84,6 @@ def test_input_shapes_leave_the_batch_out_and_mark_what_is_dynamic() -> None:
 
 def test_the_data_of_a_run_that_never_saw_any_is_unknown_not_zero() -> None:
     assert set(data_section({}).values()) == {None}
-
-
-def test_the_history_of_a_run_is_what_came_before_it(journal: Journal) -> None:
-    for _ in range(3):
-        finish(journal)
-    key = "learning/train_to_engine_s"
-    assert history_values(journal, "digits") == {key: pytest.approx([1.01, 1.02, 1.03])}
-    assert history_values(journal, "digits", before=2) == {key: pytest.approx([1.01])}
-    assert history_values(journal, "power") == {key: []}
 
 
 def test_the_history_marks_the_champion_and_what_the_tracker_has(
@@ -211,9 +202,27 @@ def test_the_ui_replaces_this_process_with_job_execution_off(
     assert env["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] == "false"
 
 
-def test_a_store_that_is_a_server_has_a_ui_of_its_own(settings: Settings) -> None:
-    with pytest.raises(UsageError, match="the store is a server already: http://mlflow:5000"):
-        ui.serve_ui(with_uri(settings, "http://mlflow:5000"), host="127.0.0.1", port=5000)
+def test_a_store_that_is_a_server_tells_its_own_addresses(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    links = PageLinks(pipeline="digits", rows=(("runs", "#/experiments/7/runs"),))
+    monkeypatch.setattr(ui, "links_of_store", lambda _location: [links])
+    lines = list(ui.page_lines(with_uri(settings, "http://me:secret@mlflow:5000/"), host="127.0.0.1", port=1))
+    assert lines[0] == "MLflow: http://me:***@mlflow:5000"
+    assert lines[-1].endswith("runs  http://me:***@mlflow:5000/#/experiments/7/runs")
+
+
+def test_an_empty_store_says_what_to_do_and_every_address_can_be_opened(settings: Settings) -> None:
+    first, second = ui.page_lines(with_uri(settings, "sqlite:///mlruns/mlflow.db"), host="0.0.0.0", port=5001)
+    assert first.startswith("MLflow: http://127.0.0.1:5001 ")
+    assert "plaster-ops retrain" in second
+
+
+def test_the_default_pipeline_comes_first_and_many_are_cut(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    many = [PageLinks(pipeline=f"p{n}", rows=(("runs", f"#/experiments/{n}/runs"),)) for n in range(10)]
+    monkeypatch.setattr(ui, "links_of_store", lambda _location: many)
+    embedded = with_uri(settings, "sqlite:///mlruns/mlflow.db")
+    lines = list(ui.page_lines(embedded.model_copy(update={"default": "p9"}), host="::1", port=5000))
+    assert (lines[1], lines[-1]) == ("  p9", "  and 2 more pipelines")
+    assert "http://[::1]:5000/#/experiments/9/runs" in lines[2]
 
 
 @pytest.mark.parametrize(("scope", "told"), [("gpu", "gpu"), ("", "none")])

@@ -48,8 +48,8 @@ class TorchEngine:
     opened: list[str] = []  # noqa: RUF012
     closed: list[str] = []  # noqa: RUF012
 
-    def __init__(self, folder: Path) -> None:
-        self.name = folder.name
+    def __init__(self, folder: Path, *, threads: int | None = None) -> None:
+        self.name, self.threads = folder.name, threads
         self.model = torch.nn.Linear(6, 3).eval()
         self.opened.append(self.name)
 

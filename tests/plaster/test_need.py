@@ -54,3 +54,10 @@ def test_without_a_champion_or_its_score_nothing_is_told() -> None:
     told = evaluation(0.02, 0.008, 0.01)
     assert need_of(told, None, 0.005)["why_needed"] == "there was no champion that could do without it"
     assert need_of(told, "run9", 0.005)["why_needed"] == "the champion was not scored on today's rolling set"
+
+
+def test_a_model_that_got_worse_is_not_said_to_gain() -> None:
+    lower = need_of(evaluation(11.72, 0.05, 0.06, "lower"), "run1", 0.05)
+    assert lower["why_needed"] == "the new model is 11.7200 worse than the champion (90 % at least 11.6700)"
+    higher = need_of(evaluation(-0.02, 0.008, 0.01), "run1", 0.005)
+    assert higher["why_needed"] == "the new model is 0.0200 worse than the champion (90 % at least 0.0120)"

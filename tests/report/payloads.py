@@ -53,6 +53,53 @@ COMPARED = (
 )
 
 
+ASSESSMENT: dict[str, Any] = {
+    "overall": "worse",
+    "tradeoff": "trades L for A",
+    "changed": [
+        {"kind": "params", "name": "train.max_epochs", "then": "15", "now": "20"},
+        {"kind": "environment", "name": "torch", "then": None, "now": "2.12"},
+        {"kind": "data", "name": "train_samples", "then": "600", "now": "697"},
+    ],
+    "environment": {
+        "cause": "both",
+        "sentence": "the old engine is 14 % slower than it was logged",
+        "rows": [
+            {
+                "key": "latency/e2e_p50_ms",
+                "logged": 1.0,
+                "today": 1.14,
+                "change_ratio": 0.14,
+                "verdict": "worse",
+            }
+        ],
+    },
+    "alarms": [
+        {
+            "id": 1,
+            "pipeline": "digits",
+            "letter": "L",
+            "key": "latency/e2e_p50_ms",
+            "unit": "ms",
+            "index": 9,
+            "raised_index": 12,
+            "raised_at": "2026-11-20T02:00:00+00:00",
+            "shape": "step",
+            "before": 1.0,
+            "after": 1.25,
+            "change_ratio": 0.25,
+            "change_difference": None,
+            "worse": True,
+            "p_value": 1e-5,
+            "candidates": [{"kind": "environment", "name": "torch", "then": "2.11", "now": "2.12"}],
+            "state": "open",
+            "by": None,
+            "note": None,
+        }
+    ],
+}
+
+
 def payload(**changed: Any) -> dict[str, Any]:
     whole: dict[str, Any] = {
         "schema": 1,

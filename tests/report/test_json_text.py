@@ -9,10 +9,12 @@ from plaster_ops.domain.run import RunRecord
 from plaster_ops.report.json_text import bare_payload, run_payload, to_text
 
 KEYS = {
+    "assessment",
     "start",
     "curve",
+    "gates",
     *("schema", "pipeline", "exit_code", "verdict", "reasons", "run", "baseline", "card", "comparison"),
-    *("phases", "engine", "data", "mlflow"),
+    *("assessment", "phases", "engine", "data", "mlflow"),
 }
 MLFLOW = {"tracking_uri": "sqlite:///x", "experiment": "plaster/digits", "run_id": "m1", "model_version": 4}
 

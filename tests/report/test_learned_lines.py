@@ -3,7 +3,7 @@
 from typing import Any
 
 from plaster_ops.report.learned_lines import curve_line, start_lines
-from plaster_ops.report.table import markdown
+from plaster_ops.report.markdown_text import markdown
 from tests.report.payloads import payload
 
 RACE = "scratch scored 0.8912, warm 0.8730: warm start had rotted, scratch is used until the next race"

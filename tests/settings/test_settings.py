@@ -324,3 +324,26 @@ def test_an_address_where_the_name_of_a_variable_belongs_is_refused_and_not_repe
     error = refused(tmp_path, f'[pipelines.a]\nref = "m:p"\nalerts = [{alert}]')
     assert "a.alerts.0.url_env = ...: must be the name of an environment variable" in error.message
     assert "secret" not in error.message
+
+
+def test_a_gate_can_be_a_bound_alone_and_is_then_no_margin() -> None:
+    pipeline = PipelineSettings.model_validate(
+        {"ref": "m:p", "gates": {"latency": {"ceiling": 7}, "accuracy": {"max_drop": 0.01, "floor": 0.9}}}
+    )
+    gates = {gate.name: gate for gate in pipeline.declared_gates()}
+    assert (gates["latency"].limit, gates["latency"].ceiling) == (None, 7.0)
+    assert (gates["accuracy"].limit, gates["accuracy"].floor) == (0.01, 0.9)
+    assert pipeline.margins() == {ROLLING_SCORE.key: 0.01}
+
+
+def test_a_floor_of_the_golden_set_is_kept_where_the_golden_gate_would_be_a_second_one() -> None:
+    pipeline = PipelineSettings.model_validate(
+        {"ref": "m:p", "gates": {"accuracy": {"max_drop": 0.01}, "golden": {"max_drop": 0.05, "floor": 0.8}}}
+    )
+    golden = next(gate for gate in pipeline.declared_gates(has_golden=False) if gate.name == "golden")
+    assert (golden.limit, golden.floor) == (None, 0.8)
+
+
+def test_a_floor_above_its_ceiling_is_refused(tmp_path: Path) -> None:
+    error = refused(tmp_path, '[pipelines.a]\nref = "m:p"\ngates = { latency = { floor = 8.0, ceiling = 7.0 } }')
+    assert "floor 8 above its ceiling 7" in error.message

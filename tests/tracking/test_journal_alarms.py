@@ -1,13 +1,16 @@
 """Alarms in the journal: with their record, once, for ever; what people say of them is beside them."""
 
 import sqlite3
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from plaster_ops.domain.alarm import Alarm, AlarmShape, AlarmState
 from plaster_ops.errors import NotRecorded, UsageError
+from plaster_ops.ports import Tracked
 from plaster_ops.tracking.journal import Journal
+from plaster_ops.tracking.journal_restore import restore_run
 from plaster_ops.tracking.journal_rows import Promotion
 from tests.tracking.samples import finish, make_record, start
 
@@ -89,6 +92,16 @@ def test_what_people_say_is_added_and_the_newest_counts(journal: Journal) -> Non
 def test_nobody_can_say_anything_of_an_alarm_that_is_not_there(journal: Journal) -> None:
     with pytest.raises(UsageError, match="no alarm has the id 7"):
         journal.set_alarm_state(7, AlarmState.RESOLVED, by="kim", note=None)
+
+
+def test_a_journal_that_is_made_anew_has_the_alarms_of_its_records_again(journal: Journal, tmp_path: Path) -> None:
+    uid = finish_with(journal, alarm())
+    record = journal.record(uid)
+    assert record is not None
+    tracked = Tracked(tracking_uri="memory:", experiment="plaster/digits", run_id="a" * 32, model_version=1)
+    with Journal.open(tmp_path / "again") as anew:
+        restore_run(anew, record, tracked, "h")
+        assert anew.alarms("digits") == journal.alarms("digits")
 
 
 @pytest.mark.parametrize("statement", ["DELETE FROM alarms", "UPDATE alarms SET worse = 0", "DELETE FROM alarm_states"])

@@ -3,7 +3,8 @@
 import math
 
 from plaster_ops.tracking.layout import plan_record
-from plaster_ops.tracking.notes import describe_run
+from plaster_ops.tracking.plans import to_ms
+from plaster_ops.tracking.run_note import describe_run, describe_version, with_links
 from tests.tracking.samples import make_record
 
 UID = "a" * 32
@@ -81,4 +82,67 @@ def test_the_note_has_seven_rows_and_says_what_was_not_measured() -> None:
     assert "".join(row[4] for row in rows) == "PLASTER"
     assert "not measured" in rows[5]
     assert "no NVML, no RAPL" in rows[5]
-    assert "Compared with #1 (remeasured)." in note
+    assert "Compared with #1: measured again" in note
+
+
+ALARM = {
+    "letter": "L", "key": "latency/e2e_p50_ms", "unit": "ms", "index": 9, "shape": "step", "before": 1.0,
+    "after": 1.2, "change_ratio": 0.2, "worse": True,
+}  # fmt: skip
+
+
+def test_the_note_says_now_then_change_verdict_and_what_differs() -> None:
+    (row,) = [row for row in make_record(UID).card if row["letter"] == "L" and row["headline"]]
+    compared = {**row, "now": 1.2, "then": 1.0, "change_ratio": 0.2, "verdict": "worse", "reason": None}
+    told = {
+        "changed": [{"kind": "environment", "name": "driver", "then": "580.65", "now": "580.82"}],
+        "alarms": [ALARM],
+        "tradeoff": "faster, less accurate",
+    }
+    note = describe_run(make_record(UID, 9, card=(row,), comparison=(compared,), assessment=told))
+    assert "| now #9 | 95 % interval | then #8 | change | verdict |\n|---|---|---|---|---|---|---|\n" in note
+    assert "| 1 | +20.0 % | worse |" in note
+    assert "- environment: driver 580.65 → 580.82" in note
+    assert "- **L** `latency/e2e_p50_ms`: step since #9, 1 to 1.2 ms, +20.0 %, worse" in note
+    assert "Trade-off: faster, less accurate" in note
+
+
+def test_links_stay_whole_however_long_the_note_is() -> None:
+    note = with_links(f"**Held.**\n{'x' * 9000}", ["[report](#/a)", "[cadence run](#/b)"])
+    assert note.startswith("**Held.**\n\n[report](#/a) · [cadence run](#/b)\n\nx")
+    assert len(note) == 8000
+
+
+def test_foreign_words_in_a_note_are_shown_and_never_obeyed() -> None:
+    evil = "<img src=x> | **b** [c](javascript:x) ![p](http://e.example/p.png)\n# head `k`"
+    (row,) = [row for row in make_record(UID).card if row["letter"] == "E" and row["headline"]]
+    record = make_record(UID, reasons=(evil, "1. one"), card=({**row, "reason": evil},), engine={"backend": evil})
+    for note in (describe_run(record), describe_version(record)):
+        assert "<" not in note
+        assert "[c]" not in note
+        assert "# head" not in note.replace("\\# head", "")
+        assert "1\\. one" in note
+    (line,) = [line for line in describe_run(record).splitlines() if line.startswith("| **E")]
+    assert line.replace("\\|", "").count("|") == 8
+
+
+def test_how_it_ended_and_its_alarms_stand_on_the_cadence_run_at_the_slots_time() -> None:
+    plan = plan_record(make_record(UID, 9, slot="2026-11-19T02:00:00+00:00", assessment={"alarms": [ALARM, ALARM]}))
+    assert plan.cadence is not None
+    marks = {point.key: point.value for point in plan.cadence.points if point.key.startswith(("alarm/", "verdict/"))}
+    assert (marks["verdict/code"], marks["alarm/latency_count"], marks["alarm/energy_count"]) == (1.0, 2.0, 0.0)
+    assert len(marks) == 8
+    assert {point.timestamp_ms for point in plan.cadence.points} == {to_ms("2026-11-19T02:00:00")}
+
+
+def test_where_nobody_looked_for_alarms_no_line_says_that_there_were_none() -> None:
+    plan = plan_record(make_record(UID))
+    assert plan.cadence is not None
+    assert not [point for point in plan.cadence.points if point.key.startswith("alarm/")]
+
+
+def test_a_failed_retrain_is_seen_on_the_line_of_verdicts_alone() -> None:
+    plan = plan_record(make_record(UID, verdict="failed"))
+    assert plan.cadence is not None
+    assert [(point.key, point.value) for point in plan.cadence.points] == [("verdict/code", -1.0)]
+    assert plan_record(make_record(UID, verdict="failed", fingerprint={})).cadence is None

@@ -4,7 +4,11 @@ import fcntl
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
 
 from plaster_ops.domain.run import RunRecord
 from plaster_ops.errors import TrackingUnavailable
@@ -12,10 +16,22 @@ from plaster_ops.ports import Tracked
 from plaster_ops.tracking.journal import Journal
 from plaster_ops.tracking.memory_store import MemoryTracker
 from plaster_ops.tracking.names import RecordRefused
-from plaster_ops.tracking.outbox import SyncReport, sync
+from plaster_ops.tracking.outbox import SyncReport, point, sync
 from tests.tracking.samples import finish
 
 DOWN = TrackingUnavailable("no tracking server answers at 10.0.0.1:5000", "run: plaster-ops sync")
+
+
+@dataclass
+class DyingTracker(MemoryTracker):
+    """Its caller is killed right after the aliases are set."""
+
+    dies: bool = False
+
+    def point(self, pipeline: str, aliases: Mapping[str, str]) -> None:
+        super().point(pipeline, aliases)
+        if self.dies:
+            raise KeyboardInterrupt
 
 
 def test_what_waits_is_sent_oldest_first_and_then_known_by_its_ids(journal: Journal, tmp_path: Path) -> None:
@@ -137,3 +153,23 @@ def test_a_dead_server_is_noticed_without_importing_mlflow(tmp_path: Path) -> No
 
 def test_refusal_is_a_kind_of_unavailability() -> None:
     assert issubclass(RecordRefused, TrackingUnavailable)
+
+
+def test_a_kill_between_an_alias_and_its_note_leaves_no_alias_behind_when_the_ledger_goes_back(
+    journal: Journal, tmp_path: Path
+) -> None:
+    """The aliases wanted after the rollback are those that were noted before the kill, and MLflow has others."""
+    first, second = finish(journal, folder=tmp_path), finish(journal, folder=tmp_path)
+    for row, expected in ((first, None), (second, first.uid), (first, second.uid)):
+        journal.promote("digits", row.uid, expected=expected, by="me", reason="r")
+    tracker = DyingTracker()
+    assert sync(journal, tracker).left == 0
+    assert tracker.aliases["digits"] == {"champion": 1, "previous": 2}
+    journal.promote("digits", second.uid, expected=first.uid, by="me", reason="r")
+    tracker.dies = True
+    with pytest.raises(KeyboardInterrupt):
+        sync(journal, tracker)
+    tracker.dies = False
+    journal.promote("digits", first.uid, expected=second.uid, by="me", reason="back")
+    assert point(journal, tracker, "digits") is None
+    assert tracker.aliases["digits"] == {"champion": 1, "previous": 2}

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from plaster_ops.data.samples import load_groups
+from plaster_ops.flow.canary import CANARY
 from plaster_ops.flow.loading import load_pipeline
+from plaster_ops.flow.stages.canary import keep_answers
 from plaster_ops.flow.stages.examiner import Loaded, Parity, Piece, Reference, evaluation_pieces, joined, structured
 from plaster_ops.flow.stages.examiner import summary as summary
 from plaster_ops.flow.stages.verdict import why_refused
@@ -28,7 +30,8 @@ def run(spec: Mapping[str, Any], folder: Path, emit: EventSink) -> dict[str, Any
     """spec: reference, project, window, weights or None, engines [{label, folder}], samples, max_batch, limits.
 
     Result: `better`, `sets` (see `accuracy.judge_set`), `parity`, `parity_s`, `retention`, `accepted` and the `reason`
-    if not; what every engine answered is kept in `answers.npz`. Without `weights` there is no eager reference: parity
+    if not; what every engine answered is kept in `answers.npz`, and a few answers of the first one, as they are, in
+    `canary.safetensors`. Without `weights` there is no eager reference: parity
     is not checked and everything is accepted.
     """
     pipeline = load_pipeline(spec["reference"], Path(spec["project"]))
@@ -42,7 +45,9 @@ def run(spec: Mapping[str, Any], folder: Path, emit: EventSink) -> dict[str, Any
         first = next(iter(engines.values()))
         parity = Parity(first)
         if reference is not None:
-            parity.check_batches(reference, load_groups(Path(spec["samples"])), max_batch)
+            groups = load_groups(Path(spec["samples"]))
+            parity.check_batches(reference, groups, max_batch)
+            keep_answers(first, groups, folder / CANARY)
         emit({"event": "note", "text": "scoring on the evaluation sets"})
         sets: dict[str, Any] = {ROLLING: None, GOLDEN: None}
         records: dict[str, SetRecord] = {}

@@ -36,6 +36,7 @@ from plaster_ops.engines.key import engine_key
 from plaster_ops.engines.refit import refit_folder, reuse_folder
 from plaster_ops.engines.registry import find_backend
 from plaster_ops.errors import BuildFailed, PipelineError, PlasterError
+from plaster_ops.flow.code_identity import loaded_code
 from plaster_ops.flow.loading import load_pipeline
 from plaster_ops.flow.stages.build import build_folder
 from plaster_ops.flow.stages.examiner import batches_to_check
@@ -54,7 +55,8 @@ def run(spec: Mapping[str, Any], folder: Path, emit: EventSink) -> dict[str, Any
     {"folder", "spec", "out", "rebuild"}` that engine is reused or refitted into `out` where it can be; `spec`
     is what it would be built as today, without inputs, `rebuild` a reason not to try. Result: eager (folder or None),
     program (path), graph_digest, weights_digest, inputs (TensorSpecs as JSON), outputs (names), structure (how the
-    outputs nest), facts (`graph_facts`), torch (version), weights (path), again (see `engine_again`). Raises
+    outputs nest), facts (`graph_facts`), torch (version), weights (path), again (see `engine_again`),
+    code (`loaded_code`). Raises
     `BuildFailed`, `PipelineError`.
     """
     pipeline = load_pipeline(spec["reference"], Path(spec["project"]))
@@ -81,6 +83,7 @@ def run(spec: Mapping[str, Any], folder: Path, emit: EventSink) -> dict[str, Any
         "structure": output_structure(program),
         "facts": facts,
         "torch": str(torch.__version__),
+        "code": loaded_code(Path(spec["project"])),
     }
 
 

@@ -160,7 +160,7 @@ def _load(
         device = read_manifest(folder).spec.device
         before_bytes = held_bytes(device)
         begin_ns = time.perf_counter_ns()
-        engine = load_engine(folder)
+        engine = load_engine(folder, threads=int(spec["threads"]) if device == "cpu" else None)
         loaded_ns = time.perf_counter_ns()
         engine.run(*first)
         answered_ns = time.perf_counter_ns()

@@ -19,6 +19,7 @@ from plaster_ops.data.calibration import RowSet, keep_calibration
 from plaster_ops.data.samples import SampleKeeper
 from plaster_ops.data.windows import Arrival, open_window
 from plaster_ops.errors import DataError, PipelineError
+from plaster_ops.flow.code_identity import loaded_code
 from plaster_ops.flow.loading import load_pipeline
 from plaster_ops.flow.stages.data_look import Inspection
 from plaster_ops.plaster import ages
@@ -30,7 +31,7 @@ _MOST_TOLD = 20
 
 def run(spec: Mapping[str, Any], folder: Path, emit: EventSink) -> dict[str, Any]:
     """spec: reference, project, seen, learned, needed, calibration_samples, lookback, replay_ratio, inspect. Result:
-    window, arrival, counts, digests, samples, calibration, times, drift, skip.
+    window, arrival, counts, digests, samples, calibration, times, drift, code (`loaded_code`), skip.
 
     `calibration_samples`: inputs to put aside for quantisation; 0 or missing: none are. `arrival`: what the source
     tells of its files, None where it tells nothing. `warm_train_samples`, `warm_train_digest`: as without `warm_`, for
@@ -65,7 +66,8 @@ def run(spec: Mapping[str, Any], folder: Path, emit: EventSink) -> dict[str, Any
         emit({"event": "note", "text": remark})
     emit({"event": "note", "text": "reading the evaluation sets"})
     result |= _survey(pipeline, arrival, folder, spec, emit)
-    return result | _warm_counts(pipeline, arrival, spec.get("replay_ratio"))
+    result |= _warm_counts(pipeline, arrival, spec.get("replay_ratio"))
+    return result | {"code": loaded_code(Path(spec["project"]))}
 
 
 def _check_anything_to_train_on(source: Any, arrival: Arrival) -> None:

@@ -4,6 +4,8 @@ import sys
 import time
 from pathlib import Path
 
+from plaster_ops.flow.code_identity import is_of_project
+
 
 class ProjectCode:
     """Modules whose files lie in `project`; installed packages are none, also where its environment lies inside.
@@ -22,14 +24,11 @@ class ProjectCode:
             self._modules = len(sys.modules)
             for module in list(sys.modules.values()):
                 file = getattr(module, "__dict__", {}).get("__file__")
-                if isinstance(file, str) and file not in self._known and self._is_ours(Path(file)):
+                if isinstance(file, str) and file not in self._known and is_of_project(Path(file), self._project):
                     self._known[file] = _modified_ns(file)
                     if self._began_ns < self._known[file] <= time.time_ns():
                         return Path(file)  # after it was loaded, perhaps
         return next((Path(file) for file, stamp in self._known.items() if _modified_ns(file) != stamp), None)
-
-    def _is_ours(self, file: Path) -> bool:
-        return file.is_relative_to(self._project) and "site-packages" not in file.parts
 
 
 def _modified_ns(file: str) -> int:

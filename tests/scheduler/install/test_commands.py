@@ -145,6 +145,12 @@ def test_what_only_the_service_looks_for_is_said(ask: Ask, project: Path) -> Non
     assert "make 'churn' due only where the service runs" in ask("install", "--crontab").err
 
 
+def test_a_variable_that_alerts_need_is_named_when_the_timer_is_made(ask: Ask, project: Path) -> None:
+    (project / "plaster.toml").write_text(NIGHTLY + 'alerts = [{ kind = "webhook", url_env = "HOOK" }]\n')
+    assert "alerts need HOOK in the environment" in ask("install", "--crontab").err
+    assert "HOOK" not in ask("install", "--crontab").err
+
+
 def test_apply_makes_settings_and_timers_what_the_file_says_and_twice_is_as_once(
     ask: Ask, project: Path, tmp_path: Path
 ) -> None:

@@ -1,0 +1,55 @@
+"""The ledger of champions as text: one line a promotion. Imports nothing heavy."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_HEAD = ("when (UTC)", "champion", "in place of", "by", "how", "why")
+
+
+def _cells(line: Mapping[str, Any]) -> list[str]:
+    before = "" if line["from"] is None else f"#{line['from']['index']}"
+    how = f"{line['kind']}, forced" if line["forced"] else line["kind"]
+    why = " ".join(str(line["reason"]).split())
+    return [line["at"][:19].replace("T", " "), f"#{line['index']}", before, line["by"], how, why]
+
+
+def _foot(answer: Mapping[str, Any]) -> str:
+    if answer["champion"] is None:
+        return "no champion"
+    back = ", then ".join(f"#{row['index']}" for row in answer["rollbacks"][:3]) or "nothing"
+    return f"champion #{answer['champion']['index']}; a rollback goes to {back}"
+
+
+def promotions_plain(answer: Mapping[str, Any]) -> str:
+    """Aligned text, oldest first, and where a rollback would go."""
+    table = [list(_HEAD), *map(_cells, answer["promotions"])]
+    widths = [max(len(row[i]) for row in table) for i in range(len(_HEAD) - 1)]
+    lines = [
+        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]]).rstrip()
+        for row in table
+    ]
+    return "\n".join([*lines, _foot(answer)]) + "\n"
+
+
+def promotions_markdown(answer: Mapping[str, Any]) -> str:
+    """A GitHub Markdown table."""
+    table = [list(_HEAD), ["-"] * len(_HEAD), *map(_cells, answer["promotions"])]
+    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in table]
+    return "\n".join([*lines, "", _foot(answer)]) + "\n"
+
+
+def promotions_view(answer: Mapping[str, Any]) -> "Table":
+    """A table for a terminal."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, caption=_foot(answer), caption_justify="left")
+    for name in _HEAD:
+        table.add_column(name, overflow="fold")
+    for line in answer["promotions"]:
+        table.add_row(*(Text(cell) for cell in _cells(line)))
+    return table

@@ -1,0 +1,127 @@
+"""A change of speed is the machine's where the earlier engine shows it too, the model's where only the new one does."""
+
+import math
+
+import pytest
+
+from plaster_ops.domain.attribution import Attribution, Cause, attribute, measured_again
+from plaster_ops.domain.card import Card, Reading, Status
+from plaster_ops.domain.changes import Change, ChangeKind
+from plaster_ops.domain.compare import compare_cards
+from plaster_ops.domain.earlier import Earlier
+from plaster_ops.domain.metrics import (
+    CPU_TIME_PER_INFERENCE_S,
+    E2E_P50_MS,
+    ENGINE_BYTES,
+    SLO_BATCH_COUNT,
+    SLO_SAMPLES_PER_S,
+    Metric,
+)
+from tests.domain.cards import evidence, ratios
+
+THREADS = Change(kind=ChangeKind.ENVIRONMENT, name="threads", then="2", now="1")
+QUIET = Earlier(values=(1.00, 1.01, 0.99, 1.0, 1.005, 0.995, 1.0, 1.01, 0.99, 1.0))
+
+
+def value(metric: Metric, at: float, *, width: float = 0.02, status: Status = Status.MEASURED) -> Reading:
+    return Reading(metric=metric, value=at, ci95=(at * (1 - width), at * (1 + width)), status=status)
+
+
+def card(p50_ms: float, *, rate: float | None = None, width: float = 0.02) -> Card:
+    return Card((value(E2E_P50_MS, p50_ms, width=width), value(SLO_SAMPLES_PER_S, rate or 1000 / p50_ms, width=width)))
+
+
+def whose(
+    *, logged: float, then: float, now: float, width: float = 0.02, changes: tuple[Change, ...] = ()
+) -> Attribution:
+    """The old engine logged that p50, has `then` today, and the new one beside it `now`, in ms."""
+    seen = evidence(
+        *(ratios(m, *[s * math.log(now / then)] * 3) for m, s in ((E2E_P50_MS, 1), (SLO_SAMPLES_PER_S, -1)))
+    )
+    rows = compare_cards(card(now), card(then), seen)
+    again = measured_again(
+        card(logged, width=width), card(then, width=width), margins={}, history={E2E_P50_MS.key: QUIET}
+    )
+    return attribute(again, rows, then="run #1", changes=changes)
+
+
+def test_what_slows_both_engines_is_the_environments_and_is_named() -> None:
+    found = whose(logged=1.0, then=1.5, now=1.5, changes=(THREADS,))
+    assert found.cause is Cause.ENVIRONMENT
+    assert found.sentence == (
+        "the engine of run #1 is 50% slower than it was logged (e2e_p50_ms 1 -> 1.5):"
+        " that is the environment's (threads 2 -> 1), not the model's"
+    )
+
+
+def test_an_environment_that_changed_in_nothing_that_is_recorded_says_so() -> None:
+    assert "(nothing that is recorded of it changed)" in whose(logged=1.0, then=1.5, now=1.5).sentence
+
+
+def test_what_only_the_new_engine_shows_is_the_models() -> None:
+    found = whose(logged=1.0, then=1.0, now=1.3, changes=(THREADS,))
+    assert found.cause is Cause.MODEL
+    assert (
+        found.sentence
+        == "the engine of run #1 runs as it was logged, so e2e_p50_ms +30.0 % of the new engine is the model's"
+    )
+
+
+def test_a_slower_machine_and_a_slower_model_are_told_apart() -> None:
+    found = whose(logged=1.0, then=1.5, now=1.95)
+    assert found.cause is Cause.BOTH
+    assert "50% slower than it was logged" in found.sentence
+    assert found.sentence.endswith("today the new engine has e2e_p50_ms +30.0 %: that is the model's")
+
+
+def test_a_model_that_makes_up_for_a_slower_machine_is_seen() -> None:
+    """As fast as was logged, on a machine that slowed the old engine by half: the sum shows nothing, its parts do."""
+    assert whose(logged=1.0, then=1.5, now=1.0).cause is Cause.BOTH
+
+
+def test_nothing_moved_is_said_where_the_old_engine_is_shown_to_be_as_it_was() -> None:
+    found = whose(logged=1.0, then=1.0, now=1.0)
+    assert (found.cause, found.sentence) == (
+        Cause.NONE,
+        "the engine of run #1 runs as it was logged, and the new one like it",
+    )
+
+
+def test_wide_intervals_leave_it_open_and_say_what_would_have_shown() -> None:
+    found = whose(logged=1.0, then=1.08, now=1.08, width=0.4)
+    assert found.cause is Cause.UNKNOWN
+    assert "only changes of" in found.sentence
+
+
+def test_the_spread_from_run_to_run_is_part_of_the_error() -> None:
+    """Half more is much in a history that keeps to 1 %, and nothing new in one that swings by half."""
+    wild = Earlier(values=(1.0, 1.6, 0.7, 1.3, 0.9, 1.5, 0.8, 1.2, 1.0, 0.6))
+    told = {}
+    for name, history in (("quiet", QUIET), ("wild", wild)):
+        again = measured_again(card(1.0), card(1.5), margins={}, history={E2E_P50_MS.key: history})
+        told[name] = next(row.found.judgement.value for row in again if row.metric is E2E_P50_MS)
+    assert told == {"quiet": "worse", "wild": "inconclusive"}
+
+
+def test_what_was_measured_at_another_batch_that_day_is_not_held_against_it() -> None:
+    def at(batch: int, cpu_s: float) -> Card:
+        return Card((Reading(metric=SLO_BATCH_COUNT, value=batch), value(CPU_TIME_PER_INFERENCE_S, cpu_s)))
+
+    assert measured_again(at(1, 2.0), at(8, 1.0), margins={}, history={}) == ()
+    (row,) = measured_again(at(8, 2.0), at(8, 1.0), margins={}, history={})
+    assert row.found.judgement.value == "better"
+
+
+def test_guesses_disturbed_values_and_counts_are_held_against_nothing() -> None:
+    logged = Card((value(E2E_P50_MS, 1.0, status=Status.SUSPECT), Reading(metric=ENGINE_BYTES, value=5.0)))
+    assert measured_again(logged, card(2.0), margins={}, history={}) == ()
+
+
+@pytest.mark.parametrize("again", [()])
+def test_an_engine_that_was_not_measured_again_leaves_it_unknown(again: tuple[()]) -> None:
+    found = attribute(again, (), then="run #1")
+    assert found.to_json() == {
+        "cause": "unknown",
+        "sentence": "the engine of run #1 was not measured again",
+        "rows": [],
+    }
