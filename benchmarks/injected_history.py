@@ -261,7 +261,7 @@ def main() -> int:
     console = Console(width=150)
     causes = (
         Cause(at=11, key=ENGINE_SCORE.key, names=("train.max_epochs",), words="fewer epochs"),
-        Cause(at=17, key=E2E_P50_MS.key, names=("code",), words="a slower forward"),
+        Cause(at=17, key=E2E_P50_MS.key, names=("sources",), words="a slower forward"),
         Cause(at=24, key=CPU_TIME_PER_INFERENCE_S.key, names=("engine.max_batch",), words="smaller batches"),
     )
     with tempfile.TemporaryDirectory(prefix="plaster-injected-") as scratch:
