@@ -33,7 +33,8 @@ from plaster_ops.tracking.journal_runs import PATHS
 from plaster_ops.tracking.layout import plan_record, to_ms
 from plaster_ops.tracking.mlflow_store import MlflowTracker
 from plaster_ops.tracking.names import experiment_name, registered_name
-from plaster_ops.tracking.plans import PARENT, UID, Point, RecordPlan, RunPlan
+from plaster_ops.tracking.plans import LEDGER, PARENT, UID, Point, RecordPlan, RunPlan
+from plaster_ops.tracking.store_reader import local_folder
 
 FIRST = datetime(2025, 1, 1, tzinfo=UTC)
 _SKIPPED_TAGS = ("plaster.pid", "plaster.pid_started", "plaster.host", "mlflow.user", "mlflow.note.content")
@@ -194,7 +195,25 @@ def fill(
         restore_promotions(journal, _ledger(journal))
         for name in journal.pipelines():
             journal.mark_pointed(name, journal.aliases(name))
+        tell_ledgers(journal, location.database or Path())
     return found, made
+
+
+def tell_ledgers(journal: Journal, database: Path) -> None:
+    """`promotions.jsonl` of every cadence run, as the tracker would have kept it promotion by promotion."""
+    with closing(sqlite3.connect(database)) as db:
+        rows = db.execute(
+            "SELECT pipeline.value, runs.artifact_uri FROM tags JOIN runs ON runs.run_uuid = tags.run_uuid"
+            " JOIN tags AS pipeline ON pipeline.run_uuid = runs.run_uuid AND pipeline.key = 'plaster.pipeline'"
+            " WHERE tags.key = 'plaster.kind' AND tags.value = 'cadence'"
+        ).fetchall()
+    for pipeline, uri in rows:
+        folder = local_folder(uri)
+        assert folder is not None
+        folder.mkdir(parents=True, exist_ok=True)
+        text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in journal.ledger_lines(pipeline))
+        (folder / LEDGER).write_text(text, encoding="utf-8")
+        journal.mark_told_ledger(pipeline, journal.newest_promotion(pipeline))
 
 
 def _ledger(journal: Journal) -> Iterator[LedgerLine]:
