@@ -179,7 +179,7 @@ def _moved(moved: Sequence[Again], then: str) -> str:
     if row.metric is E2E_P50_MS:
         how = f"{abs(change):.0%} {'slower' if change > 0 else 'faster'} than it was logged"
     else:
-        how = f"{row.found.judgement} than it was logged by {change:+.0%}"
+        how = f"{row.found.judgement} than it was logged, {change:+.0%}"
     return f"the engine of {then} is {how} ({name} {row.logged:.4g} -> {row.today:.4g})"
 
 

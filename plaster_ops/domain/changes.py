@@ -37,9 +37,10 @@ class Change:
         return f"{self.name} {'none' if self.then is None else self.then} -> {'none' if self.now is None else self.now}"
 
 
-CODE_TAGS = {"plaster.code_digest": "code", "plaster.git": "git", "plaster.version": "plaster_ops"}
+CODE_TAGS = {"plaster.code_digest": "sources", "plaster.git": "git", "plaster.version": "plaster_ops"}
 _MUST_BE_EQUAL = ("device", "device_count", "threads", "input_shapes")
 _ENGINE = ("backend", "precision", "decision", "graph_digest")
+_BUILDER, _OF_THE_DATA = "builder.", "data."
 _DATA = ("source", "train_samples", "eval_samples", "golden_samples", "lookback", "replay_ratio")
 
 
@@ -49,7 +50,7 @@ def changes_between(now: RunRecord, then: RunRecord) -> tuple[Change, ...]:
         *_differences(ChangeKind.PARAMS, now.params, then.params),
         *_differences(ChangeKind.CODE, _code(now), _code(then)),
         *_differences(ChangeKind.ENVIRONMENT, _environment(now), _environment(then)),
-        *_differences(ChangeKind.ENGINE, _picked(now.engine, _ENGINE), _picked(then.engine, _ENGINE)),
+        *_differences(ChangeKind.ENGINE, _engine(now), _engine(then)),
         *_differences(ChangeKind.DATA, _data(now), _data(then)),
     )
 
@@ -70,11 +71,23 @@ def _code(record: RunRecord) -> dict[str, str]:
 
 
 def _environment(record: RunRecord) -> dict[str, Any]:
+    """Without what the fingerprint also holds of the engine and of the data: they are changes of their own."""
     fingerprint = record.fingerprint
     asked = {
         tag.removeprefix("plaster.env."): value for tag, value in record.tags.items() if tag.startswith("plaster.env.")
     }
-    return {**_picked(fingerprint, _MUST_BE_EQUAL), **asked, **dict(fingerprint.get("environment") or {})}
+    fields = {
+        name: value
+        for name, value in dict(fingerprint.get("environment") or {}).items()
+        if name not in _ENGINE and not name.startswith((_BUILDER, _OF_THE_DATA))
+    }
+    return {**_picked(fingerprint, _MUST_BE_EQUAL), **asked, **fields}
+
+
+def _engine(record: RunRecord) -> dict[str, Any]:
+    environment = dict(record.fingerprint.get("environment") or {})
+    built = {name: value for name, value in environment.items() if name.startswith(_BUILDER)}
+    return {**built, **_picked(record.engine, _ENGINE)}
 
 
 def _data(record: RunRecord) -> dict[str, Any]:

@@ -13,9 +13,6 @@ from plaster_ops.domain.judgement import Comparison
 from plaster_ops.domain.run import RunRecord
 from plaster_ops.domain.tradeoff import overall, tradeoff
 
-_OF_THE_ENGINE = ("backend", "precision")
-_OF_THE_DATA = ("data.", "builder.")
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Against:
@@ -68,13 +65,7 @@ def environment(
 
 def _of_the_machine(changes: Sequence[Change]) -> list[Change]:
     """Of the environment's fields those that an engine, once built, finds itself in; what must be equal first."""
-    found = [
-        change
-        for change in changes
-        if change.kind is ChangeKind.ENVIRONMENT
-        and change.name not in _OF_THE_ENGINE
-        and not change.name.startswith(_OF_THE_DATA)
-    ]
+    found = [change for change in changes if change.kind is ChangeKind.ENVIRONMENT]
     first = ("device", "device_count", "threads", "input_shapes")
     return sorted(found, key=lambda change: change.name not in first)
 
