@@ -94,7 +94,7 @@ def _timed(what: str, told: dict[str, list[float]]) -> Iterator[None]:
 
 def bookkeeping(project: Path) -> None:
     """One whole retrain whose stages are doubles: what is left is what the parent asks and writes."""
-    from plaster_ops.flow import context, train, wiring
+    from plaster_ops.flow import context, session, train, wiring
     from plaster_ops.flow.retrain import Request
     from plaster_ops.flow.session import Start, run_retrain
     from plaster_ops.settings import load_settings
@@ -117,6 +117,13 @@ def bookkeeping(project: Path) -> None:
     walk: Any = Walk(clock, arrived=int(time.time()))
     context.run_stage, train.fit, wiring.SystemClock = walk.run_stage, walk.fit, lambda: clock  # type: ignore[assignment,misc]
     start = Start(monotonic_s=clock.monotonic, epoch_s=clock.epoch)
+    send = session.publish
+
+    def timed_send(ctx: Any, ports: Any) -> dict[str, Any]:
+        with _timed("to MLflow of it", told):
+            return send(ctx, ports)
+
+    session.publish = timed_send
     with _timed("one retrain but for its stages", told):
         run_retrain(settings, NAME, Request(measure=True), start=start, tell=lambda _: None)
     told["peak MB"] = [resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]

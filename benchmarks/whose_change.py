@@ -1,6 +1,6 @@
 """Whose is a change of speed? Two real engines on two days that differ in one known thing.
 
-`python benchmarks/whose_change.py` builds two OpenVINO engines of six convolutions, measures both as stage `measure`
+`python benchmarks/whose_change.py` builds two OpenVINO engines of six convolutions and measures both as stage `measure`
 does (profile smoke, two processes), and then again: unchanged; with one thread instead of two; with a test double that
 holds both up by half of each call; and with only the new one held up. Prints what `assessment.environment` would say.
 About two minutes on an idle machine.
