@@ -30,6 +30,10 @@ _TO_ERROR = 3.18
 """Half of a 95 % interval over a standard error, where it rests on three processes: Student's t, 3 degrees."""
 
 
+_MEASURED = (Status.MEASURED, Status.UNSTABLE)
+"""An unsettled value was measured all the same; its own error is the wider."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Earlier:
     """Values of earlier retrains, newest last, on an equal fingerprint and by the same method.
@@ -87,7 +91,7 @@ def against_earlier(now: Row | None, earlier: Earlier, margin: float) -> Against
     Moderated t on logs, or on differences for scores: variance S^2 / m for what was, and S^2 (or the run's own error,
     where that is larger) for what is.
     """
-    if not isinstance(now, Reading) or now.status is not Status.MEASURED or now.metric.scale is Scale.EXACT:
+    if not isinstance(now, Reading) or now.status not in _MEASURED or now.metric.scale is Scale.EXACT:
         return None
     score = now.metric.scale is Scale.DIFFERENCE
     past = [value for value in earlier.values if score or value > 0][-MOST_EARLIER:]

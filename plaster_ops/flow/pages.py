@@ -54,10 +54,10 @@ def _trends(journal: Journal, record: RunRecord) -> dict[str, list[dict[str, Any
 
 
 def _trend(journal: Journal, rows: Sequence[RunRow], key: str) -> list[dict[str, Any]]:
-    settled = {point.index: point for point in journal.points(rows[0].pipeline, key, MOST_RUNS)} if rows else {}
+    points = {point.index: point for point in journal.points(rows[0].pipeline, key, MOST_RUNS)} if rows else {}
     found = []
     for row in rows:
-        point, value = settled.get(row.index or 0), row.headlines.get(key)
+        point, value = points.get(row.index or 0), row.headlines.get(key)
         if point is not None:
             value = point.value
         if value is None:
@@ -68,7 +68,7 @@ def _trend(journal: Journal, rows: Sequence[RunRow], key: str) -> list[dict[str,
                 "value": value,
                 "verdict": row.verdict or "",
                 "regime": "" if point is None else f"{point.fingerprint} {point.method}",
-                "is_settled": point is not None,
+                "is_settled": point is not None and point.is_settled,
             }
         )
     return found

@@ -14,6 +14,9 @@ from plaster_ops.tracking.names import is_number
 LONGEST = 1000
 """Newest retrains of a pipeline that a history reaches back."""
 
+_MEASURED = ("measured", "unstable")
+"""Statuses of values that were measured, be it with more noise; guesses and what is suspect are in no history."""
+
 
 def with_alarms(journal: Journal, record: RunRecord, margins: Mapping[str, float]) -> RunRecord:
     """The record of a retrain that ended, with the alarms that its card raises in `assessment`; not stored yet."""
@@ -46,7 +49,7 @@ def histories_of(
     Also the uid of each retrain in one of them, by number. `is_stored`: its values are in the journal already.
     """
     fingerprint = str(record.fingerprint.get("digest") or "")
-    rows = {row["key"]: row for row in record.card if row["status"] == "measured" and is_number(row.get("value"))}
+    rows = {row["key"]: row for row in record.card if row["status"] in _MEASURED and is_number(row.get("value"))}
     histories: list[History] = []
     uids = {record.index: record.uid}
     for metric in WATCHED:

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from plaster_ops.tracking.journal_file import JournalFile
 
 POINTS_SQL = (
-    "SELECT runs.number, runs.uid, runs.started_at, runs.verdict, runs.fingerprint, readings.value, readings.method"
+    "SELECT runs.number, runs.uid, runs.started_at, runs.verdict, runs.fingerprint, readings.value, readings.method,"
+    " readings.status"
     " FROM readings JOIN runs ON runs.seq = readings.seq"
-    " WHERE readings.pipeline = ?1 AND readings.key = ?2 AND readings.status = 'measured'"
+    " WHERE readings.pipeline = ?1 AND readings.key = ?2 AND readings.status IN ('measured', 'unstable')"
     " AND readings.seq < COALESCE("
     "(SELECT seq FROM runs WHERE pipeline = ?1 AND number >= ?4 ORDER BY number LIMIT 1), 9e18)"
     " ORDER BY readings.seq DESC LIMIT ?3"
@@ -18,7 +19,8 @@ POINTS_SQL = (
 class SeriesPoint:
     """One finished retrain's value. `fingerprint`: digest of what must be equal; `method`: id of how it was measured.
 
-    Either is empty where nothing is known. `started_at`: ISO 8601, UTC.
+    Either is empty where nothing is known. `started_at`: ISO 8601, UTC. `is_settled`: its windows agreed with each
+    other; a value that did not settle was measured all the same, with more noise.
     """
 
     index: int
@@ -28,6 +30,7 @@ class SeriesPoint:
     verdict: str
     fingerprint: str
     method: str
+    is_settled: bool = True
 
 
 class SeriesOfRuns:
@@ -47,6 +50,7 @@ class SeriesOfRuns:
                 verdict=row["verdict"] or "",
                 fingerprint=row["fingerprint"],
                 method=row["method"],
+                is_settled=row["status"] == "measured",
             )
             for row in reversed(rows)
         ]

@@ -71,3 +71,14 @@ def test_a_metric_that_was_not_measured_is_not_looked_at(journal: Journal) -> No
     record = record_of("u", 13, 9.0)
     rows = tuple({**row, "status": "not_measured", "value": None} for row in record.card)
     assert with_alarms(journal, replace(record, card=rows), {}).assessment["alarms"] == []
+
+
+@pytest.mark.parametrize(("status", "is_told"), [("unstable", True), ("estimated", False), ("suspect", False)])
+def test_what_did_not_settle_was_measured_and_a_guess_was_not(journal: Journal, status: str, *, is_told: bool) -> None:
+    for value in [*[1.0, 1.01, 0.99] * 4, *[1.3, 1.31, 1.29] * 2]:
+        row = start(journal)
+        record = record_of(row.uid, row.index or 0, value)
+        record = replace(record, card=tuple({**each, "status": status} for each in record.card))
+        assert journal.finish_run(row.uid, with_alarms(journal, record, {}))
+    assert [(alarm.index, alarm.worse) for alarm in journal.alarms("digits")] == ([(13, True)] if is_told else [])
+    assert {point.is_settled for point in journal.points("digits", P50)} == ({False} if is_told else set())
