@@ -56,9 +56,11 @@ def test_nothing_was_compared() -> None:
         half_width([], 0.05)
 
 
-@pytest.mark.parametrize("shift", [math.log(1.5), math.log(0.5)])
-def test_a_machine_noisier_than_the_margin_judges_nothing_and_no_gate_fails_by_it(shift: float) -> None:
-    """However large the change: the figure is told, and neither verdict nor gate rests on it."""
+@pytest.mark.parametrize("shift", [math.log(1.0505), math.log(0.9495)])
+def test_a_change_inside_the_noise_is_judged_by_nobody_and_fails_no_gate_though_it_is_beyond_the_margin(
+    shift: float,
+) -> None:
+    """The figure is told, and neither verdict nor gate rests on it."""
     seen = evidence(ratios(E2E_P50_MS, shift, shift, shift), noise={E2E_P50_MS.key: 0.0512})
     row = judge(reading(E2E_P50_MS), reading(E2E_P50_MS), seen)
     assert row.judgement is Judgement.INCONCLUSIVE
@@ -66,3 +68,17 @@ def test_a_machine_noisier_than_the_margin_judges_nothing_and_no_gate_fails_by_i
     (outcome,) = apply_gates([Gate(name="latency", metric=E2E_P50_MS, limit=0.05)], [row])
     assert outcome.state in (GateState.UNDECIDED, GateState.PASSED)
     assert (outcome.state is GateState.PASSED) == (shift < 0)
+
+
+@pytest.mark.parametrize(
+    ("shift", "judgement", "state"),
+    [(math.log(1.5), Judgement.WORSE, GateState.FAILED), (math.log(0.5), Judgement.BETTER, GateState.PASSED)],
+)
+def test_a_change_far_beyond_the_noise_is_judged_on_a_noisy_machine_too(
+    shift: float, judgement: Judgement, state: GateState
+) -> None:
+    seen = evidence(ratios(E2E_P50_MS, shift, shift, shift), noise={E2E_P50_MS.key: 0.0512})
+    row = judge(reading(E2E_P50_MS), reading(E2E_P50_MS), seen)
+    assert row.judgement is judgement
+    (outcome,) = apply_gates([Gate(name="latency", metric=E2E_P50_MS, limit=0.05)], [row])
+    assert outcome.state is state
