@@ -171,8 +171,8 @@ class Project:
 
 
 def values_of(payload: dict[str, Any]) -> dict[str, float]:
-    """The measured values of a retrain's card."""
-    return {row["key"]: row["value"] for row in payload["card"] if row["status"] == "measured"}
+    """The measured values of a retrain's card, settled or not."""
+    return {row["key"]: row["value"] for row in payload["card"] if row["status"] in ("measured", "unstable")}
 
 
 def spread(history: Sequence[dict[str, float]], key: str) -> float:

@@ -29,7 +29,7 @@ QUESTIONS: dict[str, tuple[tuple[str, ...], str]] = {
     "drift": (("drift", NAME), "drift, plaster_ops.report.drift_table, numpy, scipy.stats, plaster_ops.domain.scan"),
     "compare 300 299": (
         ("compare", "300", "299", "--pipeline", NAME),
-        "comparison, plaster_ops.report.table",
+        "comparison, plaster_ops.report.table, numpy, scipy.special",
     ),
     "explain 250 --metric p50": (
         ("explain", "250", "--pipeline", NAME, "--metric", "p50"),
@@ -112,6 +112,9 @@ def bookkeeping(project: Path) -> None:
     )
     settings = settings.model_copy(update={"pipelines": {**settings.pipelines, NAME: plain}})
     with wiring.open_ports(settings) as ports, _timed("importing mlflow, scipy and opening the store", told):
+        import scipy.special
+        import scipy.stats  # noqa: F401
+
         ports.tracker()._open().search_experiments(max_results=1)
     clock = SteppedClock()
     walk: Any = Walk(clock, arrived=int(time.time()))
