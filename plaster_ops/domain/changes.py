@@ -1,5 +1,6 @@
 """What differs between two retrains, by name: what a human set, data, environment, code, engine."""
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -41,6 +42,7 @@ CODE_TAGS = {"plaster.code_digest": "sources", "plaster.git": "git", "plaster.ve
 _MUST_BE_EQUAL = ("device", "device_count", "threads", "input_shapes")
 _ENGINE = ("backend", "precision", "decision", "graph_digest")
 _BUILDER, _OF_THE_DATA = "builder.", "data."
+_DIGEST = re.compile(r"[0-9a-f]{32,}")
 _DATA = ("source", "train_samples", "eval_samples", "golden_samples", "lookback", "replay_ratio")
 
 
@@ -63,7 +65,11 @@ def _differences(kind: ChangeKind, now: Mapping[str, Any], then: Mapping[str, An
 
 
 def _text(value: Any) -> str | None:
-    return None if value is None else str(value)
+    """The value as text; of a digest its first twelve digits."""
+    if value is None:
+        return None
+    text = str(value)
+    return text[:12] if _DIGEST.fullmatch(text) else text
 
 
 def _code(record: RunRecord) -> dict[str, str]:

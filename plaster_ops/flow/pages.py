@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from plaster_ops.domain.metrics import HEADLINES
+from plaster_ops.domain.metrics import CPU_TIME_PER_INFERENCE_S, HEADLINES
 from plaster_ops.domain.run import RunRecord
 from plaster_ops.errors import Interrupted, PlasterError, UsageError
 from plaster_ops.flow.baseline import choose_baseline
@@ -44,13 +44,13 @@ def sheet_of(journal: Journal, record: RunRecord, mlflow: Mapping[str, Any]) -> 
 
 
 def _trends(journal: Journal, record: RunRecord) -> dict[str, list[dict[str, Any]]]:
-    """Each headline over the finished retrains up to that one; values that are no plain measurement are marked."""
+    """Each headline, and CPU time, over the finished retrains up to that one; what did not settle is marked."""
     rows = [
         row
         for row in journal.history(record.pipeline, MOST_RUNS)
         if row.state is RunState.FINISHED and row.index is not None and row.index <= record.index
     ]
-    return {metric.key: _trend(journal, rows, metric.key) for metric in HEADLINES}
+    return {metric.key: _trend(journal, rows, metric.key) for metric in (*HEADLINES, CPU_TIME_PER_INFERENCE_S)}
 
 
 def _trend(journal: Journal, rows: Sequence[RunRow], key: str) -> list[dict[str, Any]]:
@@ -69,6 +69,7 @@ def _trend(journal: Journal, rows: Sequence[RunRow], key: str) -> list[dict[str,
                 "verdict": row.verdict or "",
                 "regime": "" if point is None else f"{point.fingerprint} {point.method}",
                 "is_settled": point is not None and point.is_settled,
+                "is_measured": point is not None,
             }
         )
     return found

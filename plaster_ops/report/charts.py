@@ -80,7 +80,7 @@ def _draw_stretch(axes: Any, stretch: Sequence[TrendPoint]) -> None:
     if len(points) > _DOTTED_UP_TO:
         return
     for hollow in (False, True):
-        some = [p for p in points if (p.verdict in _HOLLOW) == hollow]
+        some = [p for p in points if p.is_settled and (p.verdict in _HOLLOW) == hollow]
         axes.plot(
             [p.index for p in some], [p.value for p in some], "o", markersize=4.2, color=INK["busy"], zorder=4,
             markerfacecolor=INK["card"] if hollow else INK["busy"], markeredgewidth=1.2,
@@ -105,7 +105,7 @@ def _draw_newest(axes: Any, points: Sequence[TrendPoint]) -> None:
 
 
 def _draw_unsettled(axes: Any, trend: Trend) -> None:
-    points = thinned([point for point in trend.points if not point.is_settled])
+    points = thinned([point for point in trend.points if not (point.is_settled and point.is_measured)])
     axes.plot(
         [p.index for p in points], [p.value for p in points], "x", color=INK["soft"], markersize=4.5,
         markeredgewidth=1.2, zorder=3,

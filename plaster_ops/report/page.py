@@ -36,7 +36,7 @@ def render_page(sheet: Mapping[str, Any]) -> str:
     """The page of one retrain.
 
     `sheet`: `payload`, the `--json` object; `record`, the fields of its `RunRecord`; `trends`, by key rows of `index`,
-    `value`, `verdict`, `regime`, `is_settled`; `alarms`, as in `drift --json`.
+    `value`, `verdict`, `regime`, `is_settled`, `is_measured`; `alarms`, as in `drift --json`.
     """
     payload, record = sheet["payload"], sheet["record"]
     alarms, assessment = sheet["alarms"], payload.get("assessment") or {}

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from plaster_ops.domain.metrics import HEADLINES, Metric
+from plaster_ops.domain.metrics import CPU_TIME_PER_INFERENCE_S, HEADLINES, INFERENCES_PER_J, Metric
 from plaster_ops.report.charts import curve_chart, trend_chart
 from plaster_ops.report.lines import MARKS, verdict_word
 from plaster_ops.report.numbers import show_change, show_value
@@ -27,16 +27,33 @@ _RESULTS = ("curve/", "val", "test")
 def letter_cards(
     payload: Mapping[str, Any], trends: Mapping[str, Sequence[Mapping[str, Any]]], alarms: Sequence[Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
-    """One card a headline: value, change with its mark, and its chart, or why there is none."""
+    """One card a headline: value, change with its mark, and its chart, or why there is none.
+
+    Where nothing ever counted joules, CPU time stands in their place and says so.
+    """
     card = {row["key"]: row for row in payload["card"]}
     compared = {row["key"]: row for row in payload["comparison"]}
     newest = payload["run"]["index"] if payload["run"] else 0
-    return [
-        _card(metric, card.get(metric.key), compared.get(metric.key), trend)
-        | {"svg": _trend_svg(trend, metric, _better(metric, card.get(metric.key)), newest) if trend.points else ""}
-        for metric in HEADLINES
-        for trend in [Trend.of(metric.key, trends.get(metric.key) or (), alarms)]
-    ]
+    found = []
+    for headline in HEADLINES:
+        metric = _shown(headline, card, trends)
+        trend = Trend.of(metric.key, trends.get(metric.key) or (), alarms)
+        one = _card(metric, card.get(metric.key), compared.get(metric.key), trend)
+        one["svg"] = _trend_svg(trend, metric, _better(metric, card.get(metric.key)), newest) if trend.points else ""
+        if metric is not headline:
+            one["why_not"] = f"CPU time in place of joules. {cut_line(card[headline.key]['reason'] or '', 140)}".strip()
+        found.append(one)
+    return found
+
+
+def _shown(
+    metric: Metric, card: Mapping[str, Mapping[str, Any]], trends: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> Metric:
+    """The headline, or what stands in for it."""
+    row, instead = card.get(metric.key), card.get(CPU_TIME_PER_INFERENCE_S.key)
+    is_absent = row is not None and row["value"] is None and not trends.get(metric.key)
+    stands_in = metric is INFERENCES_PER_J and is_absent and instead is not None and instead["value"] is not None
+    return CPU_TIME_PER_INFERENCE_S if stands_in else metric
 
 
 def _better(metric: Metric, row: Mapping[str, Any] | None) -> str:

@@ -14,7 +14,8 @@ MOST_POINTS = 240
 class TrendPoint:
     """One retrain. `regime`: what must be equal for two of them to be one series (machine, inputs, method).
 
-    `is_settled` False: the value was not measured as it should be (unsettled, suspect, a guess); it is in no level.
+    `is_settled` False: its windows did not agree with each other. `is_measured` False: a guess, or suspect; it is in
+    no level and in no history.
     """
 
     index: int
@@ -22,6 +23,7 @@ class TrendPoint:
     verdict: str
     regime: str
     is_settled: bool = True
+    is_measured: bool = True
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,7 +45,7 @@ class Trend:
 
     @classmethod
     def of(cls, key: str, rows: Sequence[Mapping[str, Any]], alarms: Sequence[Mapping[str, Any]]) -> "Trend":
-        """From rows `index`, `value`, `verdict`, `regime`, `is_settled`, and alarms of any metric as in `--json`."""
+        """From rows with the fields of a `TrendPoint`, and alarms of any metric as in `--json`."""
         points = tuple(
             TrendPoint(
                 index=int(row["index"]),
@@ -51,6 +53,7 @@ class Trend:
                 verdict=str(row["verdict"]),
                 regime=str(row["regime"]),
                 is_settled=bool(row.get("is_settled", True)),
+                is_measured=bool(row.get("is_measured", True)),
             )
             for row in rows
             if row["value"] is not None and float(row["value"]) - float(row["value"]) == 0
@@ -59,10 +62,10 @@ class Trend:
         return cls(key=key, points=points, alarms=tuple(sorted(mine.items())))
 
     def stretches(self) -> list[list[TrendPoint]]:
-        """The settled points of one regime after another, oldest first."""
+        """The measured points of one regime after another, oldest first."""
         found: list[list[TrendPoint]] = []
         for point in self.points:
-            if not point.is_settled:
+            if not point.is_measured:
                 continue
             if found and found[-1][-1].regime == point.regime:
                 found[-1].append(point)

@@ -2,6 +2,7 @@
 
 from plaster_ops.domain.metrics import (
     CADENCE_ADHERENCE_RATIO,
+    CPU_TIME_PER_INFERENCE_S,
     DATA_STALENESS_S,
     MISSED_SLOTS_COUNT,
     ROLLING_SCORE,
@@ -13,12 +14,21 @@ from plaster_ops.tracking.names import MAX_TAG_CHARACTERS, cut, is_number
 from plaster_ops.tracking.notes import cadence_id, describe_cadence
 from plaster_ops.tracking.plans import CADENCE, KIND, NOTE, Point, RunPlan, to_ms
 
-_AGEING = (ROLLING_SCORE, DATA_STALENESS_S, STALENESS_P95_S, CADENCE_ADHERENCE_RATIO, MISSED_SLOTS_COUNT)
+_AGEING = (
+    CPU_TIME_PER_INFERENCE_S,
+    ROLLING_SCORE,
+    DATA_STALENESS_S,
+    STALENESS_P95_S,
+    CADENCE_ADHERENCE_RATIO,
+    MISSED_SLOTS_COUNT,
+)
 
 
 def plan_cadence(record: RunRecord) -> RunPlan | None:
-    """The measured headlines, what shows a model that grows old or a schedule that is not kept, how the retrain ended
-    and which alarms it raised, as one more point on each line of the pipeline's cadence run on this device model.
+    """One more point on each line of the pipeline's cadence run on this device model.
+
+    The measured headlines, CPU time, what shows a model that grows old or a schedule that is not kept, how the retrain
+    ended, and which alarms it raised.
 
     The instant of a point is its slot's, where the retrain had one. Of a failed retrain only the verdict is shown, and
     only where its device is known.

@@ -6,6 +6,7 @@ Every failure to write is `NotRecorded` with the path and a next step; a commit 
 import logging
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ log = logging.getLogger(__name__)
 
 FILE_NAME = "plaster.db"
 BUSY_TIMEOUT_S = 30.0
+_ASK_AGAIN_S = 0.05
 
 
 def now_iso() -> str:
@@ -35,12 +37,7 @@ class JournalFile:
         self._busy_timeout_s = BUSY_TIMEOUT_S if busy_timeout_s is None else busy_timeout_s
         self.path = self.folder / FILE_NAME
         self._lock = threading.RLock()
-        self._connection = self._connect()
-        try:
-            self._migrate()
-        except BaseException:
-            self._connection.close()
-            raise
+        self._connection = self._open()
 
     @property
     def project(self) -> Path:
@@ -97,6 +94,27 @@ class JournalFile:
     def absolute(self, path: str | None) -> str | None:
         """What `relative` made relative, where the project lies now."""
         return None if path is None else str(self.project / path)
+
+    def _open(self) -> sqlite3.Connection:
+        """A connection to the migrated file.
+
+        SQLite says "locked" at once, without waiting, while another connection makes the file or, as the last one,
+        closes it; so a refusal that came early is asked again.
+        """
+        until_s = time.monotonic() + self._busy_timeout_s
+        while True:
+            try:
+                self._connection = self._connect()
+                try:
+                    self._migrate()
+                except BaseException:
+                    self._connection.close()
+                    raise
+                return self._connection
+            except NotRecorded as error:
+                if not _is_locked(error.__cause__) or time.monotonic() >= until_s:
+                    raise
+                time.sleep(_ASK_AGAIN_S)
 
     def _connect(self) -> sqlite3.Connection:
         with self._translated():
@@ -164,7 +182,7 @@ class JournalFile:
     def _told(self, error: BaseException) -> NotRecorded | None:
         """What an error of the file means to its user; None for what is no error of the file."""
         if isinstance(error, sqlite3.OperationalError):
-            if "locked" in str(error) or "busy" in str(error):
+            if _is_locked(error):
                 step = "another process holds it; wait for it, or see who with: fuser -v " + str(self.path)
             else:
                 step = f"make {self.folder} a writable folder with free space, then run the command again"
@@ -178,3 +196,7 @@ class JournalFile:
             step = f"make {self.folder} a writable folder, then run the command again"
             return NotRecorded(f"the journal {self.path} cannot be opened: {error}", step)
         return None
+
+
+def _is_locked(error: BaseException | None) -> bool:
+    return isinstance(error, sqlite3.OperationalError) and ("locked" in str(error) or "busy" in str(error))

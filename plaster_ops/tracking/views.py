@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Iterator
 from typing import Any
 
-from plaster_ops.domain.metrics import DATA_STALENESS_S, HEADLINES, ROLLING_SCORE, Metric
+from plaster_ops.domain.metrics import CPU_TIME_PER_INFERENCE_S, DATA_STALENESS_S, HEADLINES, ROLLING_SCORE, Metric
 from plaster_ops.tracking.addresses import DRIFT_VIEW, RETRAINS_VIEW
 from plaster_ops.tracking.markers import ALARM_KEYS, VERDICT_CODE
 from plaster_ops.tracking.plans import KIND, RETRAIN
@@ -69,7 +69,7 @@ def _drift() -> dict[str, Any]:
 
 
 def _charts() -> Iterator[dict[str, Any]]:
-    for metric in HEADLINES:
+    for metric in (*HEADLINES, CPU_TIME_PER_INFERENCE_S):
         yield _chart([metric.key], f"{metric.letter.value} · {_unit(metric)}", "headlines")
     yield _chart([VERDICT_CODE], "verdict: 2 baseline, 1 promoted, 0 held, -1 failed", "marks")
     alarms = list(ALARM_KEYS.values())

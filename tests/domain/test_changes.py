@@ -57,3 +57,10 @@ def test_what_only_one_run_had_is_none_in_the_other() -> None:
     (change,) = changes_between(replace(THEN, params={}), THEN)
     assert (change.then, change.now) == ("8", None)
     assert change.sentence == "train.max_epochs 8 -> none"
+
+
+def test_of_a_digest_its_beginning_is_told() -> None:
+    tags = {"plaster.code_digest": "0123456789abcdef" * 4}
+    assert [change.sentence for change in changes_between(replace(THEN, tags=tags), replace(THEN, tags={}))] == [
+        "sources none -> 0123456789ab"
+    ]

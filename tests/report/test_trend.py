@@ -23,10 +23,16 @@ def test_a_level_ends_where_an_alarm_stands() -> None:
     assert trend.alarms == ((5, True),)
 
 
-def test_three_points_make_no_level_and_no_more_do_unsettled_ones() -> None:
-    assert Trend.of("k", rows([1.0, 1.0, 1.0]), []).levels() == []
+def test_a_value_that_did_not_settle_was_measured_and_belongs_to_its_level() -> None:
     told = rows([1.0, 1.0, 1.0, 9.0])
     told[3]["is_settled"] = False
+    assert [(level.first, level.last) for level in Trend.of("k", told, []).levels()] == [(1, 4)]
+
+
+def test_three_points_make_no_level_and_a_guess_adds_none() -> None:
+    assert Trend.of("k", rows([1.0, 1.0, 1.0]), []).levels() == []
+    told = rows([1.0, 1.0, 1.0, 9.0])
+    told[3]["is_settled"] = told[3]["is_measured"] = False
     trend = Trend.of("k", told, [])
     assert trend.levels() == []
     assert [[point.index for point in part] for part in trend.stretches()] == [[1, 2, 3]]

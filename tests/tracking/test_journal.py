@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from plaster_ops.domain.metrics import E2E_P50_MS, INFERENCES_PER_J, SLO_SAMPLES_PER_S, Better
-from plaster_ops.errors import ExitCode, UsageError
+from plaster_ops.errors import ExitCode, NotRecorded, UsageError
 from plaster_ops.ports import Tracked
 from plaster_ops.tracking import liveness
 from plaster_ops.tracking.journal import Journal
+from plaster_ops.tracking.journal_file import JournalFile
 from plaster_ops.tracking.journal_history import BEST_SQL, HISTORY_SQL, LAST_SQL, SERIES_SQL
 from plaster_ops.tracking.journal_rows import RunState
 from tests.tracking.samples import PID_OF_NOBODY, finish, make_card, make_record, start
@@ -34,6 +35,27 @@ def test_many_writers_at_once_never_share_an_index(tmp_path: Path) -> None:
 
     with ThreadPoolExecutor(8) as pool:
         assert sorted(i for i in pool.map(open_and_start, range(24)) if i) == list(range(1, 25))
+
+
+def test_a_file_that_is_locked_while_another_closes_it_is_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect, calls = JournalFile._connect, []
+
+    def locked_twice(file: JournalFile) -> sqlite3.Connection:
+        calls.append(file)
+        if len(calls) < 3:
+            raise NotRecorded("it cannot be written", "wait") from sqlite3.OperationalError("database is locked")
+        return connect(file)
+
+    monkeypatch.setattr(JournalFile, "_connect", locked_twice)
+    with Journal.open(tmp_path / "mlruns") as journal:
+        assert start(journal).index == 1
+    assert len(calls) == 3
+    calls.clear()
+    with pytest.raises(NotRecorded), Journal.open(tmp_path / "mlruns", busy_timeout_s=0.0):
+        pass
+    assert len(calls) == 1
 
 
 def test_a_skipped_slot_is_a_row_with_an_instant_and_no_index(journal: Journal) -> None:
