@@ -4,8 +4,9 @@ A history holds only retrains that can be held against the newest: same device a
 is not told again; the regime of a metric begins at the newest alarm of it.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, takewhile
 
 from plaster_ops.domain.alarm import Alarm
 from plaster_ops.domain.changes import Change, ChangeKind
@@ -107,9 +108,14 @@ def _of_history(history: History, told: Told) -> list[Alarm]:
             candidates=_candidates(history, change.at, told.candidates),
             back_at=_back_at(history, [*mine, *found], change.after, told.margins),
         )
-        if not any(is_same(alarm, earlier) for earlier in [*mine, *found]):
+        if not any(is_same(alarm, earlier) for earlier in chain(mine, _near(found, alarm.index))):
             found.append(alarm)
     return found
+
+
+def _near(found: Sequence[Alarm], index: int) -> Iterator[Alarm]:
+    """Those at most so many retrains before that one, of alarms in order."""
+    return takewhile(lambda earlier: index - earlier.index <= NEAR, reversed(found))
 
 
 def is_same(alarm: Alarm, earlier: Alarm) -> bool:

@@ -84,6 +84,7 @@ def candidates_of(journal: Journal, uids: Mapping[int, str], record: RunRecord) 
     def recorded(index: int) -> RunRecord | None:
         return record if index == record.index else journal.record(uids[index]) if index in uids else None
 
+    @cache
     def between(now: int, then: int) -> Sequence[Change]:
         later, earlier = recorded(now), recorded(then)
         return () if later is None or earlier is None else changes_between(later, earlier)
