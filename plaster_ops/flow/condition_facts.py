@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from plaster_ops.domain.card import MEASURED_STATUSES
 from plaster_ops.domain.conditions import Condition, Ended, Facts, Spent
 from plaster_ops.domain.metrics import DATA_TO_DEPLOY_S, E2E_P99_MS, ENGINE_BYTES, INFERENCES_PER_J
 from plaster_ops.domain.run import RunRecord
@@ -122,7 +123,7 @@ def spent_of(budgets: Budgets, card: Collection[Mapping[str, Any]]) -> list[Spen
 
 
 def _measured(card: Collection[Mapping[str, Any]], key: str) -> float | None:
-    return _value([row for row in card if row["status"] in ("measured", "unstable")], key)
+    return _value([row for row in card if row["status"] in MEASURED_STATUSES], key)
 
 
 def _seconds(instant: str) -> float:
