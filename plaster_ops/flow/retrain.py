@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from plaster_ops.domain.drift import alarm_sentence
 from plaster_ops.domain.fingerprint import Fingerprint
 from plaster_ops.domain.run import RunRecord, Verdict
 from plaster_ops.domain.timeline import Phase
@@ -232,8 +231,8 @@ def _finish(
 
 
 def _told_of_alarms(ctx: Context, record: RunRecord) -> RunRecord:
-    for alarm in record.assessment["alarms"]:
-        ctx.tell({"event": "note", "text": f"alarm {alarm['id']}: {alarm_sentence(alarm)}; plaster-ops drift has more"})
+    for alarm in ctx.journal.alarms_of_run(record.uid):
+        ctx.tell({"event": "note", "text": f"alarm {alarm.id}: {alarm.sentence}; plaster-ops drift has more"})
     return record
 
 
