@@ -39,10 +39,9 @@ class History:
     values: Sequence[float | None]
 
     def start(self, told: Iterable[Alarm]) -> int:
-        """The place at which its current regime begins: that of the newest alarm of it, else 0."""
-        mine = [alarm.index for alarm in told if is_of(alarm, self)]
-        newest = max(mine, default=None)
-        return 0 if newest is None else next((i for i, at in enumerate(self.indices) if at >= newest), 0)
+        """The place at which its current regime begins."""
+        since = regime_start(told, self.metric.key, self.fingerprint)
+        return next((i for i, at in enumerate(self.indices) if at >= since), 0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,6 +54,11 @@ class Told:
     margins: Mapping[str, float]
     alarms: Sequence[Alarm]
     candidates: Candidates
+
+
+def regime_start(told: Iterable[Alarm], key: str, fingerprint: str) -> int:
+    """Number of the retrain at which a metric's current regime begins: its newest alarm's; 0 where none was told."""
+    return max((alarm.index for alarm in told if alarm.key == key and alarm.fingerprint == fingerprint), default=0)
 
 
 def is_of(alarm: Alarm, history: History) -> bool:
