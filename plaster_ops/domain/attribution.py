@@ -167,10 +167,10 @@ def _moved(moved: Sequence[Again], then: str) -> str:
     change = row.found.change or 0.0
     name = row.metric.key.partition("/")[2]
     if row.metric is E2E_P50_MS:
-        how = f"{abs(change):.0%} {'slower' if change > 0 else 'faster'} than it was logged"
+        how, named = f"is {abs(change):.0%} {'slower' if change > 0 else 'faster'} than it was logged", f"{name} "
     else:
-        how = f"{row.found.judgement} than it was logged, {change:+.0%}"
-    return f"the engine of {then} is {how} ({name} {row.logged:.4g} -> {row.today:.4g})"
+        how, named = f"shows {name} {abs(change):.0%} {'above' if change > 0 else 'below'} what was logged", ""
+    return f"the engine of {then} {how} ({named}{row.logged:.4g} -> {row.today:.4g})"
 
 
 def _change(rows: Sequence[Comparison]) -> str:
