@@ -5,18 +5,14 @@ metric of every retrain, and takes whole processes: the median of seven, seconds
 """
 
 import argparse
-import os
 import random
-import statistics
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 
+from benchmarks.filled_journal import begin_run, held_record, write_settings
+from benchmarks.whole_process import time_process
 from plaster_ops.domain.card import Card, Reading
 from plaster_ops.domain.metrics import Better, Scale
-from plaster_ops.domain.run import RunRecord
 from plaster_ops.domain.watch import WATCHED
 from plaster_ops.flow.watching import with_alarms
 from plaster_ops.tracking.journal import Journal
@@ -38,25 +34,11 @@ def fill(memory: Path, pipelines: int, retrains: int) -> None:
 
 
 def _finish(journal: Journal, pipeline: str, noise: random.Random, *, is_scanned: bool, is_slow: bool) -> None:
-    row = journal.start_run(
-        pipeline, trigger="cron", slot=None, reference="m:p", settings_json="{}", pid=1, host="h", pid_started=None
-    )
+    row = begin_run(journal, pipeline)
     level = 1.3 if is_slow else 1.0
     values = [level * (1.0 if each.scale is Scale.EXACT else noise.gauss(1, 0.01)) for each in WATCHED]
     rows = [Reading(metric=each, value=value, better=Better.LOWER) for each, value in zip(WATCHED, values, strict=True)]
-    card = Card.of(rows)
-    record = RunRecord(
-        uid=row.uid,
-        pipeline=pipeline,
-        index=row.index or 0,
-        trigger="cron",
-        started_at=row.started_at,
-        ended_at=row.started_at,
-        verdict="held",
-        exit_code=0,
-        card=tuple(card.to_json()),
-        fingerprint={"device": "Some CPU", "digest": "f" * 16},
-    )
+    record = held_record(row, Card.of(rows), fingerprint={"device": "Some CPU", "digest": "f" * 16})
     journal.finish_run(row.uid, with_alarms(journal, record, {}) if is_scanned else record)
 
 
@@ -67,8 +49,7 @@ def main() -> None:
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="plaster-drift-") as folder:
         project = Path(folder)
-        names = "".join(f'[pipelines.p{place}]\nref = "m:p"\n' for place in range(asked.pipelines))
-        (project / "plaster.toml").write_text(f'default = "p0"\n{names}', encoding="utf-8")
+        write_settings(project, *(f"p{place}" for place in range(asked.pipelines)))
         fill(project / "mlruns", asked.pipelines, asked.retrains)
         print(f"bare interpreter    {_taken(project, '-c', 'pass')}")
         print(f"imports alone       {_taken(project, '-c', IMPORTS)}")
@@ -77,15 +58,8 @@ def main() -> None:
 
 
 def _taken(project: Path, *arguments: str) -> str:
-    env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
-    wall, cpu = [], []
-    for _ in range(7):
-        began_s, before = time.monotonic(), os.times()
-        subprocess.run([sys.executable, *arguments], cwd=project, env=env, stdout=subprocess.DEVNULL, check=True)
-        after = os.times()
-        wall.append(time.monotonic() - began_s)
-        cpu.append(after.children_user + after.children_system - before.children_user - before.children_system)
-    return f"{statistics.median(wall):.2f} s, {statistics.median(cpu):.2f} s of CPU"
+    taken = time_process(project, *arguments)
+    return f"{taken.wall_s:.2f} s, {taken.cpu_s:.2f} s of CPU"
 
 
 if __name__ == "__main__":

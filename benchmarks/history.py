@@ -1,23 +1,18 @@
 """How long `plaster-ops history` takes on a journal of many retrains, beside importing what it needs.
 
-`python benchmarks/history.py [--retrains 1000]` writes a scratch journal and times whole processes, median of seven.
+`python -m benchmarks.history [--retrains 1000]` writes a scratch journal and times whole processes, median of seven.
 """
 
 import argparse
-import os
-import statistics
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 
+from benchmarks.filled_journal import begin_run, held_record, write_settings
+from benchmarks.whole_process import time_process
 from plaster_ops.domain.card import Card, Reading
 from plaster_ops.domain.metrics import E2E_P50_MS, ENGINE_BYTES
-from plaster_ops.domain.run import RunRecord
 from plaster_ops.tracking.journal import Journal
 
-ROOT = Path(__file__).parents[1]
 IMPORTS = "import plaster_ops.cli.app, plaster_ops.flow.history"
 
 
@@ -26,38 +21,8 @@ def fill(memory: Path, retrains: int) -> None:
     card = Card.of([Reading(metric=E2E_P50_MS, value=0.05), Reading(metric=ENGINE_BYTES, value=97725)])
     with Journal.open(memory) as journal:
         for _ in range(retrains):
-            row = journal.start_run(
-                "digits",
-                trigger="cron",
-                slot=None,
-                reference="m:p",
-                settings_json="{}",
-                pid=1,
-                host="h",
-                pid_started=None,
-            )
-            record = RunRecord(
-                uid=row.uid,
-                pipeline="digits",
-                index=row.index or 0,
-                trigger="cron",
-                started_at=row.started_at,
-                ended_at=row.started_at,
-                verdict="held",
-                exit_code=0,
-                card=tuple(card.to_json()),
-            )
-            journal.finish_run(row.uid, record)
-
-
-def median_s(project: Path, *arguments: str) -> float:
-    env = os.environ | {"PYTHONPATH": str(ROOT)}
-    taken = []
-    for _ in range(7):
-        began_s = time.monotonic()
-        subprocess.run([sys.executable, *arguments], cwd=project, env=env, stdout=subprocess.DEVNULL, check=True)
-        taken.append(time.monotonic() - began_s)
-    return statistics.median(taken)
+            row = begin_run(journal, "digits")
+            journal.finish_run(row.uid, held_record(row, card))
 
 
 def main() -> None:
@@ -65,12 +30,12 @@ def main() -> None:
     parser.add_argument("--retrains", type=int, default=1000)
     with tempfile.TemporaryDirectory(prefix="plaster-history-") as folder:
         project = Path(folder)
-        (project / "plaster.toml").write_text('default = "digits"\n[pipelines.digits]\nref = "m:p"\n', encoding="utf-8")
+        write_settings(project, "digits")
         fill(project / "mlruns", parser.parse_args().retrains)
-        print(f"imports alone          {median_s(project, '-c', IMPORTS):.2f} s")
-        print(f"history                {median_s(project, '-m', 'plaster_ops', 'history'):.2f} s")
+        print(f"imports alone          {time_process(project, '-c', IMPORTS).wall_s:.2f} s")
+        print(f"history                {time_process(project, '-m', 'plaster_ops', 'history').wall_s:.2f} s")
         everything = ("-m", "plaster_ops", "history", "-n", "1000", "--json")
-        print(f"history -n 1000 --json {median_s(project, *everything):.2f} s")
+        print(f"history -n 1000 --json {time_process(project, *everything).wall_s:.2f} s")
 
 
 if __name__ == "__main__":

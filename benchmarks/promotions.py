@@ -1,6 +1,6 @@
 """Promotions that race, that are killed, and that are taken back: does MLflow's alias follow the ledger?
 
-    python benchmarks/promotions.py [--processes 20] [--rounds 50] [--kills 50] [--rollbacks 10]
+    python -m benchmarks.promotions [--processes 20] [--rounds 50] [--kills 50] [--rollbacks 10]
 
 Race: in every round all processes promote runs of their own at once, by the function behind `plaster-ops promote`.
 Kills: real `plaster-ops promote` processes, each killed by SIGKILL at a random moment of what one takes. The canary is
@@ -21,12 +21,11 @@ from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
+from benchmarks.promotions_store import NAME, make_project
 from plaster_ops.flow.promotion import Wish, promote
 from plaster_ops.flow.wiring import open_ports
 from plaster_ops.settings import Settings
 from plaster_ops.tracking.outbox import sync
-
-from promotions_store import NAME, make_project  # isort: skip
 
 TIMED = """
 import json, sys, time

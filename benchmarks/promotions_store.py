@@ -3,9 +3,9 @@
 import json
 from pathlib import Path
 
+from benchmarks.filled_journal import begin_run, held_record, write_settings
 from plaster_ops.domain.card import Card, Reading
 from plaster_ops.domain.metrics import E2E_P50_MS
-from plaster_ops.domain.run import RunRecord
 from plaster_ops.engines import artifact
 from plaster_ops.engines.artifact import Manifest
 from plaster_ops.ports import Coverage, EngineSpec, TensorSpec
@@ -18,7 +18,7 @@ NAME = "digits"
 def make_project(folder: Path, runs: int) -> Settings:
     """So many finished runs; the first one is champion. MLflow has nothing of them yet."""
     folder.mkdir(parents=True)
-    (folder / "plaster.toml").write_text(f'[pipelines.{NAME}]\nref = "m:p"\n')
+    write_settings(folder, NAME)
     settings = load_settings(folder)
     with Journal.open(settings.memory) as journal:
         for _ in range(runs):
@@ -29,26 +29,17 @@ def make_project(folder: Path, runs: int) -> Settings:
 
 
 def _add_run(settings: Settings, journal: Journal) -> None:
-    row = journal.start_run(
-        NAME, trigger="manual", slot=None, reference="m:p", settings_json="{}", pid=1, host="x", pid_started=None
-    )
+    row = begin_run(journal, NAME)
     place = settings.memory / "runs" / NAME / f"{row.index:05d}-{row.uid[:8]}"
     manifest = _write_engine(place / "engine", str(row.index))
     (place / "artifacts").mkdir()
     (place / "artifacts" / "gates.json").write_text(json.dumps([]))
     journal.remember_engine(row.uid, manifest.digest, place / "engine")
-    record = RunRecord(
-        uid=row.uid,
-        pipeline=NAME,
-        index=row.index or 0,
-        trigger="manual",
-        started_at=row.started_at,
-        ended_at=row.started_at,
-        verdict="held",
-        exit_code=0,
+    record = held_record(
+        row,
+        Card.of([Reading(metric=E2E_P50_MS, value=1.0)]),
         reasons=("no gate failed",),
         fingerprint={"device": "benchmark", "digest": "0" * 16},
-        card=tuple(Card.of([Reading(metric=E2E_P50_MS, value=1.0)]).to_json()),
         gates={"against": None, "outcomes": []},
         artifacts=str(place / "artifacts"),
         engine_folder=str(place / "engine"),

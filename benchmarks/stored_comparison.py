@@ -1,27 +1,22 @@
 """How long `plaster-ops compare A B --stored` takes on a journal of many retrains, beside importing what it needs.
 
-`python benchmarks/stored_comparison.py [--retrains 10000]` writes a scratch journal whose runs all measured what is
+`python -m benchmarks.stored_comparison [--retrains 10000]` writes a scratch journal whose runs all measured what is
 judged, and takes the CPU seconds (user and system) of whole processes, median of seven: the newest two, the newest
 against the first, and two old ones.
 """
 
 import argparse
-import os
 import random
-import resource
-import statistics
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
+from benchmarks.filled_journal import begin_run, held_record, write_settings
+from benchmarks.whole_process import time_process
 from plaster_ops.domain.card import Card, Reading
 from plaster_ops.domain.fingerprint import Fingerprint
 from plaster_ops.domain.metrics import CATALOGUE, Better
-from plaster_ops.domain.run import RunRecord
 from plaster_ops.tracking.journal import Journal
 
-ROOT = Path(__file__).parents[1]
 IMPORTS = (
     "import plaster_ops.cli.app, plaster_ops.cli.compare, plaster_ops.cli.progress, plaster_ops.flow.comparison,"
     " plaster_ops.report.json_text, scipy.special"
@@ -36,16 +31,7 @@ def fill(memory: Path, retrains: int) -> None:
     draw = random.Random(1)
     with Journal.open(memory) as journal:
         for _ in range(retrains):
-            row = journal.start_run(
-                "digits",
-                trigger="cron",
-                slot=None,
-                reference="m:p",
-                settings_json="{}",
-                pid=1,
-                host="h",
-                pid_started=None,
-            )
+            row = begin_run(journal, "digits")
             card = Card.of(
                 Reading(
                     metric=metric,
@@ -54,32 +40,8 @@ def fill(memory: Path, retrains: int) -> None:
                 )
                 for metric in judged
             )
-            record = RunRecord(
-                uid=row.uid,
-                pipeline="digits",
-                index=row.index or 0,
-                trigger="cron",
-                started_at=row.started_at,
-                ended_at=row.started_at,
-                verdict="held",
-                exit_code=0,
-                fingerprint=fingerprint,
-                card=tuple(card.to_json()),
-                engine_folder=str(memory / "gone"),
-            )
+            record = held_record(row, card, fingerprint=fingerprint, engine_folder=str(memory / "gone"))
             journal.finish_run(row.uid, record)
-
-
-def median_cpu_s(project: Path, *arguments: str) -> float:
-    """CPU seconds of that Python process: a busy machine stretches the clock, and these hardly."""
-    env = os.environ | {"PYTHONPATH": str(ROOT)}
-    taken = []
-    for _ in range(7):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run([sys.executable, *arguments], cwd=project, env=env, stdout=subprocess.DEVNULL, check=True)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        taken.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    return statistics.median(taken)
 
 
 def main() -> None:
@@ -88,12 +50,12 @@ def main() -> None:
     retrains = parser.parse_args().retrains
     with tempfile.TemporaryDirectory(prefix="plaster-stored-") as folder:
         project = Path(folder)
-        (project / "plaster.toml").write_text('default = "digits"\n[pipelines.digits]\nref = "m:p"\n', encoding="utf-8")
+        write_settings(project, "digits")
         fill(project / "mlruns", retrains)
-        print(f"imports alone            {median_cpu_s(project, '-c', IMPORTS):.2f} s")
+        print(f"imports alone            {time_process(project, '-c', IMPORTS).cpu_s:.2f} s")
         for now, then in (("last", str(retrains - 1)), ("last", "1"), (str(retrains // 2), "1")):
-            taken = median_cpu_s(project, "-m", "plaster_ops", "compare", now, then, "--stored", "--json")
-            print(f"compare {now} {then} --stored  {taken:.2f} s")
+            taken = time_process(project, "-m", "plaster_ops", "compare", now, then, "--stored", "--json")
+            print(f"compare {now} {then} --stored  {taken.cpu_s:.2f} s")
 
 
 if __name__ == "__main__":

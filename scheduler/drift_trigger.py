@@ -5,7 +5,7 @@ The retrain that told of drift has learned what there was, so the next one waits
 
 from collections.abc import Callable, Container, Mapping
 
-from plaster_ops.domain.drift import drift_of
+from plaster_ops.domain.drift import alarm_signs, drift_of
 from plaster_ops.domain.slots import Cause
 from plaster_ops.settings_schedule import TriggerSettings
 from plaster_ops.tracking.journal import Journal
@@ -31,7 +31,7 @@ class DriftTrigger:
         """New settings: every record is looked at again."""
         self._triggers = {name: trigger for name, trigger in triggers.items() if trigger.on_drift}
         self._look_s = dict.fromkeys(self._triggers, 0.0)
-        self._read: dict[str, tuple[str, str]] = {}
+        self._read: dict[str, tuple[str, tuple[str, ...]]] = {}
 
     def freed(self, name: str) -> None:
         """A retrain of it has ended, and may have left a record."""
@@ -68,15 +68,19 @@ class DriftTrigger:
         self._asked.remember(name, now_s, {"run": self._read[name][0]})
 
     def _report(self, name: str) -> tuple[str, str]:
-        """`(uid, sentence)` of the newest finished retrain; the sentence is empty where its record tells of none."""
+        """`(uid, sentence)` of the newest finished retrain; the sentence is empty where nothing of it is drift.
+
+        A record does not change and is read once; alarms are asked for each time, for somebody may have answered one.
+        """
         row = self._journal.last_finished(name)
         if row is None:
             return "", ""
-        if self._read.get(name, ("", ""))[0] != row.uid:
+        words = self._triggers[name].on_drift
+        if self._read.get(name, ("", ()))[0] != row.uid:
             record = self._journal.record(row.uid)
-            signs = [] if record is None else drift_of(record, self._triggers[name].on_drift)
-            self._read[name] = (row.uid, f"drift told by {row.label}: {'; '.join(signs)}" if signs else "")
-        return self._read[name]
+            self._read[name] = (row.uid, () if record is None else tuple(drift_of(record, words)))
+        signs = [*self._read[name][1], *alarm_signs(self._journal.alarms_of_run(row.uid), words)]
+        return row.uid, f"drift told by {row.label}: {'; '.join(signs)}" if signs else ""
 
     def _cool_s(self, name: str, now_s: float) -> float:
         """The end of the cool-down; the beginning of time where drift made nothing due yet. A slot that lies further

@@ -1,12 +1,11 @@
 """`plaster-ops drift`: which metrics left their level over the retrains, and what people said of it."""
 
-import json
 import sys
 from typing import Annotated, Any
 
 import typer
 
-from plaster_ops.cli.options import Json, Markdown, Name, Project, Quiet, is_terminal
+from plaster_ops.cli.options import Json, Markdown, Name, Project, Quiet, is_terminal, print_json
 from plaster_ops.errors import ExitCode, UsageError
 
 
@@ -85,7 +84,7 @@ def _tell(alarm: Any, *, as_json: bool, quiet: bool) -> None:
     from plaster_ops.report.drift_table import alarm_line
 
     if as_json:
-        _write({"schema": 1, "alarm": alarm.to_json()})
+        print_json({"schema": 1, "alarm": alarm.to_json()})
     elif not quiet:
         typer.echo(alarm_line(alarm))
 
@@ -94,7 +93,7 @@ def _show(found: Any, *, as_json: bool, as_markdown: bool, quiet: bool) -> None:
     from plaster_ops.report.drift_table import drift_markdown, drift_plain, drift_view
 
     if as_json:
-        _write(found.to_json())
+        print_json(found.to_json())
     elif as_markdown:
         sys.stdout.write(drift_markdown(found))
     elif quiet:
@@ -105,7 +104,3 @@ def _show(found: Any, *, as_json: bool, as_markdown: bool, quiet: bool) -> None:
         print_view(drift_view(found, plain=False), plain=False)
     else:
         sys.stdout.write(drift_plain(found))
-
-
-def _write(plain: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(plain, ensure_ascii=False, allow_nan=False) + "\n")

@@ -1,12 +1,10 @@
 """`plaster-ops engines`: which backends can build engines here, at which precisions, and why not."""
 
-import json
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from plaster_ops.cli.options import Json, Project, is_terminal
+from plaster_ops.cli.options import Json, Project, is_terminal, print_json
 
 if TYPE_CHECKING:
     from plaster_ops.flow.engines import Listing
@@ -45,4 +43,4 @@ def command(
 def _print_json(listing: "Listing") -> None:
     from dataclasses import asdict
 
-    sys.stdout.write(json.dumps({"schema": 1, **asdict(listing)}, ensure_ascii=False, allow_nan=False) + "\n")
+    print_json({"schema": 1, **asdict(listing)})

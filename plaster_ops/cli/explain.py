@@ -1,12 +1,11 @@
 """`plaster-ops explain`: one number of a run, down to what it was measured from."""
 
-import json
 import sys
 from typing import Annotated
 
 import typer
 
-from plaster_ops.cli.options import Json, Markdown, Project
+from plaster_ops.cli.options import Json, Markdown, OfPipeline, Project, print_json
 
 
 def command(
@@ -16,9 +15,7 @@ def command(
     metric: Annotated[
         str, typer.Option("--metric", help="A metric key, or the only end that fits: latency/e2e_p50_ms, p50.")
     ] = "",
-    pipeline: Annotated[
-        str | None, typer.Option("--pipeline", help="Whose run. Default: the project's default.")
-    ] = None,
+    pipeline: OfPipeline = None,
     project: Project = None,
     as_json: Json = False,
     as_markdown: Markdown = False,
@@ -41,7 +38,7 @@ def command(
         raise UsageError("no metric was named", "for example: plaster-ops explain last --metric p50; docs/metrics.md")
     found = explain(load_settings(project), pipeline, run, metric).to_json()
     if as_json:
-        sys.stdout.write(json.dumps(found, ensure_ascii=False, allow_nan=False) + "\n")
+        print_json(found)
     elif as_markdown:
         sys.stdout.write(explain_markdown(found))
     else:

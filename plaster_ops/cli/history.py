@@ -1,12 +1,11 @@
 """`plaster-ops history`: every retrain and every skip, from the local journal."""
 
-import json
 import sys
 from typing import Annotated, Any
 
 import typer
 
-from plaster_ops.cli.options import Json, Markdown, Name, Project, is_terminal
+from plaster_ops.cli.options import Json, Markdown, Name, Project, is_terminal, print_json
 
 
 def command(
@@ -31,7 +30,7 @@ def command(
     settings = load_settings(project)
     rows = history_rows(settings, None if every else settings.pipeline(name)[0], limit)
     if as_json:
-        sys.stdout.write(json.dumps({"schema": 1, "runs": rows}, ensure_ascii=False, allow_nan=False) + "\n")
+        print_json({"schema": 1, "runs": rows})
         return
     if not rows:
         typer.echo("no retrain is recorded yet; start with: plaster-ops retrain")

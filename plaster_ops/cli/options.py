@@ -22,6 +22,9 @@ Project = Annotated[
         "--project", help="Project folder. Default: nearest folder upwards with plaster.toml.", show_default=False
     ),
 ]
+OfPipeline = Annotated[
+    str | None, typer.Option("--pipeline", help="Whose run. Default: the project's default.", show_default=False)
+]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")]
 Markdown = Annotated[bool, typer.Option("--md", help="Markdown on stdout, for a pull request.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Nothing on stdout, no progress; errors on stderr only.")]
@@ -40,6 +43,11 @@ def is_terminal() -> bool:
     return sys.stdout.isatty()
 
 
+def print_json(answer: Mapping[str, Any]) -> None:
+    """One object in one line; NaN and infinity are refused."""
+    sys.stdout.write(json.dumps(answer, ensure_ascii=False, allow_nan=False) + "\n")
+
+
 def print_found(
     found: Any,
     *,
@@ -51,7 +59,7 @@ def print_found(
 ) -> None:
     """What a question found, on stdout: its `to_json()` as one object, as Markdown, or as `view(found, plain=...)`."""
     if as_json:
-        sys.stdout.write(json.dumps(found.to_json(), ensure_ascii=False, allow_nan=False) + "\n")
+        print_json(found.to_json())
     elif as_markdown:
         sys.stdout.write(markdown(found))
     elif not quiet:

@@ -1,12 +1,11 @@
 """`plaster-ops promote`, `rollback` and `promotions`: who is champion, by hand."""
 
-import json
 import sys
 from typing import Annotated, Any
 
 import typer
 
-from plaster_ops.cli.options import Json, Markdown, Name, Project, Quiet, is_terminal
+from plaster_ops.cli.options import Json, Markdown, Name, OfPipeline, Project, Quiet, is_terminal, print_json
 from plaster_ops.errors import ExitCode
 
 Reason = Annotated[
@@ -16,9 +15,7 @@ Reason = Annotated[
 
 def promote(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A finished run: its number, #number, id, or last.")],
-    pipeline: Annotated[
-        str | None, typer.Option("--pipeline", help="Whose run. Default: the project's default.", show_default=False)
-    ] = None,
+    pipeline: OfPipeline = None,
     force: Annotated[bool, typer.Option("--force", help="Past its gates; needs --reason.")] = False,
     reason: Reason = "",
     no_canary: Annotated[
@@ -106,7 +103,7 @@ def promotions(
 
     answer = promotions(load_settings(project), name, limit)
     if as_json:
-        sys.stdout.write(json.dumps(answer, ensure_ascii=False, allow_nan=False) + "\n")
+        print_json(answer)
     elif not answer["promotions"]:
         typer.echo("no champion yet; start with: plaster-ops retrain")
     else:
@@ -128,7 +125,7 @@ def _show_ledger(answer: dict[str, Any], *, as_markdown: bool) -> None:
 
 def _show(changed: Any, *, as_json: bool, quiet: bool) -> None:
     if as_json:
-        sys.stdout.write(json.dumps(changed.to_json(), ensure_ascii=False, allow_nan=False) + "\n")
+        print_json(changed.to_json())
     elif not quiet:
         typer.echo("\n".join(changed.lines()))
     if changed.exit_code is not ExitCode.DONE:

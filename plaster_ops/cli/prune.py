@@ -1,12 +1,10 @@
 """`plaster-ops prune`: files of old runs that nothing will ask for again."""
 
-import json
-import sys
 from typing import Annotated
 
 import typer
 
-from plaster_ops.cli.options import Json, Name, Project, Quiet
+from plaster_ops.cli.options import Json, Name, Project, Quiet, print_json
 
 
 def command(
@@ -44,6 +42,6 @@ def command(
     request = Request(keep=keep, dry_run=dry_run, mlflow=mlflow, slots_older_than_days=slots_older_than)
     found = prune(load_settings(project), name, request)
     if as_json:
-        sys.stdout.write(json.dumps(found.to_json(), ensure_ascii=False, allow_nan=False) + "\n")
+        print_json(found.to_json())
     elif not quiet:
         typer.echo("\n".join(found.lines()))

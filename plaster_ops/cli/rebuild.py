@@ -1,13 +1,11 @@
 """`plaster-ops rebuild`: the local journal once more, from what MLflow knows."""
 
-import json
-import sys
 import time
 from typing import Annotated
 
 import typer
 
-from plaster_ops.cli.options import Json, Project, Quiet
+from plaster_ops.cli.options import Json, Project, Quiet, print_json
 
 
 def command(
@@ -38,7 +36,7 @@ def command(
         found = rebuild(load_settings(project), force=force, tell=tell)
     told = found.to_json() | {"seconds": round(time.monotonic() - began_s, 3)}
     if as_json:
-        sys.stdout.write(json.dumps(told, ensure_ascii=False, allow_nan=False) + "\n")
+        print_json(told)
     elif not quiet:
         typer.echo(
             f"{found.runs} runs restored ({found.from_metrics} from tags and metrics alone), {found.known_before} were"

@@ -1,20 +1,16 @@
 """`plaster-ops recompute`: every number of a run once more, from the records that were kept of it."""
 
-import json
-import sys
 from typing import Annotated
 
 import typer
 
-from plaster_ops.cli.options import Json, Project, Quiet
+from plaster_ops.cli.options import Json, OfPipeline, Project, Quiet, print_json
 from plaster_ops.errors import ExitCode
 
 
 def command(
     run: Annotated[str, typer.Argument(metavar="[RUN]", help="A run: last, its number, #number, or id.")] = "last",
-    pipeline: Annotated[
-        str | None, typer.Option("--pipeline", help="Whose run. Default: the project's default.")
-    ] = None,
+    pipeline: OfPipeline = None,
     project: Project = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -37,7 +33,7 @@ def command(
 
     found = recompute(load_settings(project), pipeline, run)
     if as_json:
-        sys.stdout.write(json.dumps(found.to_json(), ensure_ascii=False, allow_nan=False) + "\n")
+        print_json(found.to_json())
     elif not quiet:
         for number in found.differing:
             print(f"{number.key} {number.what}: logged {number.logged}, recomputed {number.again}")

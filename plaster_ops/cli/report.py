@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from plaster_ops.cli.options import Project
+from plaster_ops.cli.options import OfPipeline, Project
 
 
 def command(
@@ -18,9 +18,7 @@ def command(
             show_default=False,
         ),
     ] = None,
-    pipeline: Annotated[
-        str | None, typer.Option("--pipeline", help="Whose run. Default: the project's default.", show_default=False)
-    ] = None,
+    pipeline: OfPipeline = None,
     output: Annotated[
         Path | None,
         typer.Option(

@@ -56,10 +56,27 @@ class Alarm:
     back_at: int | None = None
     id: int = 0
 
+    @property
+    def is_ratio(self) -> bool:
+        """Whether `change` is a ratio of levels minus 1."""
+        return find_metric(self.key).scale is not Scale.DIFFERENCE and self.before != 0
+
+    @property
+    def is_open_and_worse(self) -> bool:
+        """Whether it went in the worse direction, and nobody has said a word of it."""
+        return self.worse and self.state is AlarmState.OPEN
+
+    @property
+    def sentence(self) -> str:
+        """`latency/e2e_p50_ms left its level at #9: 1 -> 1.12 ms (+12.0%, step)`."""
+        unit = find_metric(self.key).unit
+        told = f"{self.before:.4g} -> {self.after:.4g}{'' if unit == 'ratio' else f' {unit}'}"
+        change = f"{self.change:+.1%}" if self.is_ratio else f"{self.change:+.4g}"
+        return f"{self.key} left its level at #{self.index}: {told} ({change}, {self.shape})"
+
     def to_json(self) -> dict[str, Any]:
         """A row of `alarms` in `drift --json`."""
         metric = find_metric(self.key)
-        ratio = metric.scale is not Scale.DIFFERENCE and self.before != 0
         plain = asdict(self)
         del plain["change"], plain["fingerprint"]
         return plain | {
@@ -67,8 +84,8 @@ class Alarm:
             "unit": metric.unit,
             "shape": self.shape.value,
             "state": self.state.value,
-            "change_ratio": self.change if ratio else None,
-            "change_difference": None if ratio else self.change,
+            "change_ratio": self.change if self.is_ratio else None,
+            "change_difference": None if self.is_ratio else self.change,
             "candidates": [each.to_json() for each in self.candidates],
         }
 

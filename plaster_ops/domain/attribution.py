@@ -11,12 +11,12 @@ from enum import StrEnum
 from typing import Any
 
 from plaster_ops.domain import student
-from plaster_ops.domain.card import Card, Reading, Status
+from plaster_ops.domain.card import MEASURED_STATUSES, Card, Reading
 from plaster_ops.domain.changes import Change
 from plaster_ops.domain.earlier import Earlier, error_of, spread_of
 from plaster_ops.domain.judgement import DECIDED, AgainstHistory, Comparison, Judgement
 from plaster_ops.domain.metrics import E2E_P50_MS, SLO_BATCH_COUNT, Letter, Metric, Scale
-from plaster_ops.domain.rule import as_ratio, corrected, rule
+from plaster_ops.domain.rule import as_ratio, corrected, ruled_by_history
 
 _FREEDOM = 6
 """Of the error that two readings' own intervals give, three processes each."""
@@ -109,7 +109,7 @@ def measured_again(
 
 
 def _counts(row: object) -> bool:
-    return isinstance(row, Reading) and row.value > 0 and row.status in (Status.MEASURED, Status.UNSTABLE)
+    return isinstance(row, Reading) and row.value > 0 and row.status in MEASURED_STATUSES
 
 
 def _held(today: Reading, logged: Reading, margin: float, past: Sequence[float], noise: float) -> AgainstHistory:
@@ -122,17 +122,7 @@ def _held(today: Reading, logged: Reading, margin: float, past: Sequence[float],
     else:
         error = max(error, math.sqrt(2) * math.log1p(margin) / 2)
     shown = as_ratio(student.estimate(math.log(today.value / logged.value), error, freedom))
-    ruling = rule(shown, margin, today.direction, today.metric.scale)
-    return AgainstHistory(
-        judgement=ruling.judgement,
-        n=len(logs),
-        change=shown.value,
-        ci95=shown.ci95,
-        p_value=shown.p_value,
-        reason=ruling.reason,
-        code=ruling.code,
-        detectable=ruling.detectable,
-    )
+    return ruled_by_history(shown, margin, today.direction, today.metric.scale, n=len(logs))
 
 
 def attribute(
@@ -177,10 +167,10 @@ def _moved(moved: Sequence[Again], then: str) -> str:
     change = row.found.change or 0.0
     name = row.metric.key.partition("/")[2]
     if row.metric is E2E_P50_MS:
-        how = f"{abs(change):.0%} {'slower' if change > 0 else 'faster'} than it was logged"
+        how, named = f"is {abs(change):.0%} {'slower' if change > 0 else 'faster'} than it was logged", f"{name} "
     else:
-        how = f"{row.found.judgement} than it was logged, {change:+.0%}"
-    return f"the engine of {then} is {how} ({name} {row.logged:.4g} -> {row.today:.4g})"
+        how, named = f"shows {name} {abs(change):.0%} {'above' if change > 0 else 'below'} what was logged", ""
+    return f"the engine of {then} {how} ({named}{row.logged:.4g} -> {row.today:.4g})"
 
 
 def _change(rows: Sequence[Comparison]) -> str:

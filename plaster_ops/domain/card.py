@@ -20,6 +20,10 @@ class Status(StrEnum):
     FAILED = "failed"
 
 
+MEASURED_STATUSES = (Status.MEASURED, Status.UNSTABLE)
+"""Of values that were measured: one that did not settle was all the same, with more noise. No guess is among them."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reading:
     """One measured value in the unit of its metric. `ci95` are two bounds in the same unit; `n` counts its

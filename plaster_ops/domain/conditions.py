@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from plaster_ops.domain.drift import alarm_sentence, is_open_and_worse
+from plaster_ops.domain.alarm import Alarm
 from plaster_ops.domain.gates import holds_back
 from plaster_ops.domain.judgement import Judgement
 from plaster_ops.domain.run import Verdict
@@ -41,7 +41,7 @@ class Ended:
     """A retrain that ended, as far as conditions depend on it. `ended_s`: seconds UTC.
 
     `comparison`, `baseline` and `drift` (`data.drift`) are sections of its record, schema 1; empty where it has none.
-    `alarms` (of the journal, as `drift --json`) are those that it raised; None where none were looked for.
+    `alarms` are those that it raised, as the journal has them now; None where none were looked for.
     `data_to_deploy_s` is None where nothing was promoted.
     """
 
@@ -54,7 +54,7 @@ class Ended:
     comparison: Sequence[Mapping[str, Any]] = ()
     baseline: Mapping[str, Any] | None = None
     drift: Mapping[str, Any] | None = None
-    alarms: Sequence[Mapping[str, Any]] | None = None
+    alarms: Sequence[Alarm] | None = None
     data_to_deploy_s: float | None = None
 
 
@@ -138,7 +138,7 @@ def _drifting(facts: Facts) -> Finding | None:
     said = [
         *_drifted_data(compared),
         *(f"{row}, against earlier retrains" for row in _drifted_metrics(facts)),
-        *(alarm_sentence(alarm) for alarm in alarms or () if is_open_and_worse(alarm)),
+        *(alarm.sentence for alarm in alarms or () if alarm.is_open_and_worse),
     ]
     if said:
         return _finding(True, f"#{run.index}: {'; '.join(said)}", run)

@@ -1,11 +1,11 @@
-"""What the record of a retrain says of drift, by the words that `trigger.on_drift` may hold."""
+"""What a retrain says of drift, by the words that `trigger.on_drift` may hold: its record, and the alarms it raised."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from plaster_ops.domain.alarm import AlarmState
+from plaster_ops.domain.alarm import Alarm
 from plaster_ops.domain.judgement import Judgement
-from plaster_ops.domain.metrics import Letter
+from plaster_ops.domain.metrics import Letter, find_metric
 from plaster_ops.domain.run import RunRecord
 
 INPUTS, LABELS = "inputs", "labels"
@@ -15,7 +15,7 @@ part differs from the last one."""
 
 
 def drift_of(record: RunRecord, words: Iterable[str]) -> list[str]:
-    """A sentence for each sign of drift that these words ask for; empty where the record holds none."""
+    """A sentence for each sign of drift in the record that these words ask for; its alarms are `alarm_signs`'."""
     found: list[str] = []
     for word in words:
         if word in (INPUTS, LABELS):
@@ -25,26 +25,22 @@ def drift_of(record: RunRecord, words: Iterable[str]) -> list[str]:
     return found
 
 
+def alarm_signs(alarms: Iterable[Alarm], words: Collection[str]) -> list[str]:
+    """A sentence for each of these alarms that is drift by these words: for the worse, and open.
+
+    `alarms`: of the journal, which knows where they stand; a record keeps them as they were told.
+    """
+    return [
+        alarm.sentence
+        for alarm in alarms
+        if alarm.is_open_and_worse and find_metric(alarm.key).letter.name.lower() in words
+    ]
+
+
 def _of_letter(record: RunRecord, letter: Letter) -> list[str]:
     rows = (row for row in record.comparison if row.get("letter") == letter and row.get("verdict") == Judgement.WORSE)
     than = f"#{record.baseline['index']}" if record.baseline else "before"
-    compared = [f"{row['key']} is worse than {than}: {_change(row)}" for row in rows]
-    alarms = (row for row in record.assessment.get("alarms") or () if row["letter"] == letter)
-    return [*compared, *(alarm_sentence(row) for row in alarms if is_open_and_worse(row))]
-
-
-def is_open_and_worse(alarm: Mapping[str, Any]) -> bool:
-    """Of an alarm in a record: whether it went in the worse direction, and nobody has said a word of it."""
-    return bool(alarm["worse"]) and alarm["state"] == AlarmState.OPEN
-
-
-def alarm_sentence(alarm: Mapping[str, Any]) -> str:
-    """`latency/e2e_p50_ms left its level at #9: 1 -> 1.12 ms (+12.0%, step)`."""
-    unit = "" if alarm["unit"] == "ratio" else f" {alarm['unit']}"
-    ratio, difference = alarm["change_ratio"], alarm["change_difference"]
-    change = f"{difference:+.4g}" if ratio is None else f"{ratio:+.1%}"
-    told = f"{_number(alarm['before'])} -> {_number(alarm['after'])}{unit} ({change}, {alarm['shape']})"
-    return f"{alarm['key']} left its level at #{alarm['index']}: {told}"
+    return [f"{row['key']} is worse than {than}: {_change(row)}" for row in rows]
 
 
 def _change(row: Mapping[str, Any]) -> str:

@@ -10,10 +10,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from plaster_ops.domain import student
-from plaster_ops.domain.card import Reading, Row, Status
+from plaster_ops.domain.card import MEASURED_STATUSES, Reading, Row
 from plaster_ops.domain.judgement import AgainstHistory, Judgement, ReasonCode
 from plaster_ops.domain.metrics import Scale
-from plaster_ops.domain.rule import as_ratio, rule
+from plaster_ops.domain.rule import as_ratio, ruled_by_history
 from plaster_ops.domain.student import Spread
 
 PRIOR_WEIGHT = 4
@@ -28,10 +28,6 @@ FEWEST_ALONE = 10
 """From so many on the history speaks for itself, without a prior."""
 _TO_ERROR = 3.18
 """Half of a 95 % interval over a standard error, where it rests on three processes: Student's t, 3 degrees."""
-
-
-_MEASURED = (Status.MEASURED, Status.UNSTABLE)
-"""An unsettled value was measured all the same; its own error is the wider."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,7 +87,7 @@ def against_earlier(now: Row | None, earlier: Earlier, margin: float) -> Against
     Moderated t on logs, or on differences for scores: variance S^2 / m for what was, and S^2 (or the run's own error,
     where that is larger) for what is.
     """
-    if not isinstance(now, Reading) or now.status not in _MEASURED or now.metric.scale is Scale.EXACT:
+    if not isinstance(now, Reading) or now.status not in MEASURED_STATUSES or now.metric.scale is Scale.EXACT:
         return None
     score = now.metric.scale is Scale.DIFFERENCE
     past = [value for value in earlier.values if score or value > 0][-MOST_EARLIER:]
@@ -107,17 +103,7 @@ def against_earlier(now: Row | None, earlier: Earlier, margin: float) -> Against
     value = now.value if score else math.log(now.value)
     interval = student.estimate(value - statistics.fmean(seen), error, spread.freedom)
     shown = interval if score else as_ratio(interval)
-    ruling = rule(shown, margin, now.direction, now.metric.scale)
-    return AgainstHistory(
-        judgement=ruling.judgement,
-        n=len(past),
-        change=shown.value,
-        ci95=shown.ci95,
-        p_value=shown.p_value,
-        reason=ruling.reason,
-        code=ruling.code,
-        detectable=ruling.detectable,
-    )
+    return ruled_by_history(shown, margin, now.direction, now.metric.scale, n=len(past))
 
 
 def _too_few(now: Reading, past: Sequence[float], earlier: Earlier, fewest: int) -> AgainstHistory:

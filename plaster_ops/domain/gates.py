@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from plaster_ops.domain.card import Card, Reading, Status
+from plaster_ops.domain.card import MEASURED_STATUSES, Card, Reading
 from plaster_ops.domain.judgement import Comparison, Judgement
 from plaster_ops.domain.metrics import (
     E2E_P50_MS,
@@ -137,7 +137,7 @@ def _against_bounds(gate: Gate, card: Card | None) -> list[_Answer]:
     if gate.floor is None and gate.ceiling is None:
         return []
     row = None if card is None else card.find(gate.metric)
-    if not isinstance(row, Reading) or row.status not in (Status.MEASURED, Status.UNSTABLE):
+    if not isinstance(row, Reading) or row.status not in MEASURED_STATUSES:
         why = (row.reason or row.status.value) if row is not None else "not measured"
         return [(GateState.WAIVED, why)]
     told, answers = f"{gate.metric.key} {row.value:.6g}", []

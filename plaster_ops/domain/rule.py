@@ -46,6 +46,21 @@ def rule(interval: Estimate, margin: float, better: Better, scale: Scale) -> Rul
     return Ruling(judgement=Judgement.INCONCLUSIVE, reason=f"{code}: {reason}", code=code, detectable=detectable)
 
 
+def ruled_by_history(shown: Estimate, margin: float, better: Better, scale: Scale, *, n: int) -> AgainstHistory:
+    """The rule's answer to a value held against `n` earlier ones; `shown` and `margin` as in `rule`."""
+    ruling = rule(shown, margin, better, scale)
+    return AgainstHistory(
+        judgement=ruling.judgement,
+        n=n,
+        change=shown.value,
+        ci95=shown.ci95,
+        p_value=shown.p_value,
+        reason=ruling.reason,
+        code=ruling.code,
+        detectable=ruling.detectable,
+    )
+
+
 def direction(better: Better, change: float) -> Judgement:
     """Better or worse, for a change that is no longer in doubt."""
     rises = change > 0

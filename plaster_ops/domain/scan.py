@@ -6,7 +6,7 @@ differ by more than does not matter. Deterministic, no clock, no file: the same 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,7 +80,7 @@ def scan(
         return Scan(n=0, level=None, reason=_too_few(0), left_out=left_out)
     level = float(np.median(kept))
     if scale is Scale.EXACT:
-        change = _exact(kept, places, least)
+        change = next(_exact(values, start, least), None)
         return Scan(n=len(kept), level=level if change is None else change.after, change=change, left_out=left_out)
     if len(kept) < FEWEST:
         return Scan(n=len(kept), level=level, reason=_too_few(len(kept)), left_out=left_out)
@@ -104,6 +104,8 @@ def scan_all(
     better: Better = Better.NEITHER,
 ) -> list[ChangePoint]:
     """Every change after `start` that one look at the whole of it finds, each regime looked at in turn."""
+    if scale is Scale.EXACT:
+        return list(_exact(values, start, least))
     found: list[ChangePoint] = []
     while True:
         change = scan(values, scale=scale, start=start, least=least, margin=margin, better=better).change
@@ -154,17 +156,23 @@ def _crept(
     return _change(places[creep.at], before, after, scale, p_value=creep.p_value, shape=AlarmShape.CREEP)
 
 
-def _exact(kept: Numbers, places: Sequence[int], least: float) -> ChangePoint | None:
-    """The first value that differs from the regime's first one; nothing is tested, one value is enough."""
-    reference = float(kept[0])
-    off = np.abs(kept - reference)
+def _exact(values: Sequence[float | None], start: int, least: float) -> Iterator[ChangePoint]:
+    """Each value that is off the last one told, at the beginning the regime's first; no test, one is enough."""
+    reference: float | None = None
+    for place in range(start, len(values)):
+        value = values[place]
+        if value is None or not math.isfinite(value):
+            continue
+        if reference is None:
+            reference = float(value)
+        elif _is_off(value, reference, least):
+            yield _change(place, reference, float(value), Scale.EXACT, p_value=None, shape=AlarmShape.STEP)
+            reference = float(value)
+
+
+def _is_off(value: float, reference: float, least: float) -> bool:
     allowed = least * abs(reference)
-    beyond = np.flatnonzero(off >= allowed) if allowed > 0 else np.flatnonzero(off)
-    if len(beyond) == 0:
-        return None
-    at = int(beyond[0])
-    after = float(kept[at])
-    return _change(places[at], reference, after, Scale.EXACT, p_value=None, shape=AlarmShape.STEP)
+    return abs(value - reference) >= allowed if allowed > 0 else value != reference
 
 
 def _is_enough(shift: float, scale: Scale, least: float) -> bool:

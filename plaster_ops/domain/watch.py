@@ -4,8 +4,9 @@ A history holds only retrains that can be held against the newest: same device a
 is not told again; the regime of a metric begins at the newest alarm of it.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, takewhile
 
 from plaster_ops.domain.alarm import Alarm
 from plaster_ops.domain.changes import Change, ChangeKind
@@ -38,10 +39,9 @@ class History:
     values: Sequence[float | None]
 
     def start(self, told: Iterable[Alarm]) -> int:
-        """The place at which its current regime begins: that of the newest alarm of it, else 0."""
-        mine = [alarm.index for alarm in told if is_of(alarm, self)]
-        newest = max(mine, default=None)
-        return 0 if newest is None else next((i for i, at in enumerate(self.indices) if at >= newest), 0)
+        """The place at which its current regime begins."""
+        since = regime_start(told, self.metric.key, self.fingerprint)
+        return next((i for i, at in enumerate(self.indices) if at >= since), 0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,6 +54,11 @@ class Told:
     margins: Mapping[str, float]
     alarms: Sequence[Alarm]
     candidates: Candidates
+
+
+def regime_start(told: Iterable[Alarm], key: str, fingerprint: str) -> int:
+    """Number of the retrain at which a metric's current regime begins: its newest alarm's; 0 where none was told."""
+    return max((alarm.index for alarm in told if alarm.key == key and alarm.fingerprint == fingerprint), default=0)
 
 
 def is_of(alarm: Alarm, history: History) -> bool:
@@ -107,9 +112,14 @@ def _of_history(history: History, told: Told) -> list[Alarm]:
             candidates=_candidates(history, change.at, told.candidates),
             back_at=_back_at(history, [*mine, *found], change.after, told.margins),
         )
-        if not any(is_same(alarm, earlier) for earlier in [*mine, *found]):
+        if not any(is_same(alarm, earlier) for earlier in chain(mine, _near(found, alarm.index))):
             found.append(alarm)
     return found
+
+
+def _near(found: Sequence[Alarm], index: int) -> Iterator[Alarm]:
+    """Those at most so many retrains before that one, of alarms in order."""
+    return takewhile(lambda earlier: index - earlier.index <= NEAR, reversed(found))
 
 
 def is_same(alarm: Alarm, earlier: Alarm) -> bool:

@@ -39,6 +39,19 @@ class Baseline:
         return {"index": self.record.index, "id": self.record.uid, "which": self.which, "how": how}
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Baselines:
+    """The engine that gates and the one that is shown; often the same."""
+
+    champion: Baseline | None
+    shown: Baseline | None
+
+    def distinct(self) -> list[Baseline]:
+        """Both, once each."""
+        found = [b for b in (self.champion, self.shown) if b is not None]
+        return list({b.record.uid: b for b in found}.values())
+
+
 def choose_baseline(journal: Journal, pipeline: str, which: str) -> Baseline | None:
     """The baseline that `--compare` names: last, champion, previous (champion), best, or a run; None without one.
 

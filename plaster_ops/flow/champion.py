@@ -66,13 +66,17 @@ class Changed:
             held = f"{self.pipeline}: #{self.run.index} was not promoted: {'; '.join(self.reasons)}"
             return [held, *([f"next:  {self.next_step}"] if self.next_step else [])]
         place = "" if self.before is None or self.verdict == "unchanged" else f" in place of #{self.before.index}"
-        back = "nothing" if self.next_back is None else f"#{self.next_back.index}"
+        back = (
+            "there is no champion before it"
+            if self.next_back is None
+            else f"a rollback goes to #{self.next_back.index}"
+        )
         waits = "" if self.waits is None else f" {self.waits}; run: plaster-ops sync"
         return [
             f"{self.pipeline}: #{self.run.index} is champion{place}: {'; '.join(self.reasons)}",
             *([] if self.canary is None else [self.canary.told]),
             f"MLflow's aliases wait:{waits}" if waits else "MLflow's aliases are set",
-            f"a rollback goes to {back}",
+            back,
         ]
 
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from plaster_ops.domain.alarm import Alarm
+from plaster_ops.domain.card import MEASURED_STATUSES
 from plaster_ops.domain.conditions import Condition, Ended, Facts, Spent
 from plaster_ops.domain.metrics import DATA_TO_DEPLOY_S, E2E_P99_MS, ENGINE_BYTES, INFERENCES_PER_J
 from plaster_ops.domain.run import RunRecord
@@ -84,11 +86,11 @@ class FactBook:
             data_to_deploy_s=_value(record.card, DATA_TO_DEPLOY_S.key) if record else None,
         )
 
-    def _alarms(self, uid: str, record: RunRecord | None) -> list[dict[str, Any]] | None:
+    def _alarms(self, uid: str, record: RunRecord | None) -> list[Alarm] | None:
         """As they stand now; None where that retrain looked for none."""
         if record is None or record.assessment.get("alarms") is None:
             return None
-        return [alarm.to_json() for alarm in self.journal.alarms_of_run(uid)]
+        return self.journal.alarms_of_run(uid)
 
     def _unaccounted_s(self, name: str) -> float | None:
         """When the first slot was due after all that is known to have been seen or run; None where nothing is known."""
@@ -122,7 +124,7 @@ def spent_of(budgets: Budgets, card: Collection[Mapping[str, Any]]) -> list[Spen
 
 
 def _measured(card: Collection[Mapping[str, Any]], key: str) -> float | None:
-    return _value([row for row in card if row["status"] in ("measured", "unstable")], key)
+    return _value([row for row in card if row["status"] in MEASURED_STATUSES], key)
 
 
 def _seconds(instant: str) -> float:

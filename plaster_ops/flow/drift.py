@@ -41,7 +41,7 @@ class Drift:
     @property
     def is_worse(self) -> bool:
         """Whether an open alarm is of a metric that went in its worse direction."""
-        return any(alarm.worse and alarm.state is AlarmState.OPEN for alarm in self.alarms)
+        return any(alarm.is_open_and_worse for alarm in self.alarms)
 
     @property
     def events(self) -> list[list[Alarm]]:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from plaster_ops.domain.earlier import MOST_EARLIER, Earlier
 from plaster_ops.domain.metrics import CATALOGUE, Metric, Scale
+from plaster_ops.domain.watch import regime_start
 from plaster_ops.tracking.journal import Journal
 from plaster_ops.tracking.journal_series import SeriesPoint
 
@@ -19,23 +20,14 @@ def earlier_values(
     Only of runs with that fingerprint's digest, by the method of today, and since the metric's newest change of level
     that was told as an alarm: what is ordinary is its current regime.
     """
-    begins: dict[str, int] = {}
-    for alarm in journal.alarms(pipeline):
-        if alarm.fingerprint == fingerprint and (before is None or alarm.index < before):
-            begins[alarm.key] = max(alarm.index, begins.get(alarm.key, 0))
+    told = [alarm for alarm in journal.alarms(pipeline) if before is None or alarm.index < before]
     judged = [metric for metric in CATALOGUE.values() if metric.margin is not None and metric.scale is not Scale.EXACT]
-    return {
-        metric.key: _kept(
-            [
-                point
-                for point in journal.points(pipeline, metric.key, _LOOKED_AT, before=before)
-                if point.index >= begins.get(metric.key, 0)
-            ],
-            metric,
-            fingerprint,
-        )
-        for metric in judged
-    }
+    found = {}
+    for metric in judged:
+        since = regime_start(told, metric.key, fingerprint)
+        points = journal.points(pipeline, metric.key, _LOOKED_AT, before=before)
+        found[metric.key] = _kept([point for point in points if point.index >= since], metric, fingerprint)
+    return found
 
 
 def _kept(points: Iterable[SeriesPoint], metric: Metric, fingerprint: str) -> Earlier:
@@ -43,7 +35,7 @@ def _kept(points: Iterable[SeriesPoint], metric: Metric, fingerprint: str) -> Ea
     for point in points:
         if point.fingerprint != fingerprint:
             elsewhere += 1
-        elif point.method not in ("", metric.method):
+        elif not point.is_by(metric.method):
             otherwise += 1
         else:
             values.append(point.value)

@@ -76,13 +76,8 @@ def _trend(journal: Journal, rows: Sequence[RunRow], key: str) -> list[dict[str,
 
 
 def alarms_of(journal: Journal, record: RunRecord) -> list[dict[str, Any]]:
-    """The alarms that were told by the time of that retrain, as in `drift --json`: the journal's, which know what
-    became of them, and where it keeps none those of the record."""
-    rows = [alarm.to_json() for alarm in journal.alarms(record.pipeline)]
-    known = {(row["key"], row["index"]) for row in rows}
-    own = record.assessment.get("alarms") or ()
-    rows += [dict(row) for row in own if (row.get("key"), row.get("index")) not in known]
-    return [row for row in rows if (row.get("raised_index") or 0) <= record.index]
+    """The alarms that were told by the time of that retrain, as in `drift --json` and as they stand now."""
+    return [alarm.to_json() for alarm in journal.alarms(record.pipeline) if alarm.raised_index <= record.index]
 
 
 def write_page(ctx: Context, record: RunRecord) -> None:

@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from plaster_ops.domain.drift import alarm_sentence
 from plaster_ops.domain.fingerprint import Fingerprint
 from plaster_ops.domain.run import RunRecord, Verdict
 from plaster_ops.domain.timeline import Phase
@@ -14,24 +13,20 @@ from plaster_ops.engines.artifact import verify
 from plaster_ops.engines.ladder import needs_calibration
 from plaster_ops.errors import ExitCode
 from plaster_ops.flow import record as records
-from plaster_ops.flow.assessment import Against
-from plaster_ops.flow.baseline import Baseline, choose_baseline
+from plaster_ops.flow.baseline import Baseline, Baselines, choose_baseline
 from plaster_ops.flow.candidates import Opponent
-from plaster_ops.flow.cards import build_card, machine_fingerprint, with_gate
 from plaster_ops.flow.closing import close
 from plaster_ops.flow.compact_record import keep_compact
 from plaster_ops.flow.context import Context
 from plaster_ops.flow.curve import learning_curve
 from plaster_ops.flow.decide import decide_engine
-from plaster_ops.flow.earlier import earlier_values
-from plaster_ops.flow.learned import with_learned
-from plaster_ops.flow.noise import calibrated
+from plaster_ops.flow.judge import Found, judge
 from plaster_ops.flow.optimise import Built, optimise, rebuild
-from plaster_ops.flow.promote import decide, narrowed_exit_code, overtaken, promotion_of
+from plaster_ops.flow.promote import narrowed_exit_code, overtaken, promotion_of
 from plaster_ops.flow.sections import input_shapes
-from plaster_ops.flow.sidebyside import SideBySide, card_of, compare_on, measure, reopen, terms_of
+from plaster_ops.flow.sidebyside import SideBySide, measure, reopen
 from plaster_ops.flow.sketches import inspection_spec
-from plaster_ops.flow.train import Trained, train
+from plaster_ops.flow.train import train
 from plaster_ops.flow.watching import as_stored, with_alarms
 from plaster_ops.plaster.profiles import find_profile
 from plaster_ops.settings_sections import PipelineSettings
@@ -83,19 +78,6 @@ class Outcome:
     record: RunRecord | None = None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Baselines:
-    """The engine that gates and the one that is shown; often the same."""
-
-    champion: Baseline | None
-    shown: Baseline | None
-
-    def distinct(self) -> list[Baseline]:
-        """Both, once each."""
-        found = [b for b in (self.champion, self.shown) if b is not None]
-        return list({b.record.uid: b for b in found}.values())
-
-
 def retrain(ctx: Context, row: RunRow, request: Request, baselines: Baselines) -> Outcome:
     """Runs or resumes the retrain of `ctx`; what is finished already is taken from the journal.
 
@@ -117,83 +99,13 @@ def retrain(ctx: Context, row: RunRow, request: Request, baselines: Baselines) -
     trained = replace(trained, curve=learning_curve(ctx, trained, prepared))
     measured = _measure(ctx, request, built, prepared)
     with ctx.timeline.phase(Phase.MEASURE):
-        told = _judge(ctx, request, baselines, _Found(prepared, trained, built, measured, accepted_s))
+        found = Found(prepared=prepared, trained=trained, built=built, measured=measured, accepted_s=accepted_s)
+        told = judge(ctx, baselines, found, may_promote=request.promote)
     gate, faults = ctx.timeline.now(), ctx.timeline.faults()
     with ctx.timeline.phase(Phase.DEPLOY):
         return _finish(
             ctx, row, told, baselines.champion, request, partial(close, ctx, slot=row.slot, gate=gate, faults=faults)
         )
-
-
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """What the stages of this retrain brought home."""
-
-    prepared: Mapping[str, Any]
-    trained: Trained
-    built: Built
-    measured: SideBySide | None
-    accepted_s: float
-
-
-def _judge(ctx: Context, request: Request, baselines: Baselines, found: _Found) -> records.Measured:
-    """The card, the comparisons with the champion (which gates) and the shown run, and the decision."""
-    champion, shown, measured, built = baselines.champion, baselines.shown, found.measured, found.built
-    fingerprint = machine_fingerprint(ctx, built, found.prepared, measured)
-    card, sheet = build_card(
-        ctx,
-        prepared=found.prepared,
-        trained=found.trained,
-        built=built,
-        measured=measured,
-        accepted_s=found.accepted_s,
-        noise=calibrated(ctx.journal, ctx.name, fingerprint, ctx.pipeline.measure.profile),
-        baseline=shown.label if shown else None,
-    )
-    card, need, curve = with_learned(
-        ctx, card, sheet, trained=found.trained, built=built, champion=champion, shown=shown
-    )
-    evidence = measured.evidence if measured else None
-    terms = {b.label: _terms(ctx, b, measured, built, fingerprint) for b in baselines.distinct()}
-    compared = {label: compare_on(card, asked, evidence, built.evaluation) for label, asked in terms.items()}
-    decision = decide(
-        ctx.pipeline,
-        compared[champion.label] if champion else None,
-        card=card,
-        against=(champion.record.index, champion.record.uid) if champion else None,
-        allowed=request.promote,
-        has_golden=found.prepared["golden_samples"] is not None,
-    )
-    card = with_gate(card, sheet, decision, champion)
-    return records.Measured(
-        prepared=found.prepared,
-        trained=found.trained,
-        built=built,
-        card=card,
-        rows=compared[shown.label] if shown else (),
-        baseline=shown.to_json(_how(shown, built, measured)) if shown else None,
-        fingerprint=fingerprint,
-        decision=decision,
-        raw=measured.folders if measured else (),
-        sheet=sheet,
-        terms=terms[shown.label] if shown else None,
-        against=_against(ctx, shown, terms[shown.label], measured, built) if shown else None,
-        need=need,
-        curve=curve,
-    )
-
-
-def _against(
-    ctx: Context, shown: Baseline, terms: Mapping[str, Any], measured: SideBySide | None, built: Built
-) -> Against:
-    evidence = measured.evidence if measured is not None and terms["remeasured"] else None
-    digest = str(shown.record.fingerprint.get("digest") or "")
-    return Against(
-        record=shown.record,
-        today=card_of(terms, evidence, built.evaluation) if evidence is not None else None,
-        history=earlier_values(ctx.journal, ctx.name, fingerprint=digest, before=shown.record.index + 1),
-        noise=terms["noise"],
-    )
 
 
 def _skip(ctx: Context, prepared: Mapping[str, Any]) -> Outcome:
@@ -232,8 +144,8 @@ def _finish(
 
 
 def _told_of_alarms(ctx: Context, record: RunRecord) -> RunRecord:
-    for alarm in record.assessment["alarms"]:
-        ctx.tell({"event": "note", "text": f"alarm {alarm['id']}: {alarm_sentence(alarm)}; plaster-ops drift has more"})
+    for alarm in ctx.journal.alarms_of_run(record.uid):
+        ctx.tell({"event": "note", "text": f"alarm {alarm.id}: {alarm.sentence}; plaster-ops drift has more"})
     return record
 
 
@@ -318,20 +230,3 @@ def _measure(ctx: Context, request: Request, built: Built, prepared: Mapping[str
     result = ctx.once("measure", Phase.MEASURE, work)
     with ctx.timeline.phase(Phase.MEASURE):
         return reopen([Path(folder) for folder in result["folders"]], profile.name)
-
-
-def _terms(
-    ctx: Context, baseline: Baseline, measured: SideBySide | None, built: Built, fingerprint: Fingerprint
-) -> dict[str, Any]:
-    return terms_of(
-        baseline,
-        remeasured=measured is not None and baseline.label in built.opponent_labels(),
-        margins=ctx.pipeline.margins(),
-        history=earlier_values(ctx.journal, ctx.name, fingerprint=fingerprint.digest),
-        fingerprint=fingerprint,
-        noise=calibrated(ctx.journal, ctx.name, fingerprint, ctx.pipeline.measure.profile),
-    )
-
-
-def _how(shown: Baseline, built: Built, measured: SideBySide | None) -> str:
-    return "remeasured" if measured is not None and shown.label in built.opponent_labels() else "stored"

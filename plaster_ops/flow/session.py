@@ -13,14 +13,14 @@ from plaster_ops.engines.ladder import check_candidates, engine_device
 from plaster_ops.errors import Interrupted, PlasterError, Postponed, Unexpected, UsageError
 from plaster_ops.flow import record as records
 from plaster_ops.flow.alerting import alerts_after
-from plaster_ops.flow.baseline import check_name, choose_baseline
+from plaster_ops.flow.baseline import Baselines, check_name, choose_baseline
 from plaster_ops.flow.compact_record import keep_record
 from plaster_ops.flow.context import Context
 from plaster_ops.flow.lock import device_lock, pipeline_lock, slug
 from plaster_ops.flow.nodes import leading
 from plaster_ops.flow.pages import write_page
 from plaster_ops.flow.publish import publish
-from plaster_ops.flow.retrain import Baselines, Outcome, Request, choose_baselines, retrain
+from plaster_ops.flow.retrain import Outcome, Request, choose_baselines, retrain
 from plaster_ops.flow.sections import data_section
 from plaster_ops.flow.spending import open_ledger
 from plaster_ops.flow.takeover import note_resume, why_not_continued, why_other_data

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 
+from plaster_ops.domain.card import MEASURED_STATUSES
 from plaster_ops.domain.changes import Change, changes_between
 from plaster_ops.domain.metrics import Better
 from plaster_ops.domain.run import RunRecord
@@ -13,9 +14,6 @@ from plaster_ops.tracking.names import is_number
 
 LONGEST = 1000
 """Newest retrains of a pipeline that a history reaches back."""
-
-_MEASURED = ("measured", "unstable")
-"""Statuses of values that were measured, be it with more noise; guesses and what is suspect are in no history."""
 
 
 def with_alarms(journal: Journal, record: RunRecord, margins: Mapping[str, float]) -> RunRecord:
@@ -49,7 +47,8 @@ def histories_of(
     Also the uid of each retrain in one of them, by number. `is_stored`: its values are in the journal already.
     """
     fingerprint = str(record.fingerprint.get("digest") or "")
-    rows = {row["key"]: row for row in record.card if row["status"] in _MEASURED and is_number(row.get("value"))}
+    measured = (row for row in record.card if row["status"] in MEASURED_STATUSES)
+    rows = {row["key"]: row for row in measured if is_number(row.get("value"))}
     histories: list[History] = []
     uids = {record.index: record.uid}
     for metric in WATCHED:
@@ -60,7 +59,7 @@ def histories_of(
         points = [
             (point.index, point.uid, point.value)
             for point in journal.points(record.pipeline, metric.key, LONGEST)
-            if point.fingerprint == fingerprint and point.method in ("", method) and point.index <= record.index
+            if point.fingerprint == fingerprint and point.is_by(method) and point.index <= record.index
         ]
         if not is_stored:
             points = [*(each for each in points if each[0] != record.index), (record.index, record.uid, row["value"])]
@@ -84,6 +83,7 @@ def candidates_of(journal: Journal, uids: Mapping[int, str], record: RunRecord) 
     def recorded(index: int) -> RunRecord | None:
         return record if index == record.index else journal.record(uids[index]) if index in uids else None
 
+    @cache
     def between(now: int, then: int) -> Sequence[Change]:
         later, earlier = recorded(now), recorded(then)
         return () if later is None or earlier is None else changes_between(later, earlier)

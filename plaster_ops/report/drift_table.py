@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from plaster_ops.domain.alarm import Alarm, AlarmState
-from plaster_ops.domain.metrics import CATALOGUE, Scale
+from plaster_ops.domain.metrics import CATALOGUE
 from plaster_ops.report.numbers import show_value
+from plaster_ops.report.sparkline import sparkline
 
 _ALARMS = ("id", "at", "metric", "", "from -> to", "change", "p", "shape", "told", "state", "what changed there")
 _WATCHED = ("", "metric", "level", "since", "n", "newest", "")
-_BARS = "▁▂▃▄▅▆▇█"
 _MOST_CANDIDATES = 3
 
 
@@ -63,8 +63,7 @@ def alarm_line(alarm: Alarm) -> str:
 
 def show_alarm_change(alarm: Alarm) -> str:
     """`+12.0 %`, or a difference."""
-    is_difference = CATALOGUE[alarm.key].scale is Scale.DIFFERENCE or alarm.before == 0
-    return f"{alarm.change:+.4g}" if is_difference else f"{alarm.change * 100:+.1f} %"
+    return f"{alarm.change * 100:+.1f} %" if alarm.is_ratio else f"{alarm.change:+.4g}"
 
 
 def _title(found: Any) -> str:
@@ -114,14 +113,6 @@ def _watched_rows(found: Any) -> list[list[str]]:
         rows.append([*cells, sparkline(each.newest), note])
     order = list(CATALOGUE)
     return sorted(rows, key=lambda row: order.index(row[1]))
-
-
-def sparkline(values: Sequence[float]) -> str:
-    """A bar a value, between the smallest and the largest; flat where they are equal."""
-    low, high = min(values), max(values)
-    if low == high:
-        return _BARS[0] * len(values)
-    return "".join(_BARS[round((value - low) / (high - low) * (len(_BARS) - 1))] for value in values)
 
 
 def _notes(found: Any) -> list[str]:

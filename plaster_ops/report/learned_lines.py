@@ -13,7 +13,7 @@ def start_lines(payload: Mapping[str, Any]) -> list[str]:
     if start.get("race"):
         lines.append(f"race: {start['race']['why']}")
     if start.get("stopped") not in (None, "max_epochs"):
-        lines.append(f"training ended by {str(start['stopped']).replace('_', ' ')}")
+        lines.append(f"fit ended by {str(start['stopped']).replace('_', ' ')}")
     if start.get("needed") is False:
         lines.append(f"could have been left out: {start['why_needed']}")
     return lines

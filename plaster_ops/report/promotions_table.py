@@ -19,8 +19,9 @@ def _cells(line: Mapping[str, Any]) -> list[str]:
 def _foot(answer: Mapping[str, Any]) -> str:
     if answer["champion"] is None:
         return "no champion"
-    back = ", then ".join(f"#{row['index']}" for row in answer["rollbacks"][:3]) or "nothing"
-    return f"champion #{answer['champion']['index']}; a rollback goes to {back}"
+    back = ", then ".join(f"#{row['index']}" for row in answer["rollbacks"][:3])
+    told = f"a rollback goes to {back}" if back else "no champion stands before it"
+    return f"champion #{answer['champion']['index']}; {told}"
 
 
 def promotions_plain(answer: Mapping[str, Any]) -> str:

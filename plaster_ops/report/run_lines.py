@@ -8,6 +8,14 @@ from plaster_ops.report.lines import HEADLINE_KEYS, base_name
 from plaster_ops.report.numbers import show_value
 from plaster_ops.report.safe_text import one_line
 
+_LABEL_COLUMNS = 9
+"""As wide as `trade-off`."""
+
+
+def labelled(label: str, text: str) -> str:
+    """A line of the terminal whose text begins in the same column whatever the label; none where it goes on."""
+    return f"  {label:<{_LABEL_COLUMNS}} {text}"
+
 
 def head_lines(payload: Mapping[str, Any]) -> list[str]:
     """Title, data, engine and why it is that one, training, what it is held against."""
@@ -21,17 +29,18 @@ def head_lines(payload: Mapping[str, Any]) -> list[str]:
         span = f"{_position(data['from'])} -> {_position(data['to'])}   new {data['new_samples']}"
         if data["to"] is None:
             span = "all of it (the pipeline declares no source of arriving data)"
-        lines.append(f"  data      {span}   trained on {data['train_samples']}   held out {data['eval_samples']}")
+        samples = f"trained on {data['train_samples']}   held out {data['eval_samples']}"
+        lines.append(labelled("data", f"{span}   {samples}"))
     if engine.get("backend"):
         start = f"   {engine['start']} start" if engine.get("start") else ""
-        lines.append(f"  engine    {engine['backend']} {engine['precision']}   {engine['decision']}{start}")
-        lines += [f"            {text}" for text in _why(engine)]
+        lines.append(labelled("engine", f"{engine['backend']} {engine['precision']}   {engine['decision']}{start}"))
+        lines += [labelled("", text) for text in _why(engine)]
     learned = [*start_lines(payload), *filter(None, [curve_line(payload)])]
-    lines += [f"  {'training' if i == 0 else '':<8}  {one_line(text)}" for i, text in enumerate(learned)]
+    lines += [labelled("" if place else "training", one_line(text)) for place, text in enumerate(learned)]
     base = payload.get("baseline")
     if base:
         how = "measured again, interleaved with the new engine" if base["how"] == "remeasured" else "stored numbers"
-        lines.append(f"  against   {base_name(base).replace(' ', ' = ')}, {how}")
+        lines.append(labelled("against", f"{base_name(base).replace(' ', ' = ')}, {how}"))
     return lines
 
 

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from plaster_ops.report.engine_table import ladder_view
 from plaster_ops.report.lines import Line, alarm_sentence, base_name, change_sentence, history_sentence, lines_of
-from plaster_ops.report.run_lines import head_lines, next_lines
+from plaster_ops.report.run_lines import head_lines, labelled, next_lines
 from plaster_ops.report.safe_text import one_line
 
 _COLOURS = {
@@ -88,20 +88,20 @@ def _assessed(payload: Mapping[str, Any]) -> Iterable[str]:
     """What is concluded beside the rows: trade-off, what changed, whose the change is, alarms."""
     told = payload.get("assessment") or {}
     if told.get("tradeoff"):
-        yield f"  trade-off {one_line(told['tradeoff'])}"
+        yield labelled("trade-off", one_line(told["tradeoff"]))
     changed = [row for row in told.get("changed") or () if row.get("kind") not in _UNTOLD]
     if changed:
         more = len(changed) - _MOST_CHANGES
         shown = " | ".join(change_sentence(row) for row in changed[:_MOST_CHANGES])
-        yield f"  changed   {shown}{f' | and {more} more' if more > 0 else ''}"
+        yield labelled("changed", f"{shown}{f' | and {more} more' if more > 0 else ''}")
     environment = told.get("environment") or {}
     if environment.get("sentence") and environment.get("cause") != "none":
-        yield f"  machine   {one_line(environment['sentence'])}"
+        yield labelled("machine", one_line(environment["sentence"]))
     history = history_sentence(payload)
     if history:
-        yield f"  history   {history}"
+        yield labelled("history", history)
     for place, alarm in enumerate(told.get("alarms") or ()):
-        yield f"  {'' if place else 'alarms':<8}  {alarm_sentence(alarm)}"
+        yield labelled("" if place else "alarms", alarm_sentence(alarm))
 
 
 def _tail(payload: Mapping[str, Any], *, plain: bool) -> list[RenderableType]:
@@ -118,11 +118,11 @@ def _tail(payload: Mapping[str, Any], *, plain: bool) -> list[RenderableType]:
     mlflow = payload["mlflow"]
     if mlflow.get("run_id"):
         version = f", model version {mlflow['model_version']}" if mlflow.get("model_version") else ""
-        out.append(Text(f"  MLflow    {one_line(mlflow['experiment'])} run {mlflow['run_id']}{version}"))
+        out.append(Text(labelled("MLflow", f"{one_line(mlflow['experiment'])} run {mlflow['run_id']}{version}")))
     elif mlflow.get("spooled"):
         why = one_line(mlflow["spooled"])
-        out.append(Text(f"  MLflow    not reached ({why}); kept in the journal: plaster-ops sync"))
-    out.extend(Text(f"  {'' if place else 'next':<8}  {line}") for place, line in enumerate(next_lines(payload)))
+        out.append(Text(labelled("MLflow", f"not reached ({why}); kept in the journal: plaster-ops sync")))
+    out.extend(Text(labelled("" if place else "next", line)) for place, line in enumerate(next_lines(payload)))
     return out
 
 

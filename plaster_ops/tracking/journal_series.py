@@ -2,13 +2,16 @@
 
 from dataclasses import dataclass
 
+from plaster_ops.domain.card import MEASURED_STATUSES, Status
 from plaster_ops.tracking.journal_file import JournalFile
+
+_MEASURED = ", ".join(f"'{status}'" for status in MEASURED_STATUSES)
 
 POINTS_SQL = (
     "SELECT runs.number, runs.uid, runs.started_at, runs.verdict, runs.fingerprint, readings.value, readings.method,"
     " readings.status"
     " FROM readings JOIN runs ON runs.seq = readings.seq"
-    " WHERE readings.pipeline = ?1 AND readings.key = ?2 AND readings.status IN ('measured', 'unstable')"
+    f" WHERE readings.pipeline = ?1 AND readings.key = ?2 AND readings.status IN ({_MEASURED})"
     " AND readings.seq < COALESCE("
     "(SELECT seq FROM runs WHERE pipeline = ?1 AND number >= ?4 ORDER BY number LIMIT 1), 9e18)"
     " ORDER BY readings.seq DESC LIMIT ?3"
@@ -32,6 +35,10 @@ class SeriesPoint:
     method: str
     is_settled: bool = True
 
+    def is_by(self, method: str) -> bool:
+        """Whether it was measured by that method, as far as is known."""
+        return self.method in ("", method)
+
 
 class SeriesOfRuns:
     """The part of the journal that knows how a metric went."""
@@ -50,7 +57,7 @@ class SeriesOfRuns:
                 verdict=row["verdict"] or "",
                 fingerprint=row["fingerprint"],
                 method=row["method"],
-                is_settled=row["status"] == "measured",
+                is_settled=row["status"] == Status.MEASURED,
             )
             for row in reversed(rows)
         ]

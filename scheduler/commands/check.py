@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-from plaster_ops.cli.options import Json, Project, Quiet
+from plaster_ops.cli.options import Json, Project, Quiet, print_json
 from scheduler.commands.coming import Names
-from scheduler.commands.output import print_json, print_table
+from scheduler.commands.output import print_table
 
 
 def command(

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from plaster_ops.cli.options import Json, Project, Quiet
-from scheduler.commands.output import print_json, print_table
+from plaster_ops.cli.options import Json, Project, Quiet, print_json
+from scheduler.commands.output import print_table
 
 Names = Annotated[
     list[str] | None, typer.Argument(metavar="[NAME]...", help="Pipelines. Default: all.", show_default=False)

@@ -2,8 +2,8 @@
 
 import time
 
-from plaster_ops.cli.options import Json, Project, Quiet
-from scheduler.commands.output import print_json, print_table
+from plaster_ops.cli.options import Json, Project, Quiet, print_json
+from scheduler.commands.output import print_table
 
 
 def command(project: Project = None, as_json: Json = False, quiet: Quiet = False) -> None:

@@ -1,8 +1,6 @@
 """What stdout looks like for the commands of the group."""
 
-import json
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import typer
@@ -11,11 +9,6 @@ from plaster_ops.cli.options import is_terminal
 
 _WIDTH = 4000
 """Of a line that no terminal shows: nothing in it is cut."""
-
-
-def print_json(answer: Mapping[str, Any]) -> None:
-    """One object in one line."""
-    sys.stdout.write(json.dumps(answer, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def print_table(view: Callable[[bool], Any] | str, *, quiet: bool) -> None:

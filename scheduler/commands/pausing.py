@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from plaster_ops.cli.options import Json, Project, Quiet
+from plaster_ops.cli.options import Json, Project, Quiet, print_json
 from plaster_ops.errors import UsageError
-from scheduler.commands.output import print_json, print_table
+from scheduler.commands.output import print_table
 
 _Names = Annotated[list[str] | None, typer.Argument(metavar="NAME...", help="Pipelines.", show_default=False)]
 _All = Annotated[bool, typer.Option("--all", help="Every pipeline of the settings.")]

@@ -72,7 +72,7 @@ def test_the_ledger_as_text_markdown_and_json(command: Command, settings: Settin
     text = command("promotions").out.splitlines()
     assert text[0].split()[:3] == ["when", "(UTC)", "champion"]
     assert text[3].split()[2:4] == ["#1", "#2"]
-    assert text[-1] == "champion #1; a rollback goes to nothing"
+    assert text[-1] == "champion #1; no champion stands before it"
     assert "a \\| b" in command("promotions", "--md").out
     answer = json.loads(command("promotions", "-n", "1", "--json").out)
     assert [line["kind"] for line in answer["promotions"]] == ["rollback"]

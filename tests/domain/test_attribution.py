@@ -54,6 +54,15 @@ def test_what_slows_both_engines_is_the_environments_and_is_named() -> None:
     )
 
 
+def test_what_is_no_latency_is_above_or_below_what_was_logged() -> None:
+    logged, today = (Card((value(SLO_SAMPLES_PER_S, rate, width=0.02),)) for rate in (1000.0, 550.0))
+    found = attribute(measured_again(logged, today, margins={}, history={}), (), then="run #1")
+    assert found.cause is Cause.ENVIRONMENT
+    assert found.sentence.startswith(
+        "the engine of run #1 shows slo_samples_per_s 45% below what was logged (1000 -> 550):"
+    )
+
+
 def test_an_environment_that_changed_in_nothing_that_is_recorded_says_so() -> None:
     assert "(nothing that is recorded of it changed)" in whose(logged=1.0, then=1.5, now=1.5).sentence
 

@@ -5,11 +5,13 @@ from typing import Any
 
 import pytest
 
+from plaster_ops.domain.alarm import AlarmState
 from plaster_ops.domain.conditions import Condition, Ended, Facts, Spent, find_conditions
 from plaster_ops.domain.gates import Gate, apply_gates, holds_back
 from plaster_ops.domain.metrics import ROLLING_SCORE
 from plaster_ops.domain.schedule import iso
 from plaster_ops.domain.slots import Cause, Slot, SlotState
+from tests.domain.alarms import alarm
 
 NOW_S = 1_795_000_000.0
 DUE_S = NOW_S - 1_000.0
@@ -148,16 +150,14 @@ def test_one_night_of_more_work_is_no_drift() -> None:
 
 
 def test_a_metric_that_left_its_level_is_drift_at_the_retrain_that_told_it_and_until_somebody_answers() -> None:
-    alarm = {"letter": "L", "key": "latency/e2e_p50_ms", "unit": "ms", "index": 9, "before": 1.0, "after": 1.12}
-    alarm |= {"shape": "step", "change_ratio": 0.12, "change_difference": None, "worse": True, "state": "open"}
     quiet = replace(GOOD, drift=None, alarms=[])
-    assert told(Condition.DRIFTING, replace(quiet, alarms=[alarm])) == (
+    assert told(Condition.DRIFTING, replace(quiet, alarms=[alarm()])) == (
         True,
-        "#12: latency/e2e_p50_ms left its level at #9: 1 -> 1.12 ms (+12.0%, step)",
+        "#12: latency/e2e_p50_ms left its level at #4: 1 -> 1.2 ms (+20.0%, step)",
     )
     assert told(Condition.DRIFTING, quiet) == (False, "#12: neither its data nor a metric drifted")
-    assert not holds(Condition.DRIFTING, replace(quiet, alarms=[alarm | {"state": "acknowledged"}]))
-    assert not holds(Condition.DRIFTING, replace(quiet, alarms=[alarm | {"worse": False}]))
+    assert not holds(Condition.DRIFTING, replace(quiet, alarms=[alarm(state=AlarmState.ACKNOWLEDGED)]))
+    assert not holds(Condition.DRIFTING, replace(quiet, alarms=[alarm(worse=False)]))
 
 
 def test_data_that_was_not_looked_at_or_could_not_be_compared_says_nothing() -> None:

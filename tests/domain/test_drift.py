@@ -4,10 +4,12 @@ from typing import Any
 
 import pytest
 
-from plaster_ops.domain.drift import DRIFT_WORDS, drift_of
+from plaster_ops.domain.alarm import AlarmState
+from plaster_ops.domain.drift import DRIFT_WORDS, alarm_signs, drift_of
 from plaster_ops.domain.judgement import Comparison, Judgement
 from plaster_ops.domain.metrics import CATALOGUE
 from plaster_ops.domain.run import RunRecord
+from tests.domain.alarms import alarm
 
 WORST = {"feature": "price", "kind": "number", "distance": 0.312, "p_value": 1e-9, "p_adjusted": 1e-8, "drifted": True}
 DATA = {"drift": {"against": {"last": {"index": 11, "reason": "", "tested": 8, "drifted": 3, "worst": [WORST]}}}}
@@ -80,18 +82,19 @@ def test_a_first_retrain_has_no_drift() -> None:
     assert drift_of(RunRecord(**plain, verdict="baseline", exit_code=0), DRIFT_WORDS) == []
 
 
-def alarm(**changed: Any) -> dict[str, Any]:
-    plain = {"letter": "L", "key": "latency/e2e_p50_ms", "unit": "ms", "index": 9, "before": 1.0, "after": 1.12}
-    said = {"shape": "step", "change_ratio": 0.12, "change_difference": None, "worse": True, "state": "open"}
-    return plain | said | changed
+def test_an_open_alarm_is_drift_of_its_letter() -> None:
+    assert alarm_signs([alarm()], ["latency"]) == [
+        "latency/e2e_p50_ms left its level at #4: 1 -> 1.2 ms (+20.0%, step)"
+    ]
+    assert alarm_signs([alarm()], ["accuracy", "inputs"]) == []
 
 
-def test_an_open_alarm_that_this_retrain_raised_is_drift_of_its_letter() -> None:
-    found = record(assessment={"alarms": [alarm()]})
-    assert drift_of(found, ["latency"]) == ["latency/e2e_p50_ms left its level at #9: 1 -> 1.12 ms (+12.0%, step)"]
-    assert drift_of(found, ["accuracy", "inputs"]) == []
-
-
-@pytest.mark.parametrize("changed", [{"worse": False}, {"state": "acknowledged"}, {"state": "resolved"}])
+@pytest.mark.parametrize(
+    "changed", [{"worse": False}, {"state": AlarmState.ACKNOWLEDGED}, {"state": AlarmState.RESOLVED}]
+)
 def test_an_alarm_for_the_better_or_one_that_was_answered_is_none(changed: dict[str, Any]) -> None:
-    assert drift_of(record(assessment={"alarms": [alarm(**changed)]}), DRIFT_WORDS) == []
+    assert alarm_signs([alarm(**changed)], DRIFT_WORDS) == []
+
+
+def test_what_a_record_keeps_of_its_alarms_decides_nothing() -> None:
+    assert drift_of(record(assessment={"alarms": [alarm().to_json()]}), DRIFT_WORDS) == []

@@ -5,8 +5,8 @@ import pytest
 from plaster_ops.domain.metrics import CATALOGUE, TRAIN_TO_ENGINE_S, Scale
 from plaster_ops.flow.earlier import earlier_values
 from plaster_ops.tracking.journal import Journal
+from tests.domain.alarms import alarm
 from tests.tracking.samples import finish
-from tests.tracking.test_journal_alarms import alarm
 
 KEY = TRAIN_TO_ENGINE_S.key
 

@@ -11,8 +11,8 @@ from plaster_ops.domain.changes import Change, ChangeKind
 from plaster_ops.domain.metrics import E2E_P50_MS, ENGINE_SCORE
 from plaster_ops.domain.standing import Standing
 from plaster_ops.flow.drift import Drift, event_index
-from plaster_ops.report.drift_table import drift_markdown, drift_plain, drift_view, show_alarm_change, sparkline
-from tests.tracking.test_journal_alarms import alarm
+from plaster_ops.report.drift_table import drift_markdown, drift_plain, drift_view, show_alarm_change
+from tests.domain.alarms import alarm
 
 INT8 = Change(kind=ChangeKind.ENGINE, name="precision", then="fp32", now="int8")
 LATENCY = alarm(41, id=3, candidates=(INT8,))
@@ -60,13 +60,6 @@ def test_markdown_keeps_its_columns() -> None:
 
 def test_what_is_kept_by_nobody_is_said() -> None:
     assert "are not kept" in drift_plain(found(alarm(41, id=0), is_stored=False))
-
-
-@pytest.mark.parametrize(
-    ("values", "bars"), [([1.0, 1.0], "▁▁"), ([1.0, 2.0], "▁█"), ([3.0, 2.0, 1.0], "█▅▁"), ([1.0], "▁")]
-)
-def test_a_bar_is_a_value(values: list[float], bars: str) -> None:
-    assert sparkline(values) == bars
 
 
 def test_a_change_from_zero_is_a_difference() -> None:

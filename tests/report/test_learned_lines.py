@@ -15,7 +15,7 @@ AGAINST |= {"samples_now": 8000.0, "samples_then": 10000.0, "seconds_now": 14.0,
 def test_a_race_an_early_end_and_a_needless_retrain_have_a_line_each() -> None:
     assert start_lines({"start": START}) == [
         f"race: {RACE}",
-        "training ended by patience",
+        "fit ended by patience",
         "could have been left out: gains +0.0001",
     ]
 

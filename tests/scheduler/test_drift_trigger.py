@@ -8,9 +8,13 @@ from typing import Any
 
 import pytest
 
+from plaster_ops.domain.alarm import AlarmState
 from plaster_ops.domain.slots import Cause, SlotState
+from plaster_ops.settings_schedule import TriggerSettings
 from plaster_ops.tracking.journal import Journal
 from plaster_ops.tracking.slots import SlotLedger
+from scheduler.drift_trigger import DriftTrigger
+from tests.domain.alarms import alarm
 from tests.scheduler.arrivals import NAME, World, ledger_and_journal, settings_of
 from tests.tracking.samples import finish
 
@@ -49,6 +53,21 @@ def test_one_record_of_drift_is_one_retrain(both: tuple[SlotLedger, Journal]) ->
     assert slots(there) == [(Cause.DRIFT, SlotState.RAN)]
     told = "drift told by #1: 2 of 8 input features drifted since #1, worst price by 0.30"
     assert there.slots[0].reason == told
+
+
+def test_an_alarm_makes_a_retrain_due_for_as_long_as_nobody_has_answered_it(both: tuple[SlotLedger, Journal]) -> None:
+    """Somebody answers after the trigger has read the record: what the record keeps of its alarms is as it was told."""
+    finish(both[1], NAME, assessment={"alarms": [alarm().to_json()]}, seen=100)
+    (stored,) = both[1].alarms(NAME)
+    asked, now_s = [], 10 * DAY_S
+    trigger = DriftTrigger(
+        {NAME: TriggerSettings.model_validate({**TRIGGER, "on_drift": ["latency"]})}, *both, lambda _name, _now_s: True
+    )
+    for state in (None, AlarmState.ACKNOWLEDGED):
+        if state is not None:
+            both[1].set_alarm_state(stored.id, state, by="me", note="int8, on purpose")
+        asked.append(trigger.reason(NAME, now_s))
+    assert asked == [f"drift told by #1: {stored.sentence}", None]
 
 
 def test_a_retrain_waits_until_there_is_enough_to_learn(both: tuple[SlotLedger, Journal]) -> None:

@@ -2,35 +2,17 @@
 
 import sqlite3
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from plaster_ops.domain.alarm import Alarm, AlarmShape, AlarmState
+from plaster_ops.domain.alarm import Alarm, AlarmState
 from plaster_ops.errors import NotRecorded, UsageError
 from plaster_ops.ports import Tracked
 from plaster_ops.tracking.journal import Journal
 from plaster_ops.tracking.journal_restore import restore_run
 from plaster_ops.tracking.journal_rows import Promotion
+from tests.domain.alarms import alarm
 from tests.tracking.samples import finish, make_record, start
-
-
-def alarm(index: int = 4, **changed: Any) -> Alarm:
-    plain: dict[str, Any] = {
-        "pipeline": "digits",
-        "key": "latency/e2e_p50_ms",
-        "fingerprint": "f" * 16,
-        "index": index,
-        "raised_index": index + 2,
-        "raised_at": "2026-11-28T02:00:00+00:00",
-        "shape": AlarmShape.STEP,
-        "before": 1.0,
-        "after": 1.2,
-        "change": 0.2,
-        "p_value": 1e-7,
-        "worse": True,
-    }
-    return Alarm(**(plain | changed))
 
 
 def finish_with(journal: Journal, *alarms: Alarm) -> str:
