@@ -10,7 +10,9 @@ from plaster_ops.cli.options import Json, Markdown, Name, Project, Quiet, print_
 
 def command(
     name: Name = None,
-    newest: Annotated[int, typer.Option("--limit", "-n", min=2, help="Newest retrains to look at.")] = 60,
+    newest: Annotated[
+        int, typer.Option("--limit", "-n", min=2, max=1_000_000, help="Newest retrains to look at.")
+    ] = 60,
     margin: Annotated[
         float | None,
         typer.Option(

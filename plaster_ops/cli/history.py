@@ -10,7 +10,7 @@ from plaster_ops.cli.options import Json, Markdown, Name, Project, is_terminal, 
 
 def command(
     name: Name = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Newest rows to show.")] = 20,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1_000_000, help="Newest rows to show.")] = 20,
     every: Annotated[bool, typer.Option("--all", help="Every pipeline.")] = False,
     project: Project = None,
     as_json: Json = False,

@@ -85,7 +85,7 @@ def rollback(
 
 def promotions(
     name: Name = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Newest lines to show.")] = 50,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1_000_000, help="Newest lines to show.")] = 50,
     project: Project = None,
     as_json: Json = False,
     as_markdown: Markdown = False,

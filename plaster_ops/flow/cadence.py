@@ -17,7 +17,7 @@ from plaster_ops.errors import DataError, UsageError
 from plaster_ops.flow.context import Context
 from plaster_ops.flow.lock import slug
 from plaster_ops.flow.scratch import scratch_context
-from plaster_ops.flow.wiring import Ports, open_ports
+from plaster_ops.flow.wiring import Ports, open_to_look
 from plaster_ops.ports import EventSink
 from plaster_ops.settings import Settings
 from plaster_ops.tracking.journal_rows import RunState
@@ -133,7 +133,7 @@ def cadence(
     found, pipeline = settings.pipeline(name)
     usual = ROLLING_SCORE.margin or 0.0
     allowed = min(usual, pipeline.margins().get(ROLLING_SCORE.key, usual)) if margin is None else margin
-    with open_ports(settings) as ports:
+    with open_to_look(settings) as ports:
         past = _Past(records=_finished(ports, found, newest))
         places = [place for place in range(1, len(past.records)) if past.window(place) is not None]
         if not places:

@@ -13,7 +13,7 @@ from plaster_ops.flow.context import Context
 from plaster_ops.flow.noise import device_of, margin_of, on_this_machine, paired_ratios, widest
 from plaster_ops.flow.scratch import scratch_context
 from plaster_ops.flow.sidebyside import measure
-from plaster_ops.flow.wiring import open_ports
+from plaster_ops.flow.wiring import open_to_look
 from plaster_ops.plaster.copies import COPIES
 from plaster_ops.ports import EventSink
 from plaster_ops.settings import Settings
@@ -83,7 +83,7 @@ def calibrate(
     """
     found, pipeline = settings.pipeline(name)
     pipeline = pipeline.model_copy(update={"measure": pipeline.measure.model_copy(update={"profile": profile})})
-    with open_ports(settings) as ports:
+    with open_to_look(settings) as ports:
         baseline = _engine_of(choose_baseline(ports.journal, found, run), found, run)
         fingerprint = _this_machine(baseline, pipeline.engine.threads)
         with scratch_context(ports, found, pipeline, purpose="calibrate", tell=tell, start_s=start_s) as ctx:

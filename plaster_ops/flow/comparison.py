@@ -20,7 +20,7 @@ from plaster_ops.flow.baseline import Baseline, choose_baseline, recorded_baseli
 from plaster_ops.flow.earlier import earlier_values
 from plaster_ops.flow.promote import failing
 from plaster_ops.flow.stored_pairs import stored_pairs
-from plaster_ops.flow.wiring import Ports, open_ports
+from plaster_ops.flow.wiring import Ports, open_to_look
 from plaster_ops.ports import EventSink
 from plaster_ops.report.json_text import run_payload
 from plaster_ops.settings import Settings
@@ -73,7 +73,7 @@ def compare_runs(
     asked = {"profile": profile, "server": server or pipeline.measure.server}
     pipeline = pipeline.model_copy(update={"measure": pipeline.measure.model_copy(update=asked)})
     choose = recorded_baseline if stored else choose_baseline
-    with open_ports(settings) as ports:
+    with open_to_look(settings) as ports:
         now, then = (choose(ports.journal, found, which) for which in pair)
         missing = pair[0] if now is None else pair[1] if then is None else None
         if now is None or then is None:

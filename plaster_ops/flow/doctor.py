@@ -13,7 +13,7 @@ from plaster_ops.alerts.targets import targets_of
 from plaster_ops.engines.ladder import check_candidates, engine_device
 from plaster_ops.engines.registry import find_backend, known_backends
 from plaster_ops.errors import NotRecorded, PlasterError
-from plaster_ops.flow.wiring import Ports, open_ports
+from plaster_ops.flow.wiring import Ports, has_journal, open_to_look
 from plaster_ops.plaster.preflight import what_can_be_measured
 from plaster_ops.settings import Settings
 from plaster_ops.settings_sections import PipelineSettings
@@ -47,8 +47,10 @@ class Finding:
 def examine(settings: Settings, *, fix: bool) -> list[Finding]:
     """Looks at everything; with `fix`, upgrades an MLflow store that is behind (after a backup) and repairs a move."""
     rows = [*_machine(), *_packages(), *_engines(), *_settings(settings)]
+    if not has_journal(settings):
+        rows.append(_no_journal(settings))
     try:
-        with open_ports(settings) as ports:
+        with open_to_look(settings) as ports:
             rows += [*_store(ports, fix=fix), *_outbox(ports), *_alert_queue(ports)]
     except NotRecorded as error:
         rows.append(Finding(topic="journal", what="journal", ok=False, detail=error.message, next_step=error.next_step))
@@ -123,6 +125,17 @@ def _module_exists(module: str, project: Path) -> bool:
         return importlib.util.find_spec(module.partition(".")[0]) is not None
     except (ImportError, ValueError):
         return False
+
+
+def _no_journal(settings: Settings) -> Finding:
+    """Whether the first retrain could make one; nothing is made here."""
+    memory = settings.memory
+    place = next(folder for folder in (memory, *memory.parents) if folder.exists())
+    if place.is_dir() and os.access(place, os.W_OK | os.X_OK):
+        detail = f"none yet; the first retrain makes {memory}"
+        return Finding(topic="journal", what="journal", ok=None, detail=detail)
+    detail, step = f"{place} cannot be written", f"make {memory} writable"
+    return Finding(topic="journal", what="journal", ok=False, detail=detail, next_step=step)
 
 
 def _store(ports: Ports, *, fix: bool) -> Iterator[Finding]:

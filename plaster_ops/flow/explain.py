@@ -14,6 +14,7 @@ from plaster_ops.domain.why import difference_arithmetic, history_arithmetic, ra
 from plaster_ops.errors import UsageError
 from plaster_ops.flow.explain_parts import curve_of, histogram_of, restarts_of, samples_of
 from plaster_ops.flow.metric_names import meant_metric
+from plaster_ops.flow.wiring import open_to_look
 from plaster_ops.plaster.compact_values import compact_values, side_by_side
 from plaster_ops.settings import Settings
 from plaster_ops.tracking.journal import Journal
@@ -60,7 +61,8 @@ def explain(settings: Settings, name: str | None, run: str, key: str) -> Explana
     nearest.
     """
     found, _ = settings.pipeline(name)
-    with Journal.open(settings.memory) as journal:
+    with open_to_look(settings) as ports:
+        journal = ports.journal
         row = _run(journal, found, run)
         record = journal.record(row.uid)
         if record is None or not record.card:

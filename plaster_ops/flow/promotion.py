@@ -10,7 +10,7 @@ from plaster_ops.errors import UsageError
 from plaster_ops.flow.canary import try_engine
 from plaster_ops.flow.champion import Changed, crown, engine_of, next_rollback, overtaken_by, tell_tracker
 from plaster_ops.flow.promote import who
-from plaster_ops.flow.wiring import Ports, open_ports
+from plaster_ops.flow.wiring import Ports, open_to_look
 from plaster_ops.ports import EventSink
 from plaster_ops.settings import Settings
 from plaster_ops.tracking.journal_rows import RunRow, RunState
@@ -35,7 +35,7 @@ def promote(settings: Settings, name: str | None, wish: Wish, *, tell: EventSink
     if wish.force and not wish.reason.strip():
         raise UsageError("--force needs a reason", "say why: --force --reason TEXT; the ledger keeps it for ever")
     found, pipeline = settings.pipeline(name)
-    with open_ports(settings) as ports:
+    with open_to_look(settings) as ports:
         row = _promotable(ports, found, wish.run)
         champion = ports.journal.champion(found)
         told = partial(Changed, pipeline=found, run=row, before=champion, by=who())

@@ -12,7 +12,7 @@ from typing import Any
 from plaster_ops.errors import UsageError
 from plaster_ops.flow.lock import pipeline_lock, promotion_lock, slug
 from plaster_ops.flow.prunable import PRUNED, Piece, Plan, plan_pruning
-from plaster_ops.flow.wiring import Ports, open_ports
+from plaster_ops.flow.wiring import Ports, has_journal, open_ports
 from plaster_ops.settings import Settings
 from plaster_ops.tracking.journal_rows import RunRow
 from plaster_ops.tracking.slots import SlotLedger
@@ -91,6 +91,8 @@ class Pruned:
 def prune(settings: Settings, name: str | None, request: Request) -> Pruned:
     """Removes what `plan_pruning` says. Raises `Busy` while a retrain of the pipeline is going on."""
     found, _ = settings.pipeline(name)
+    if not has_journal(settings):
+        return Pruned(pipeline=found, dry_run=request.dry_run, kept=(), removed=())
     retention = settings.retention
     if request.keep is not None:
         retention = retention.model_copy(update={"keep_engines": request.keep})

@@ -13,10 +13,10 @@ from plaster_ops.engines.artifact import read_manifest
 from plaster_ops.errors import PlasterError, RecordsGone, UsageError
 from plaster_ops.flow.compact_record import COMPACT, RECORD
 from plaster_ops.flow.publish import mend_move
-from plaster_ops.flow.wiring import Ports, open_ports
+from plaster_ops.flow.wiring import Ports, has_journal, open_ports
 from plaster_ops.ports import EventSink, Tracked
 from plaster_ops.settings import Settings
-from plaster_ops.tracking.connection import Location, shown
+from plaster_ops.tracking.connection import Location, resolve_uri, shown
 from plaster_ops.tracking.journal import Journal
 from plaster_ops.tracking.journal_file import now_iso
 from plaster_ops.tracking.journal_restore import (
@@ -75,25 +75,32 @@ def rebuild(settings: Settings, *, force: bool, tell: EventSink) -> Rebuilt:
     """Makes `plaster.db` from the store that the settings name; one that was cut off goes on where it was.
 
     Raises `UsageError` where the journal has runs and `force` is not given; with it the old file is kept beside.
+    `TrackingUnavailable` where the store cannot be read: the journal is then as it was.
     """
     found = Rebuilt()
-    if (settings.memory / "plaster.db").is_file():
-        with Journal.open(settings.memory) as journal:
-            runs = count_runs(journal)
-        if runs and not force:
-            raise UsageError(
-                f"the journal in {settings.memory} has {runs} runs", "keep a copy of it and make it anew with --force"
-            )
+    runs = _known_runs(settings)
+    if runs and not force:
+        raise UsageError(
+            f"the journal in {settings.memory} has {runs} runs", "keep a copy of it and make it anew with --force"
+        )
+    with _reader(resolve_uri(settings.tracking_uri, settings.project)) as store:
         found.backup = set_aside(settings.memory) if runs else None
-    with open_ports(settings) as ports:
-        with _reader(ports.location()) as store, rebuilding(ports.journal) as known:
-            mend_move(ports)
-            _restore_runs(ports, store, known, found, tell)
-            lines = _ledger(ports.journal, store)
-            found.promotions = restore_promotions(ports.journal, lines)
-            _mark_told(ports.journal, store)
-        found.alarms = len(ports.journal.alarms())
+        with open_ports(settings) as ports:
+            with rebuilding(ports.journal) as known:
+                mend_move(ports)
+                _restore_runs(ports, store, known, found, tell)
+                lines = _ledger(ports.journal, store)
+                found.promotions = restore_promotions(ports.journal, lines)
+                _mark_told(ports.journal, store)
+            found.alarms = len(ports.journal.alarms())
     return found
+
+
+def _known_runs(settings: Settings) -> int:
+    if not has_journal(settings):
+        return 0
+    with Journal.open(settings.memory) as journal:
+        return count_runs(journal)
 
 
 def _reader(location: Location) -> "AbstractContextManager[StoreReader]":

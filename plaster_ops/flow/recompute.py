@@ -14,7 +14,7 @@ from plaster_ops.flow.checked import Checked, check_compact
 from plaster_ops.flow.record import EVALUATION, SAMPLES, WORKING
 from plaster_ops.flow.sheet import replay
 from plaster_ops.flow.sidebyside import compare_on
-from plaster_ops.flow.wiring import open_ports
+from plaster_ops.flow.wiring import open_to_look
 from plaster_ops.plaster.accuracy import rejudged
 from plaster_ops.plaster.answer_record import ANSWERS, load_answers
 from plaster_ops.plaster.evidence import Evidence
@@ -85,7 +85,7 @@ def recompute(settings: Settings, name: str | None, run: str) -> Recomputed:
     Raises `UsageError` for a run that does not exist or has no engine, `RecordsGone` where its records are gone.
     """
     found, _ = settings.pipeline(name)
-    with open_ports(settings) as ports:
+    with open_to_look(settings) as ports:
         row = ports.journal.last_finished(found) if run == "last" else ports.journal.find_run(found, run)
         if row is None:
             raise UsageError(f"pipeline {found!r} has no finished run yet", f"plaster-ops retrain {found}")

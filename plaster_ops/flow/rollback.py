@@ -8,7 +8,7 @@ from plaster_ops.errors import UsageError
 from plaster_ops.flow.canary import try_engine
 from plaster_ops.flow.champion import Changed, crown, engine_of, next_rollback, overtaken_by, tell_tracker
 from plaster_ops.flow.promote import who
-from plaster_ops.flow.wiring import Ports, open_ports
+from plaster_ops.flow.wiring import Ports, open_to_look
 from plaster_ops.ports import EventSink
 from plaster_ops.settings import Settings
 from plaster_ops.tracking.journal_rows import RunRow
@@ -26,7 +26,7 @@ def rollback(
     back to, `BuildFailed` where its files are not what was measured.
     """
     found, pipeline = settings.pipeline(name)
-    with open_ports(settings) as ports:
+    with open_to_look(settings) as ports:
         champion = ports.journal.champion(found)
         row = _target(ports, found, champion, to)
         told = partial(Changed, pipeline=found, run=row, before=champion, by=who())

@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Iterator
 
-from plaster_ops.flow.wiring import Ports, open_ports
+from plaster_ops.flow.wiring import Ports, open_ports, open_to_look
 from plaster_ops.settings import Settings
 from plaster_ops.tracking.connection import shown
 from plaster_ops.tracking.page_links import PageLinks, links_of_store
@@ -20,7 +20,7 @@ def is_served(settings: Settings) -> bool:
 def page_lines(settings: Settings, *, host: str, port: int) -> Iterator[str]:
     """The address of the pages, and of each pipeline what is where. Raises `TrackingUnavailable` for a server that
     cannot be reached."""
-    with open_ports(settings) as ports:
+    with open_to_look(settings) as ports:
         location = ports.location()
     address = shown(location).rstrip("/") if is_served(settings) else f"http://{_shown(host)}:{port}"
     found = links_of_store(location)

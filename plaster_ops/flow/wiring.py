@@ -3,12 +3,15 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from plaster_ops.ports import Clock, SystemClock
 from plaster_ops.settings import Settings
 from plaster_ops.tracking.connection import Location, resolve_uri
 from plaster_ops.tracking.journal import Journal
+from plaster_ops.tracking.journal_file import FILE_NAME
 
 if TYPE_CHECKING:
     from plaster_ops.tracking.mlflow_store import MlflowTracker
@@ -41,3 +44,20 @@ def open_ports(settings: Settings, clock: Clock | None = None) -> Iterator[Ports
         if fresh:
             (settings.memory / ".gitignore").write_text("*\n", encoding="utf-8")
         yield Ports(journal=journal, clock=clock or SystemClock(), settings=settings)
+
+
+def has_journal(settings: Settings) -> bool:
+    """Whether anything was ever recorded in the project."""
+    return (settings.memory / FILE_NAME).exists()
+
+
+@contextmanager
+def open_to_look(settings: Settings) -> Iterator[Ports]:
+    """The same for a question, or for what can only be done to runs that are there: a project that has no journal yet
+    gets none, it is answered from an empty one elsewhere that is gone at the end."""
+    if has_journal(settings):
+        with open_ports(settings) as ports:
+            yield ports
+        return
+    with TemporaryDirectory(prefix="plaster-") as folder, Journal.open(Path(folder)) as journal:
+        yield Ports(journal=journal, clock=SystemClock(), settings=settings)

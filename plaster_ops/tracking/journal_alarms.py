@@ -21,6 +21,8 @@ _COLUMNS = (
     " LEFT JOIN alarm_states AS said ON said.seq ="
     " (SELECT MAX(seq) FROM alarm_states WHERE alarm_states.alarm = alarms.id)"
 )
+_TOO_LARGE = 2**63
+"""For an id."""
 _OF_SERIES = f"{_COLUMNS} WHERE alarms.pipeline = ? AND alarms.key = ? AND alarms.fingerprint = ? ORDER BY alarms.id"
 
 
@@ -40,7 +42,7 @@ class Alarms:
 
     def alarm(self, id: int) -> Alarm:
         """The alarm of that id; `UsageError` where there is none."""
-        row = self.file.row(f"{_COLUMNS} WHERE alarms.id = ?", (id,))
+        row = self.file.row(f"{_COLUMNS} WHERE alarms.id = ?", (id,)) if 0 < id < _TOO_LARGE else None
         if row is None:
             raise UsageError(f"no alarm has the id {id}", "list them with: plaster-ops drift --all")
         return _read(row)

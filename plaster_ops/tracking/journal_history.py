@@ -29,6 +29,8 @@ TAKEN_SQL = (
     " (SELECT COALESCE(MAX(seq), 0) FROM runs WHERE pipeline = ?1 AND state = 'finished')"
     " AND upto IS NOT NULL ORDER BY runs.seq DESC LIMIT 1"
 )
+_MOST_DIGITS = 18
+"""Of a number that fits into a column."""
 _MIN_PREFIX = 4
 
 
@@ -102,8 +104,9 @@ class History:
         """The run that `3`, `#3`, the beginning of a uid, or an MLflow run id means; `UsageError` lists the newest."""
         wanted = text.strip()
         found: list[RunRow] = []
-        if wanted.removeprefix("#").isdecimal():
-            found = self._runs_where("number = ?", (pipeline, int(wanted.removeprefix("#"))))
+        digits = wanted.removeprefix("#")
+        if digits.isdecimal() and len(digits) <= _MOST_DIGITS:
+            found = self._runs_where("number = ?", (pipeline, int(digits)))
         if not found and len(wanted) >= _MIN_PREFIX and wanted.isalnum():
             after = wanted[:-1] + chr(ord(wanted[-1]) + 1)
             found = self._runs_where("uid >= ? AND uid < ?", (pipeline, wanted, after))

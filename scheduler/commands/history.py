@@ -13,7 +13,7 @@ _Name = Annotated[str | None, typer.Argument(metavar="[NAME]", help="Pipeline. D
 
 def command(
     name: _Name = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Newest slots to show.")] = 20,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1_000_000, help="Newest slots to show.")] = 20,
     project: Project = None,
     as_json: Json = False,
     quiet: Quiet = False,

@@ -67,3 +67,8 @@ def test_another_architecture_is_flagged_and_the_same_one_is_not(metric: object)
 
 def test_bytes_that_differ_are_no_other_architecture() -> None:
     assert judge(reading(ENGINE_BYTES, 120.0), reading(ENGINE_BYTES, 100.0)).reason == "exact"
+
+
+def test_six_resampled_samples_are_enough_to_be_judged() -> None:
+    row = judge(reading(ROLLING_SCORE), reading(ROLLING_SCORE), evidence(paired(0.0, 0.001, 6, "paired_t")))
+    assert row.judgement is Judgement.SAME

@@ -99,3 +99,24 @@ def test_an_alarm_is_the_same_after_json() -> None:
         assert Alarm.from_json(plain, each.fingerprint) == each
     assert alarm.to_json()["change_difference"] is None
     assert score.to_json()["change_ratio"] is None
+
+
+def test_a_regime_begins_at_the_newest_of_several_alarms() -> None:
+    (first,) = find_alarms([history(P50, STEPPED)], told())
+    later, sooner = replace(first, index=30), replace(first, index=12)
+    assert history(P50, STEPPED).start([later, sooner]) == 29
+
+
+def test_alarms_of_several_metrics_come_in_order_of_the_retrains_at_which_they_lie() -> None:
+    late = history(P50, STEPPED)
+    early = history("latency/e2e_p99_ms", values(step(noise(np.random.default_rng(1), 40, 0.01), 20, 0.4)))
+    assert [alarm.index for alarm in find_alarms([late, early], told())] == [21, 38]
+
+
+def test_back_at_a_level_is_within_a_margin_of_it_and_only_after_it_was_left() -> None:
+    (up,) = find_alarms([history(BYTES, [100.0, 100.0, 110.0])], told(newest=3))
+    (near,) = find_alarms([history(BYTES, [100.0, 100.0, 110.0, 100.6])], told(up, newest=4))
+    assert near.back_at == 2
+    (down,) = find_alarms([history(BYTES, [100.0, 100.0, 110.0, 100.0])], told(up, newest=4))
+    (drift,) = find_alarms([history(BYTES, [100.0, 100.0, 110.0, 100.0, 100.6])], told(up, down, newest=5))
+    assert drift.back_at is None, "it was at that level all along"

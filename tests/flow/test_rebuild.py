@@ -139,6 +139,15 @@ def test_history_and_everything_behind_it_is_the_same_afterwards(settings: Setti
     assert dump(settings) == whole
 
 
+def test_a_store_that_cannot_be_read_leaves_the_journal_as_it_was(settings: Settings) -> None:
+    before = told(settings)
+    (settings.memory / "mlflow.db").unlink()
+    with pytest.raises(TrackingUnavailable, match="tracking store"):
+        again(settings, force=True)
+    assert told(settings) == before
+    assert not list(settings.memory.glob("plaster.db.backup*"))
+
+
 def test_the_next_retrain_has_the_next_number_and_sync_has_nothing_to_say(
     settings: Settings, location: Location
 ) -> None:

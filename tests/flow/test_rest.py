@@ -134,6 +134,13 @@ def test_records_that_wait_are_bad_and_sync_is_the_next_step(settings: Settings)
     assert waiting.detail.startswith("1 records wait")
 
 
+def test_the_doctor_makes_no_journal_and_says_where_the_first_retrain_will(settings: Settings) -> None:
+    assert not settings.memory.exists()
+    row = findings(settings)["journal"]
+    assert (row.ok, row.detail) == (None, f"none yet; the first retrain makes {settings.memory}")
+    assert not settings.memory.exists()
+
+
 def test_a_memory_that_cannot_be_written_is_bad_and_not_the_end_of_the_doctor(settings: Settings) -> None:
     settings.memory.write_text("a file where a folder should be")
     found = findings(settings)
