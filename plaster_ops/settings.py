@@ -4,8 +4,10 @@ An unknown key is an error that names the nearest known one. Relative paths are 
 the working directory. Secrets never stand here, only the names of environment variables that hold them.
 """
 
+import stat
 import tomllib
 from collections.abc import Container, Mapping
+from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,6 +26,9 @@ from plaster_ops.settings_sections import (
     Retention,
     Train,
 )
+
+_SHARED = stat.S_ISVTX | stat.S_IWOTH
+"""Anyone may write there, and nobody may remove what others wrote: a folder for temporary files."""
 
 
 class _File(Section):
@@ -74,7 +79,10 @@ class Settings(BaseModel):
 
 
 def load_settings(project: Path | None = None) -> Settings:
-    """Reads the settings of `project`, or of the nearest folder upwards that has any; none anywhere: defaults here."""
+    """Reads the settings of `project`, or of the nearest folder upwards that has any; none anywhere: defaults here.
+
+    A folder above that all users share (`/tmp`) ends the search: a file there is anyone's, and it names modules to import.
+    """
     if project is not None and not project.is_dir():
         raise SettingsError(f"project folder {project} does not exist", "give --project an existing folder")
     found = _find_file((project or Path.cwd()).resolve(), upwards=project is None)
@@ -111,7 +119,7 @@ def _settings_of(file: Path, content: Mapping[str, Any]) -> Settings:
 
 
 def _find_file(folder: Path, *, upwards: bool) -> tuple[Path, Mapping[str, Any]] | None:
-    for candidate in (folder, *folder.parents) if upwards else (folder,):
+    for candidate in (folder, *takewhile(_is_own, folder.parents)) if upwards else (folder,):
         file = candidate / "plaster.toml"
         if file.is_file():
             return file, _read_toml(file)
@@ -121,6 +129,10 @@ def _find_file(folder: Path, *, upwards: bool) -> tuple[Path, Mapping[str, Any]]
             if table is not None:
                 return pyproject, table
     return None
+
+
+def _is_own(folder: Path) -> bool:
+    return folder.stat().st_mode & _SHARED != _SHARED
 
 
 def _read_toml(file: Path) -> dict[str, Any]:

@@ -74,6 +74,23 @@ def test_the_nearest_folder_upwards_counts_when_none_is_named(tmp_path: Path, mo
     assert load_settings().project == project
 
 
+def test_a_folder_that_all_users_share_ends_the_search_unless_it_is_named_or_stood_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = tmp_path / "tmp"
+    below = shared / "mine" / "deep"
+    below.mkdir(parents=True)
+    for folder in (tmp_path, shared):
+        (folder / "plaster.toml").write_text('default = "a"\n[pipelines.a]\nref = "m:a"\n')
+    monkeypatch.chdir(below)
+    assert load_settings().project == shared
+    shared.chmod(0o1777)
+    assert load_settings().file is None
+    assert load_settings(shared).project == shared
+    monkeypatch.chdir(shared)
+    assert load_settings().project == shared
+
+
 def test_a_named_project_is_not_searched_upwards(tmp_path: Path) -> None:
     project = write(tmp_path / "project", FULL)
     below = project / "below"
