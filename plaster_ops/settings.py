@@ -81,7 +81,7 @@ class Settings(BaseModel):
 def load_settings(project: Path | None = None) -> Settings:
     """Reads the settings of `project`, or of the nearest folder upwards that has any; none anywhere: defaults here.
 
-    A folder above that all users share (`/tmp`) ends the search: a file there is anyone's, and it names modules to import.
+    A folder above that all users share (`/tmp`) ends the search: a file there is anyone's, and names what to import.
     """
     if project is not None and not project.is_dir():
         raise SettingsError(f"project folder {project} does not exist", "give --project an existing folder")
