@@ -21,6 +21,7 @@ from plaster_ops.plaster.compact import curve_row, paired_row, timed_rows
 from plaster_ops.report.explain_text import explain_markdown, explain_text
 from plaster_ops.settings import Settings
 from plaster_ops.tracking.journal import Journal
+from tests.domain.alarms import alarm
 from tests.plaster.test_compact import measured, right
 from tests.tracking.samples import make_record, start
 
@@ -84,6 +85,26 @@ def test_the_arithmetic_of_the_verdict_is_laid_open(filled: Settings) -> None:
     history = explain(filled, None, "6", TRAIN_TO_ENGINE_S.key).comparison
     assert history is not None
     assert history["arithmetic"]["earlier"] == 5
+
+
+def test_the_arithmetic_rests_on_the_retrains_that_the_verdict_rested_on(filled: Settings) -> None:
+    """#4 was on another machine; #7 told that the level had changed at #3, which #8 knew and #6 did not."""
+    told = alarm(3, key=TRAIN_TO_ENGINE_S.key, raised_index=7).to_json()
+    with Journal.open(filled.memory) as journal:
+        for number, more in ((7, {"assessment": {"alarms": [told]}}), (8, {"comparison": COMPARISON[1:]})):
+            row = start(journal)
+            journal.finish_run(row.uid, make_record(row.uid, number, **more))
+        with journal.file.write() as db:
+            db.execute("UPDATE runs SET fingerprint = 'elsewhere' WHERE number = 4")
+    rested = {}
+    for number in ("6", "8"):
+        section = explain(filled, None, number, TRAIN_TO_ENGINE_S.key).comparison
+        assert section is not None
+        rested[number] = (section["arithmetic"]["earlier"], section["arithmetic"]["level"])
+    assert rested == {
+        "6": (4, pytest.approx((1.01 * 1.02 * 1.03 * 1.05) ** 0.25)),
+        "8": (4, pytest.approx((1.03 * 1.05 * 1.06 * 1.07) ** 0.25)),
+    }
 
 
 def test_a_value_stands_beside_its_history_up_to_it(filled: Settings) -> None:
