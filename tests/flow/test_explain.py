@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
@@ -157,3 +158,49 @@ def test_unknown_runs_and_metrics_are_named(filled: Settings) -> None:
         explain(filled, None, "champion", E2E_P50_MS.key)
     with pytest.raises(UsageError, match="no metric is called"):
         explain(filled, None, "6", "latencies")
+
+
+def test_values_of_another_machine_are_no_neighbours(filled: Settings) -> None:
+    with Journal.open(filled.memory) as journal, journal.file.write() as db:
+        db.execute("UPDATE runs SET fingerprint = 'elsewhere' WHERE number IN (1, 5)")
+    series = explain(filled, None, "4", E2E_P50_MS.key).series
+    assert [point["index"] for point in series["points"]] == [2, 3, 4, 6]
+    assert (series["runs_before"], series["rank_from_best"]) == (2, 3)
+
+
+def test_only_alarms_of_that_metric_are_beside_it(filled: Settings) -> None:
+    told = [alarm(3, raised_index=7, key=key).to_json() for key in (E2E_P50_MS.key, TRAIN_TO_ENGINE_S.key)]
+    with Journal.open(filled.memory) as journal:
+        row = start(journal)
+        journal.finish_run(row.uid, make_record(row.uid, 7, assessment={"alarms": told}))
+    assert [each["key"] for each in explain(filled, None, "7", E2E_P50_MS.key).series["alarms"]] == [E2E_P50_MS.key]
+
+
+def test_turns_side_by_side_are_not_laid_open_for_a_change_of_stored_numbers(filled: Settings) -> None:
+    """The run was measured beside another one than the one it was shown against."""
+    with Journal.open(filled.memory) as journal:
+        row = start(journal)
+        record = make_record(row.uid, 7, comparison=(compared(E2E_P50_MS.key, "stored"),))
+        journal.finish_run(row.uid, record, evidence=kept())
+    section = explain(filled, None, "7", E2E_P50_MS.key).comparison
+    assert section is not None
+    assert (section["arithmetic"], section["noise_half_width"]) == (None, None)
+
+
+def test_raw_samples_are_there_only_where_their_folder_is(filled: Settings, tmp_path: Path) -> None:
+    with Journal.open(filled.memory) as journal:
+        row = start(journal)
+        record = make_record(row.uid, 7, folder=tmp_path / "run")
+        journal.finish_run(row.uid, record)
+    assert explain(filled, None, "7", E2E_P50_MS.key).records["raw_samples"] is False
+    (Path(record.artifacts or "") / "samples").mkdir()
+    told = explain(filled, None, "7", E2E_P50_MS.key).records
+    assert (told["raw_samples"], told["recompute_gives"]) == (True, "every number to the last digit")
+
+
+def test_a_run_that_ended_without_a_card_has_nothing_to_explain(filled: Settings) -> None:
+    with Journal.open(filled.memory) as journal:
+        row = start(journal)
+        journal.fail_run(row.uid, "failed", ["no"], 10, make_record(row.uid, 7, verdict="failed", card=()))
+    with pytest.raises(UsageError, match="#7 of 'digits' ended without a card"):
+        explain(filled, None, "7", E2E_P50_MS.key)
