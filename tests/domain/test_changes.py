@@ -70,9 +70,7 @@ def test_another_golden_set_is_told_and_another_rolling_one_is_every_days() -> N
     def on(golden: str, rolling: str) -> RunRecord:
         return replace(THEN, datasets=({"name": "golden", "digest": golden}, {"name": "digits", "digest": rolling}))
 
-    assert [change.sentence for change in changes_between(on("g2", "r2"), on("g1", "r1"))] == [
-        "golden_digest g1 -> g2"
-    ]
+    assert [change.sentence for change in changes_between(on("g2", "r2"), on("g1", "r1"))] == ["golden_digest g1 -> g2"]
 
 
 def test_a_count_of_none_is_a_value() -> None:

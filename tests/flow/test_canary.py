@@ -155,7 +155,9 @@ def test_a_canary_that_fails_in_its_own_process_leaves_the_ledger_alone(
     assert len(ledger(settings)) == 1
 
 
-@pytest.mark.parametrize("error", [ChildFailed("canary", ending="no such operator", log_tail=""), TimedOut("after 3600 s")])
+@pytest.mark.parametrize(
+    "error", [ChildFailed("canary", ending="no such operator", log_tail=""), TimedOut("after 3600 s")]
+)
 def test_an_engine_that_does_not_load_or_does_not_end_fails_the_canary(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, error: ChildFailed | TimedOut
 ) -> None:

@@ -277,7 +277,9 @@ def test_the_weights_stay_wherever_the_record_says_that_they_are(settings: Setti
             (folder / name).mkdir(parents=True)
             (folder / name / "file").write_text("x")
         weights = str(folder / "checkpoints" / "file")
-        journal.finish_run(row.uid, replace(make_small_record(row.uid, 1, folder), verdict="held", weights_file=weights))
+        journal.finish_run(
+            row.uid, replace(make_small_record(row.uid, 1, folder), verdict="held", weights_file=weights)
+        )
         for _ in range(2):
             finish(journal, verdict="held")
     send(settings)

@@ -108,7 +108,7 @@ def test_the_canary_comes_before_the_champion_is_changed(settings: Settings, mon
     champions(settings, 2)
     tried: list[int] = []
 
-    def fails(*given: object) -> None:
+    def fails(*_: object) -> None:
         tried.append(len(ledger(settings)))
         raise BuildFailed("canary failed")
 

@@ -95,3 +95,20 @@ def test_a_retrain_that_is_stored_already_is_in_its_history_once(journal: Journa
     records = nights(journal, 3, 1.0)
     (found,), _ = histories_of(journal, records[2], is_stored=False)
     assert list(found.indices) == [1, 2, 3]
+
+
+def test_a_new_method_begins_a_new_history(journal: Journal) -> None:
+    nights(journal, 3, 1.0)
+    row = start(journal)
+    again = record_of(row.uid, row.index or 0, 5.0)
+    again = replace(again, card=tuple({**each, "method": "latency.other.v2"} for each in again.card))
+    (found,), _ = histories_of(journal, again, is_stored=False)
+    assert (list(found.indices), list(found.values)) == ([4], [5.0])
+
+
+@pytest.mark.parametrize("status", ["estimated", "suspect", "failed"])
+def test_a_guess_has_no_history(journal: Journal, status: str) -> None:
+    nights(journal, 3, 1.0)
+    record = record_of("u", 4, 9.0)
+    guess = replace(record, card=tuple({**each, "status": status} for each in record.card))
+    assert histories_of(journal, guess, is_stored=False)[0] == []

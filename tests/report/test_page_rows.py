@@ -77,7 +77,9 @@ def test_alarms_stand_newest_first_and_those_of_this_retrain_say_so() -> None:
 
 
 def test_a_loss_of_score_is_below_zero_and_a_gain_above() -> None:
-    rows = ladder_rows([{"ok": True, "score_loss": 0.002}, {"ok": True, "score_loss": -0.001}, {"retained_ratio": 0.99}])
+    rows = ladder_rows(
+        [{"ok": True, "score_loss": 0.002}, {"ok": True, "score_loss": -0.001}, {"retained_ratio": 0.99}]
+    )
     assert [row["score"] for row in rows] == ["-0.0020", "+0.0010", "99.00%"]
 
 

@@ -7,10 +7,10 @@ from typing import Any
 from plaster_ops.domain.metrics import HEADLINES
 from plaster_ops.tracking.connection import Location
 from plaster_ops.tracking.experiment_note import REMEMBERED, Pages
+from plaster_ops.tracking.markers import ALARM_KEYS
 from plaster_ops.tracking.mlflow_store import MlflowTracker
 from plaster_ops.tracking.page_links import links_of_store
 from plaster_ops.tracking.plans import NOTE
-from plaster_ops.tracking.markers import ALARM_KEYS
 from plaster_ops.tracking.views import prepared_views, read_view
 from tests.tracking import census
 from tests.tracking.samples import make_small_record
