@@ -67,6 +67,8 @@ def test_what_was_measured_again_is_not_held_against_what_was_stored() -> None:
     ("earlier", "code"),
     [
         (Earlier(values=(1.0, 1.0)), ReasonCode.NO_HISTORY),
+        (Earlier(values=(1.0,), elsewhere=1), ReasonCode.NO_HISTORY),
+        (Earlier(values=(1.0,), otherwise=1), ReasonCode.NO_HISTORY),
         (Earlier(values=(1.0, 1.0), elsewhere=5), ReasonCode.FINGERPRINT_DIFFERS),
         (Earlier(values=(1.0,), otherwise=5), ReasonCode.METHOD_DIFFERS),
     ],
