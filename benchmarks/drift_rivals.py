@@ -77,13 +77,13 @@ def online(places, series, logs):
 def main():
     for line in sys.stdin:
         asked = json.loads(line)
-        places, began_s = DETECTORS[asked["detector"]], time.perf_counter()
+        places, began_s = DETECTORS[asked["detector"]], time.process_time()
         if asked.get("once"):
             places(asked["series"], asked["logs"])
             told = []
         else:
             told = online(places, asked["series"], asked["logs"])
-        print(json.dumps({"told": told, "ms": 1000 * (time.perf_counter() - began_s)}), flush=True)
+        print(json.dumps({"told": told, "ms": 1000 * (time.process_time() - began_s)}), flush=True)
 
 
 if __name__ == "__main__":

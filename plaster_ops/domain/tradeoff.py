@@ -39,7 +39,7 @@ def tradeoff(rows: Iterable[Comparison], now: str, then: str) -> str | None:
     counted = _counted(rows)
     gained = [row for row in counted if row.judgement is Judgement.BETTER]
     lost = [row for row in counted if row.judgement is Judgement.WORSE]
-    is_open = [row for row in counted if row.judgement is Judgement.INCONCLUSIVE]
+    is_open = [row for row in counted if row.judgement in (Judgement.INCONCLUSIVE, Judgement.NOT_COMPARABLE)]
     if gained and lost:
         return f"{now} trades {_named(lost)} for {_named(gained)}: no sum of them is made"
     if not gained and not lost:

@@ -10,6 +10,7 @@ from plaster_ops.domain.compact import CompactKind, CompactRow
 from plaster_ops.domain.metric import Metric
 from plaster_ops.domain.metrics import Better
 from plaster_ops.domain.run import RunRecord
+from plaster_ops.domain.watch import regime_start
 from plaster_ops.domain.why import difference_arithmetic, history_arithmetic, ratio_arithmetic, what_would_change
 from plaster_ops.errors import UsageError
 from plaster_ops.flow.explain_parts import curve_of, histogram_of, restarts_of, samples_of
@@ -104,15 +105,27 @@ def _explained(
         samples=samples_of(metric, kept),
         curve=curve_of(metric, kept),
         again=None if again is None else {"value": again.value, "n": again.n, "error_ratio": again.error_ratio},
-        comparison=_comparison(record, metric, kept, points),
+        comparison=_comparison(record, metric, kept, _earlier(journal, record, reading, points)),
         series=_series(journal, row, metric, points),
         environment=_environment(record),
         records=_records(row, record, kept),
     )
 
 
+def _earlier(
+    journal: Journal, record: RunRecord, reading: Mapping[str, Any], points: Sequence[SeriesPoint]
+) -> list[float]:
+    """What the run was held against when it ended: of its fingerprint and method, since the change of level that was
+    known then."""
+    key, digest = str(reading["key"]), str(record.fingerprint.get("digest") or "")
+    known = [alarm for alarm in journal.alarms(record.pipeline) if alarm.raised_index < record.index]
+    regime = range(regime_start(known, key, digest), record.index)
+    method = str(reading.get("method") or "")
+    return [p.value for p in points if p.index in regime and p.fingerprint == digest and p.is_by(method)]
+
+
 def _comparison(
-    record: RunRecord, metric: Metric, kept: Sequence[CompactRow], points: Sequence[SeriesPoint]
+    record: RunRecord, metric: Metric, kept: Sequence[CompactRow], earlier: Sequence[float]
 ) -> dict[str, Any] | None:
     """The row of the comparison that the run showed, what it was computed from, and what would have changed it."""
     row = next((dict(fields) for fields in record.comparison if fields["key"] == metric.key), None)
@@ -122,7 +135,7 @@ def _comparison(
     arithmetic: dict[str, Any] | None = None
     noise: float | None = None
     if row["how"] == "history":
-        arithmetic = history_arithmetic([point.value for point in points if point.index < record.index], row)
+        arithmetic = history_arithmetic(earlier, row)
     elif beside is not None and row["how"] == "remeasured":
         noise = beside.noise.get(metric.key)
         ratios, difference = beside.ratios.get(metric.key), beside.differences.get(metric.key)

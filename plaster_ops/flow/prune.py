@@ -106,7 +106,6 @@ def prune(settings: Settings, name: str | None, request: Request) -> Pruned:
         if not request.dry_run:
             held.enter_context(pipeline_lock(locks, found, slug(found)))
             held.enter_context(promotion_lock(locks, found))
-            ports.journal.close_stale(found)
         plan = plan_pruning(ports.journal, found, retention)
         freed = freed_bytes([piece.path for piece in plan.pieces])
         if not request.dry_run:

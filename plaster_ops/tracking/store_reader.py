@@ -128,7 +128,7 @@ def _card(tags: Mapping[str, str], metrics: Mapping[str, float]) -> Iterator[dic
         if value is None and not metric.headline:
             continue
         axis = f"plaster.{AXES[metric.letter.value]}"
-        status = "estimated" if logged != key else "measured" if value is not None else "not_measured"
+        status = "not_measured" if value is None else "estimated" if logged != key else "measured"
         if metric.headline:
             status = tags.get(f"{axis}.status", status)
         low, high = (metrics.get(bound) for bound in interval_keys(logged))

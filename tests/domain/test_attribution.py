@@ -1,6 +1,8 @@
 """A change of speed is the machine's where the earlier engine shows it too, the model's where only the new one does."""
 
 import math
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -9,9 +11,11 @@ from plaster_ops.domain.card import Card, Reading, Status
 from plaster_ops.domain.changes import Change, ChangeKind
 from plaster_ops.domain.compare import compare_cards
 from plaster_ops.domain.earlier import Earlier
+from plaster_ops.domain.judgement import Comparison, Judgement
 from plaster_ops.domain.metrics import (
     CPU_TIME_PER_INFERENCE_S,
     E2E_P50_MS,
+    E2E_P90_MS,
     ENGINE_BYTES,
     SLO_BATCH_COUNT,
     SLO_SAMPLES_PER_S,
@@ -20,6 +24,7 @@ from plaster_ops.domain.metrics import (
 from tests.domain.cards import evidence, ratios
 
 THREADS = Change(kind=ChangeKind.ENVIRONMENT, name="threads", then="2", now="1")
+NOTHING_KNOWN: dict[str, Any] = {"margins": {}, "history": {}}
 QUIET = Earlier(values=(1.00, 1.01, 0.99, 1.0, 1.005, 0.995, 1.0, 1.01, 0.99, 1.0))
 
 
@@ -126,6 +131,13 @@ def test_guesses_disturbed_values_and_counts_are_held_against_nothing() -> None:
     assert measured_again(logged, card(2.0), margins={}, history={}) == ()
 
 
+def test_an_engine_that_was_not_timed_on_its_own_day_is_said_to_be_so() -> None:
+    rows = compare_cards(card(1.0), card(1.0), evidence(ratios(E2E_P50_MS, 0.0, 0.001, -0.001)))
+    found = attribute((), rows, then="run #1")
+    assert found.cause is Cause.UNKNOWN
+    assert found.sentence.startswith("the engine of run #1 was measured today, but not on its own day")
+
+
 @pytest.mark.parametrize("again", [()])
 def test_an_engine_that_was_not_measured_again_leaves_it_unknown(again: tuple[()]) -> None:
     found = attribute(again, (), then="run #1")
@@ -134,3 +146,57 @@ def test_an_engine_that_was_not_measured_again_leaves_it_unknown(again: tuple[()
         "sentence": "the engine of run #1 was not measured again",
         "rows": [],
     }
+
+
+def of(p50_ms: float, *, width: float = 0.02, metric: Metric = E2E_P50_MS, others: int = 0) -> Card:
+    """That latency, and so many other timed metrics that never move."""
+    rest = ((E2E_P90_MS, 2.0), (SLO_SAMPLES_PER_S, 5.0), (CPU_TIME_PER_INFERENCE_S, 3.0))[:others]
+    return Card((value(metric, p50_ms, width=width), *(value(other, at) for other, at in rest)))
+
+
+def test_one_of_many_that_moves_by_a_hair_is_not_believed() -> None:
+    judged = {}
+    for others in (0, 3):
+        rows = measured_again(of(1.0, width=0.05, others=others), of(1.12, width=0.05, others=others), **NOTHING_KNOWN)
+        judged[others] = rows[0].found.judgement.value
+    assert judged == {0: "worse", 3: "inconclusive"}
+
+
+def test_two_days_differ_by_the_spread_of_both() -> None:
+    """Twelve values whose logs scatter by s: the difference of two of them by sqrt 2 times s."""
+    swings = Earlier(values=tuple(math.exp(0.1 * sign) for sign in (1, -1) * 6))
+    (row,) = measured_again(of(1.0), of(1.3), margins={}, history={E2E_P50_MS.key: swings})
+    assert row.found.ci95 is not None
+    low, high = (math.log1p(bound) for bound in row.found.ci95)
+    t_of_11 = 2.201
+    assert (high - low) / 2 == pytest.approx(t_of_11 * math.sqrt(2 * 12 / 11) * 0.1, rel=1e-3)
+
+
+def test_a_machine_that_is_known_to_be_noisy_blames_nobody() -> None:
+    judged = {}
+    for noise in (0.0, 0.3):
+        asked = {"history": {E2E_P50_MS.key: QUIET}, "noise": {E2E_P50_MS.key: noise}}
+        (row,) = measured_again(of(1.0), of(1.3), margins={}, **asked)
+        judged[noise] = row.found.judgement.value
+    assert judged == {0.0: "worse", 0.3: "inconclusive"}
+
+
+def test_what_was_measured_by_another_method_that_day_is_not_held_against_it() -> None:
+    before = replace(E2E_P50_MS, method="latency.of.before")
+    assert measured_again(of(1.0, metric=before), of(2.0), **NOTHING_KNOWN) == ()
+
+
+def test_a_change_against_stored_numbers_is_never_the_models() -> None:
+    """Stored numbers were measured on another day: the change may be the machine's as well."""
+    again = measured_again(of(1.0), of(1.0), margins={}, history={E2E_P50_MS.key: QUIET})
+    causes = {}
+    for how in ("remeasured", "stored"):
+        row = Comparison(metric=E2E_P50_MS, judgement=Judgement.WORSE, now=1.3, then=1.0, change=0.3, how=how)
+        causes[how] = attribute(again, [row], then="run #1").cause
+    assert causes == {"remeasured": Cause.MODEL, "stored": Cause.NONE}
+
+
+def test_an_open_row_is_not_called_unchanged() -> None:
+    again = measured_again(of(1.0, width=0.4), of(1.0, width=0.4), **NOTHING_KNOWN)
+    assert again[0].found.judgement is Judgement.INCONCLUSIVE
+    assert attribute(again, (), then="run #1").cause is Cause.UNKNOWN

@@ -64,3 +64,17 @@ def test_of_a_digest_its_beginning_is_told() -> None:
     assert [change.sentence for change in changes_between(replace(THEN, tags=tags), replace(THEN, tags={}))] == [
         "sources none -> 0123456789ab"
     ]
+
+
+def test_another_golden_set_is_told_and_another_rolling_one_is_every_days() -> None:
+    def on(golden: str, rolling: str) -> RunRecord:
+        return replace(THEN, datasets=({"name": "golden", "digest": golden}, {"name": "digits", "digest": rolling}))
+
+    assert [change.sentence for change in changes_between(on("g2", "r2"), on("g1", "r1"))] == ["golden_digest g1 -> g2"]
+
+
+def test_a_count_of_none_is_a_value() -> None:
+    """No golden samples is another thing than nothing known of them."""
+    now, then = replace(THEN, data={"golden_samples": 40}), replace(THEN, data={"golden_samples": 0})
+    (change,) = changes_between(now, then)
+    assert (change.then, change.now) == ("0", "40")

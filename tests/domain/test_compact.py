@@ -42,3 +42,15 @@ def test_bytes_that_this_release_did_not_write_are_named(body: bytes, told: str)
 def test_a_document_of_another_format_is_named(document: object) -> None:
     with pytest.raises(RecordsGone, match=r"compact\.json"):
         from_document(document)
+
+
+def test_a_body_that_is_no_base64_is_named_and_not_guessed_at() -> None:
+    document = to_document([CompactRow(kind=CompactKind.TIMED, label="single", process=1, body=pack(CONTENT))])
+    document["rows"][0]["body"] = "!" + document["rows"][0]["body"]
+    with pytest.raises(RecordsGone, match=r"compact\.json"):
+        from_document(document)
+
+
+def test_not_a_number_is_not_packed() -> None:
+    with pytest.raises(ValueError, match="JSON compliant"):
+        pack({"score": float("nan")})

@@ -185,3 +185,16 @@ def test_what_was_not_measured_waives_a_bound_and_a_required_one_is_told_so() ->
 def test_a_gate_in_words() -> None:
     assert FLOOR.words == "may get worse by 0.01, and not be below 0.9"
     assert CEILING.words == "may not be above 7"
+
+
+def test_exactly_the_limit_is_allowed() -> None:
+    gate = Gate(name="size", metric=ENGINE_BYTES, limit=0.25)
+    row = compared(ENGINE_BYTES, Judgement.WORSE, 0.25, None, p_adjusted=None)
+    assert answer(gate, row).state is GateState.PASSED
+
+
+def test_a_limit_that_is_broken_fails_though_the_floor_could_not_be_looked_at() -> None:
+    worse = compared(ROLLING_SCORE, Judgement.WORSE, -0.2)
+    (outcome,) = apply_gates([FLOOR], [worse], card(ROLLING_SCORE, None))
+    assert outcome.state is GateState.FAILED
+    assert outcome.sentence.startswith("accuracy gate failed: ")

@@ -53,3 +53,14 @@ def test_fields_of_another_shape_are_refused(fields: dict[str, object]) -> None:
 def test_nothing_has_no_histogram() -> None:
     with pytest.raises(ValueError, match=r"."):
         LogHistogram.of([])
+
+
+def test_the_smallest_and_the_largest_are_exact() -> None:
+    found = LogHistogram.of([101, 102, 103, 5_003, 5_007])
+    assert (found.quantile_ns(0.01), found.quantile_ns(1.0)) == (101.0, 5_007.0)
+
+
+def test_no_quantile_lies_outside_what_was_measured() -> None:
+    """The middle of a bin may be on either side of the one value that is in it."""
+    for value in (12_345, 12_399, 12_450, 12_500):
+        assert LogHistogram.of([value] * 3).quantile_ns(0.5) == value

@@ -3,7 +3,15 @@
 import pytest
 
 from plaster_ops.domain.judgement import Comparison, Judgement, ReasonCode
-from plaster_ops.domain.metrics import E2E_P50_MS, E2E_P90_MS, ENGINE_BYTES, ENGINE_SCORE, ROLLING_SCORE, Metric
+from plaster_ops.domain.metrics import (
+    E2E_P50_MS,
+    E2E_P90_MS,
+    ENGINE_BYTES,
+    ENGINE_SCORE,
+    INFERENCES_PER_J,
+    ROLLING_SCORE,
+    Metric,
+)
 from plaster_ops.domain.tradeoff import overall, tradeoff
 
 B, W, S, I = Judgement.BETTER, Judgement.WORSE, Judgement.SAME, Judgement.INCONCLUSIVE  # noqa: E741
@@ -42,6 +50,18 @@ def test_one_dominates_only_where_all_else_is_known_to_be_the_same() -> None:
     assert tradeoff(rows, "#2", "#1") == "#2 dominates #1: L (e2e_p50_ms -10.0 %), worse in none"
     open_one = [*rows, row(ENGINE_BYTES, I)]
     assert tradeoff(open_one, "#2", "#1") == "#2 is better than #1 in L (e2e_p50_ms -10.0 %); not settled: S"
+
+
+def test_what_could_not_be_compared_is_not_known_to_be_the_same() -> None:
+    rows = [row(E2E_P50_MS, B, -0.1), row(ENGINE_SCORE, S), row(INFERENCES_PER_J, Judgement.NOT_COMPARABLE)]
+    assert tradeoff(rows, "#2", "#1") == "#2 is better than #1 in L (e2e_p50_ms -10.0 %); not settled: E"
+    lost = [row(ENGINE_BYTES, W, 0.02), row(INFERENCES_PER_J, Judgement.NOT_COMPARABLE)]
+    assert tradeoff(lost, "#2", "#1") == "#2 is worse than #1 in S (engine_bytes +2.0 %); not settled: E"
+
+
+def test_a_run_is_the_same_only_where_all_that_was_judged_is() -> None:
+    assert overall([row(ENGINE_BYTES, S), row(E2E_P50_MS, S)]) is S
+    assert overall([row(ENGINE_BYTES, S), row(E2E_P50_MS, I)]) is I
 
 
 def test_who_only_lost_is_dominated() -> None:

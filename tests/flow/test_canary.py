@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from plaster_ops.errors import ArtifactTampered, BuildFailed, TrackingUnavailable
+from plaster_ops.errors import ArtifactTampered, BuildFailed, ChildFailed, TimedOut, TrackingUnavailable
 from plaster_ops.flow import canary
 from plaster_ops.flow.canary import CANARY, Canary, try_engine
 from plaster_ops.flow.promotion import Wish, promote
@@ -153,3 +153,30 @@ def test_a_canary_that_fails_in_its_own_process_leaves_the_ledger_alone(
     with pytest.raises(BuildFailed, match="answers otherwise than recorded"):
         promote(settings, None, Wish(run="2"), tell=lambda _: None)
     assert len(ledger(settings)) == 1
+
+
+@pytest.mark.parametrize(
+    "error", [ChildFailed("canary", ending="no such operator", log_tail=""), TimedOut("after 3600 s")]
+)
+def test_an_engine_that_does_not_load_or_does_not_end_fails_the_canary(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, error: ChildFailed | TimedOut
+) -> None:
+    def run_stage(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(canary, "run_stage", run_stage)
+    with pytest.raises(BuildFailed, match=f"the engine of #1 does not load: {error.message}"):
+        tried(settings, monkeypatch, Shelf(None))
+
+
+def test_no_process_is_started_with_a_registered_file_that_was_changed(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def run_stage(*_: object, **__: object) -> None:
+        raise AssertionError("it must not be loaded")
+
+    monkeypatch.setattr(canary, "run_stage", run_stage)
+    (tmp_path / "shelf").mkdir()
+    (tmp_path / "shelf" / "model.bin").write_text("3")
+    with pytest.raises(ArtifactTampered, match="was changed"):
+        tried(settings, monkeypatch, Shelf(tmp_path / "shelf"))

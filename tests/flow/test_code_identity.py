@@ -77,6 +77,9 @@ def test_a_git_that_hangs_or_is_missing_leaves_the_commit_unknown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / ".git").mkdir()
+    refused = subprocess.CompletedProcess([], 128, stdout="fatal: unsafe repository")
+    monkeypatch.setattr(code_identity.subprocess, "run", lambda *_, **__: refused)
+    assert git_state(tmp_path) == ""
     for trouble in (subprocess.TimeoutExpired("git", 5), FileNotFoundError("git")):
 
         def fail(*_: object, trouble: Exception = trouble, **__: object) -> None:

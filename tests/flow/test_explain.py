@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +22,7 @@ from plaster_ops.plaster.compact import curve_row, paired_row, timed_rows
 from plaster_ops.report.explain_text import explain_markdown, explain_text
 from plaster_ops.settings import Settings
 from plaster_ops.tracking.journal import Journal
+from tests.domain.alarms import alarm
 from tests.plaster.test_compact import measured, right
 from tests.tracking.samples import make_record, start
 
@@ -86,6 +88,29 @@ def test_the_arithmetic_of_the_verdict_is_laid_open(filled: Settings) -> None:
     assert history["arithmetic"]["earlier"] == 5
 
 
+def test_the_arithmetic_rests_on_the_retrains_that_the_verdict_rested_on(filled: Settings) -> None:
+    """#4 was on another machine, #5 measured by another method; #7 told that the level had changed at #3, which #8 knew
+    and #6 did not."""
+    told = alarm(3, key=TRAIN_TO_ENGINE_S.key, raised_index=7).to_json()
+    with Journal.open(filled.memory) as journal:
+        for number, more in ((7, {"assessment": {"alarms": [told]}}), (8, {"comparison": COMPARISON[1:]})):
+            row = start(journal)
+            journal.finish_run(row.uid, make_record(row.uid, number, **more))
+        with journal.file.write() as db:
+            db.execute("UPDATE runs SET fingerprint = 'elsewhere' WHERE number = 4")
+            of_five = "seq = (SELECT seq FROM runs WHERE number = 5)"
+            db.execute(f"UPDATE readings SET method = 'learning.v0' WHERE {of_five}")
+    rested = {}
+    for number in ("6", "8"):
+        section = explain(filled, None, number, TRAIN_TO_ENGINE_S.key).comparison
+        assert section is not None
+        rested[number] = (section["arithmetic"]["earlier"], section["arithmetic"]["level"])
+    assert rested == {
+        "6": (3, pytest.approx((1.01 * 1.02 * 1.03) ** (1 / 3))),
+        "8": (3, pytest.approx((1.03 * 1.06 * 1.07) ** (1 / 3))),
+    }
+
+
 def test_a_value_stands_beside_its_history_up_to_it(filled: Settings) -> None:
     series = explain(filled, None, "3", E2E_P50_MS.key).series
     assert series["runs_before"] == 2
@@ -136,3 +161,49 @@ def test_unknown_runs_and_metrics_are_named(filled: Settings) -> None:
         explain(filled, None, "champion", E2E_P50_MS.key)
     with pytest.raises(UsageError, match="no metric is called"):
         explain(filled, None, "6", "latencies")
+
+
+def test_values_of_another_machine_are_no_neighbours(filled: Settings) -> None:
+    with Journal.open(filled.memory) as journal, journal.file.write() as db:
+        db.execute("UPDATE runs SET fingerprint = 'elsewhere' WHERE number IN (1, 5)")
+    series = explain(filled, None, "4", E2E_P50_MS.key).series
+    assert [point["index"] for point in series["points"]] == [2, 3, 4, 6]
+    assert (series["runs_before"], series["rank_from_best"]) == (2, 3)
+
+
+def test_only_alarms_of_that_metric_are_beside_it(filled: Settings) -> None:
+    told = [alarm(3, raised_index=7, key=key).to_json() for key in (E2E_P50_MS.key, TRAIN_TO_ENGINE_S.key)]
+    with Journal.open(filled.memory) as journal:
+        row = start(journal)
+        journal.finish_run(row.uid, make_record(row.uid, 7, assessment={"alarms": told}))
+    assert [each["key"] for each in explain(filled, None, "7", E2E_P50_MS.key).series["alarms"]] == [E2E_P50_MS.key]
+
+
+def test_turns_side_by_side_are_not_laid_open_for_a_change_of_stored_numbers(filled: Settings) -> None:
+    """The run was measured beside another one than the one it was shown against."""
+    with Journal.open(filled.memory) as journal:
+        row = start(journal)
+        record = make_record(row.uid, 7, comparison=(compared(E2E_P50_MS.key, "stored"),))
+        journal.finish_run(row.uid, record, evidence=kept())
+    section = explain(filled, None, "7", E2E_P50_MS.key).comparison
+    assert section is not None
+    assert (section["arithmetic"], section["noise_half_width"]) == (None, None)
+
+
+def test_raw_samples_are_there_only_where_their_folder_is(filled: Settings, tmp_path: Path) -> None:
+    with Journal.open(filled.memory) as journal:
+        row = start(journal)
+        record = make_record(row.uid, 7, folder=tmp_path / "run")
+        journal.finish_run(row.uid, record)
+    assert explain(filled, None, "7", E2E_P50_MS.key).records["raw_samples"] is False
+    (Path(record.artifacts or "") / "samples").mkdir()
+    told = explain(filled, None, "7", E2E_P50_MS.key).records
+    assert (told["raw_samples"], told["recompute_gives"]) == (True, "every number to the last digit")
+
+
+def test_a_run_that_ended_without_a_card_has_nothing_to_explain(filled: Settings) -> None:
+    with Journal.open(filled.memory) as journal:
+        row = start(journal)
+        journal.fail_run(row.uid, "failed", ["no"], 10, make_record(row.uid, 7, verdict="failed", card=()))
+    with pytest.raises(UsageError, match="#7 of 'digits' ended without a card"):
+        explain(filled, None, "7", E2E_P50_MS.key)

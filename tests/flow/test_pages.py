@@ -15,7 +15,7 @@ from plaster_ops.settings_sections import PipelineSettings
 from plaster_ops.tracking.journal import Journal
 from tests.flow.walk import Walk
 from tests.report.payloads import ASSESSMENT
-from tests.tracking.samples import finish, make_card, start
+from tests.tracking.samples import finish, make_card, make_record, start
 
 Retrain = Callable[..., dict[str, Any]]
 ALARM = ASSESSMENT["alarms"][0]
@@ -115,6 +115,23 @@ def test_a_value_that_did_not_settle_is_in_the_trend_and_marked(journal: Journal
     assert record is not None
     trend = sheet_of(journal, record, {})["trends"]["latency/e2e_p50_ms"]
     assert [(point["value"], point["is_settled"]) for point in trend] == [(1.01, True), (1.5, False)]
+
+
+def test_a_guess_is_in_the_trend_and_neither_measured_nor_settled(journal: Journal) -> None:
+    rows = make_card(1.5).to_json()
+    card = [row | ({"status": "estimated"} if row["key"] == "latency/e2e_p50_ms" else {}) for row in rows]
+    record = journal.record(finish(journal, card=tuple(card)).uid)
+    assert record is not None
+    (point,) = sheet_of(journal, record, {})["trends"]["latency/e2e_p50_ms"]
+    assert (point["value"], point["is_measured"], point["is_settled"], point["regime"]) == (1.5, False, False, "")
+
+
+def test_a_retrain_that_failed_is_in_no_trend(journal: Journal) -> None:
+    failed = start(journal)
+    journal.fail_run(failed.uid, "failed", ["parity"], 11, make_record(failed.uid, 1, verdict="failed"))
+    record = journal.record(finish(journal).uid)
+    assert record is not None
+    assert [row["index"] for row in sheet_of(journal, record, {})["trends"]["latency/e2e_p50_ms"]] == [2]
 
 
 def test_alarms_of_the_record_are_shown_and_later_ones_are_not(journal: Journal) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from plaster_ops.errors import BuildFailed, ExitCode, UsageError
 from plaster_ops.flow import champion as champion_module
+from plaster_ops.flow.canary import Canary
 from plaster_ops.flow.champion import Changed
 from plaster_ops.flow.promotion import Wish, promote
 from plaster_ops.settings import Settings
@@ -199,3 +200,29 @@ def test_the_ledger_keeps_its_lines(settings: Settings) -> None:
         journal.file.write() as db,
     ):
         db.execute("UPDATE promotions SET kind = 'rollback'")
+
+
+def test_force_where_no_force_was_needed_is_not_written_down_as_force(settings: Settings) -> None:
+    (first,) = champions(settings, 1)
+    changed = asked(settings, add_run(settings, against=first), force=True, reason="to be sure")
+    assert (changed.verdict, changed.forced) == ("promoted", False)
+    assert (ledger(settings)[-1]["forced"], ledger(settings)[-1]["reason"]) == (False, "to be sure")
+
+
+def test_a_champion_that_changed_while_the_canary_ran_is_not_replaced(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The gates were looked at against the champion of before the canary."""
+    (first,) = champions(settings, 1)
+    mine, theirs = add_run(settings, against=first), add_run(settings, against=first)
+
+    def slow(*_: object) -> Canary:
+        with Journal.open(settings.memory) as journal:
+            assert journal.promote("digits", theirs.uid, expected=first.uid, by="cron", reason="no gate failed")
+        return Canary(source="registered", why="", samples=8)
+
+    monkeypatch.setattr("plaster_ops.flow.promotion.try_engine", slow)
+    changed = promote(settings, None, Wish(run=str(mine.index)), tell=lambda _: None)
+    assert (changed.verdict, changed.exit_code) == ("held", ExitCode.HELD)
+    assert changed.canary is not None
+    assert [line["index"] for line in ledger(settings)] == [1, 3]

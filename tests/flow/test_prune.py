@@ -1,14 +1,18 @@
 """`prune`: what nothing will ask for again goes, and nothing else; never while a retrain is going on."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from plaster_ops.domain.slots import Cause, Slot, SlotState
 from plaster_ops.errors import Busy, UsageError
+from plaster_ops.flow import prune as prune_module
 from plaster_ops.flow.lock import pipeline_lock
+from plaster_ops.flow.prunable import kept_engines, plan_pruning, run_folder
 from plaster_ops.flow.prune import Pruned, Request, freed_bytes, prune, remove
+from plaster_ops.flow.wiring import Ports
 from plaster_ops.settings import Settings
 from plaster_ops.settings_sections import Retention
 from plaster_ops.tracking.journal import Journal
@@ -17,7 +21,7 @@ from plaster_ops.tracking.memory_store import MemoryTracker
 from plaster_ops.tracking.outbox import sync
 from plaster_ops.tracking.slots import SlotLedger
 from tests.flow.champions import add_run, champions, ledger, make_project
-from tests.tracking.samples import start
+from tests.tracking.samples import finish, make_small_record, start
 
 
 @pytest.fixture
@@ -124,6 +128,23 @@ def test_what_mlflow_does_not_have_yet_and_what_is_unfinished_stays_whole(settin
     assert folder.exists()
 
 
+@pytest.mark.parametrize("state", ["running", "interrupted"])
+def test_a_run_that_has_not_ended_keeps_its_checkpoints_also_where_it_is_old(settings: Settings, state: str) -> None:
+    rows = champions(settings, 1)
+    with Journal.open(settings.memory) as journal:
+        open_run = start(journal)
+        if state == "interrupted":
+            journal.interrupt_run(open_run.uid, "SIGTERM")
+    folder = settings.memory / "runs" / "digits" / f"0002-{open_run.uid[:8]}" / "checkpoints"
+    folder.mkdir(parents=True)
+    for _ in range(3):
+        add_run(settings, against=rows[0])
+    send(settings)
+    with Journal.open(settings.memory) as journal:
+        pieces = plan_pruning(journal, "digits", settings.retention).pieces
+    assert {piece.run.index for piece in pieces} == {3, 4}
+
+
 def test_while_a_retrain_is_going_on_nothing_is_removed(settings: Settings) -> None:
     history(settings)
     with pipeline_lock(settings.memory / "locks", "digits", "digits"):
@@ -159,6 +180,8 @@ def test_old_leftovers_of_killed_commands_go_and_new_ones_stay(settings: Setting
         (work / name / "f").write_bytes(b"12345")
         at_s = (work / name).stat().st_mtime - age_s
         os.utime(work / name, (at_s, at_s))
+    assert run(settings, dry_run=True).left_over_bytes == 5
+    assert sorted(path.name for path in work.iterdir()) == ["new", "old"]
     found = run(settings)
     assert [path.name for path in work.iterdir()] == ["new"]
     assert found.left_over_bytes == 5
@@ -201,3 +224,127 @@ def test_the_answer_in_words_names_runs_and_megabytes(settings: Settings) -> Non
     assert lines[0] == "would remove engines of #3, #4, #6: 0.0 MB"
     assert lines[-1].startswith("kept: #1 was champion; #2 the champion before")
     assert run(settings, dry_run=True).to_json()["dry_run"] is True
+
+
+def test_no_piece_lies_inside_another(settings: Settings) -> None:
+    """`measure` goes as a folder of a stage; the raw samples in it are not told, or counted, once more."""
+    history(settings)
+    paths = {piece.path for piece, _ in run(settings, dry_run=True).removed}
+    assert paths
+    assert not [path for path in paths if paths.intersection(path.parents)]
+
+
+def test_a_baseline_stays_whatever_the_ledger_says(settings: Settings) -> None:
+    with Journal.open(settings.memory) as journal:
+        baseline = finish(journal, verdict="baseline")
+        rows = [finish(journal, verdict="held"), baseline]
+        assert kept_engines(journal, "digits", rows, 0)[baseline.uid] == "a baseline"
+
+
+def test_runs_that_failed_take_no_place_among_the_newest_engines(settings: Settings) -> None:
+    (first,) = champions(settings, 1)
+    older, newer = add_run(settings, against=first), add_run(settings, against=first)
+    with Journal.open(settings.memory) as journal:
+        for _ in range(3):
+            journal.fail_run(start(journal).uid, "failed", ["no"], 10)
+        rows = [row for row in journal.history("digits", 100) if row.index is not None][::-1]
+        kept = kept_engines(journal, "digits", rows, 2)
+    assert (kept[older.uid], kept[newer.uid]) == ("one of the newest 2", "the challenger")
+
+
+def test_files_outside_the_projects_own_runs_are_never_removed(settings: Settings, tmp_path: Path) -> None:
+    with Journal.open(settings.memory) as journal:
+        elsewhere = finish(journal, folder=tmp_path / "elsewhere")
+        assert run_folder(journal, elsewhere) is None
+
+
+def test_of_two_folders_that_may_be_the_runs_neither_is_taken(settings: Settings) -> None:
+    with Journal.open(settings.memory) as journal:
+        failed = start(journal)
+        journal.fail_run(failed.uid, "failed", ["no"], 10)
+        mine = settings.memory / "runs" / "digits" / f"0001-{failed.uid[:8]}"
+        mine.mkdir(parents=True)
+        assert run_folder(journal, failed) == mine
+        (settings.memory / "runs" / "other" / f"0007-{failed.uid[:8]}").mkdir(parents=True)
+        assert run_folder(journal, failed) is None
+
+
+def test_the_weights_stay_wherever_the_record_says_that_they_are(settings: Settings) -> None:
+    with Journal.open(settings.memory) as journal:
+        row = start(journal)
+        folder = settings.memory / "runs" / "digits" / f"0001-{row.uid[:8]}"
+        for name in ("checkpoints", "export"):
+            (folder / name).mkdir(parents=True)
+            (folder / name / "file").write_text("x")
+        weights = str(folder / "checkpoints" / "file")
+        journal.finish_run(
+            row.uid, replace(make_small_record(row.uid, 1, folder), verdict="held", weights_file=weights)
+        )
+        for _ in range(2):
+            finish(journal, verdict="held")
+    send(settings)
+    run(settings)
+    assert (folder / "checkpoints" / "file").exists()
+    assert not (folder / "export").exists()
+
+
+def test_nothing_is_removed_while_a_champion_is_being_changed(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history(settings)
+
+    def taken(*_: object) -> None:
+        raise Busy("the champion is being changed", "try again")
+
+    monkeypatch.setattr(prune_module, "promotion_lock", taken)
+    with pytest.raises(Busy):
+        run(settings)
+    assert len(engines(settings)) == 7
+
+
+def test_an_engine_whose_removal_is_cut_off_is_found_by_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = tmp_path / "engine-doubling-fp32"
+    engine.mkdir()
+    (engine / "model.bin").write_text("2")
+
+    def cut_off(path: Path, *, ignore_errors: bool = False) -> None:
+        if not ignore_errors:
+            raise KeyboardInterrupt(path)
+
+    monkeypatch.setattr(prune_module.shutil, "rmtree", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        remove(engine)
+    assert [path.name for path in tmp_path.iterdir()] == [".pruned-engine-doubling-fp32"]
+
+
+def test_of_a_link_to_a_folder_only_the_link_goes(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "rows").write_text("x")
+    (tmp_path / "link").symlink_to(tmp_path / "data")
+    remove(tmp_path / "link")
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+    assert (tmp_path / "data" / "rows").exists()
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_registered_engines_go_only_of_runs_whose_engine_goes_and_not_on_a_dry_run(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, dry_run: bool
+) -> None:
+    asked: list[tuple[str, bool]] = []
+
+    class Registry(MemoryTracker):
+        def __enter__(self) -> "Registry":
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            return None
+
+        def prune_engine(self, _: str, uid: str, __: str, *, dry_run: bool) -> int:
+            asked.append((uid, dry_run))
+            return 50
+
+    rows = history(settings)
+    monkeypatch.setattr(Ports, "tracker", lambda _: Registry())
+    found = run(settings, mlflow=True, dry_run=dry_run)
+    assert {index for index, _ in found.registered} == {3, 4, 6}
+    assert sorted(asked) == sorted((rows[index - 1].uid, dry_run) for index in (3, 4, 6))

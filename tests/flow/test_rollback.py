@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from plaster_ops.errors import BuildFailed, UsageError
+from plaster_ops.errors import BuildFailed, ExitCode, UsageError
 from plaster_ops.flow.champion import Changed
 from plaster_ops.flow.promotions import promotions
 from plaster_ops.flow.rollback import rollback
@@ -102,3 +102,34 @@ def test_the_ledger_is_shown_with_where_a_rollback_would_go(settings: Settings) 
     assert shown["champion"]["index"] == 2
     assert [row["index"] for row in shown["rollbacks"]] == [1]
     assert [line["index"] for line in shown["promotions"]] == [3, 2]
+
+
+def test_the_canary_comes_before_the_champion_is_changed(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    champions(settings, 2)
+    tried: list[int] = []
+
+    def fails(*_: object) -> None:
+        tried.append(len(ledger(settings)))
+        raise BuildFailed("canary failed")
+
+    monkeypatch.setattr("plaster_ops.flow.rollback.try_engine", fails)
+    with pytest.raises(BuildFailed, match="canary failed"):
+        rollback(settings, None, to=None, reason="", canary=True, tell=lambda _: None)
+    assert tried == [2]
+    assert len(ledger(settings)) == 2
+    assert back(settings).canary is None, "without it, it is not asked"
+
+
+def test_a_champion_that_changed_while_the_canary_ran_is_left(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who rolls back from #2 has not seen #3."""
+    _, second = champions(settings, 2)
+
+    def slow(*_: object) -> None:
+        add_run(settings, against=second, promoted=True)
+
+    monkeypatch.setattr("plaster_ops.flow.rollback.try_engine", slow)
+    changed = rollback(settings, None, to=None, reason="", canary=True, tell=lambda _: None)
+    assert (changed.verdict, changed.exit_code) == ("held", ExitCode.HELD)
+    assert [line["index"] for line in ledger(settings)] == [1, 2, 3]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from plaster_ops.domain.run import RunRecord
-from plaster_ops.flow.watching import as_stored, with_alarms
+from plaster_ops.flow.watching import as_stored, histories_of, with_alarms
 from plaster_ops.tracking.journal import Journal
 from tests.tracking.samples import make_record, start
 
@@ -82,3 +82,33 @@ def test_what_did_not_settle_was_measured_and_a_guess_was_not(journal: Journal, 
         assert journal.finish_run(row.uid, with_alarms(journal, record, {}))
     assert [(alarm.index, alarm.worse) for alarm in journal.alarms("digits")] == ([(13, True)] if is_told else [])
     assert {point.is_settled for point in journal.points("digits", P50)} == ({False} if is_told else set())
+
+
+def test_the_history_of_an_earlier_retrain_ends_with_it(journal: Journal) -> None:
+    records = nights(journal, 4, 1.0)
+    (found,), uids = histories_of(journal, records[1], is_stored=True)
+    assert (list(found.indices), set(uids)) == ([1, 2], {1, 2})
+
+
+def test_a_retrain_that_is_stored_already_is_in_its_history_once(journal: Journal) -> None:
+    """A run that was cut off after its record was stored looks again when it is resumed."""
+    records = nights(journal, 3, 1.0)
+    (found,), _ = histories_of(journal, records[2], is_stored=False)
+    assert list(found.indices) == [1, 2, 3]
+
+
+def test_a_new_method_begins_a_new_history(journal: Journal) -> None:
+    nights(journal, 3, 1.0)
+    row = start(journal)
+    again = record_of(row.uid, row.index or 0, 5.0)
+    again = replace(again, card=tuple({**each, "method": "latency.other.v2"} for each in again.card))
+    (found,), _ = histories_of(journal, again, is_stored=False)
+    assert (list(found.indices), list(found.values)) == ([4], [5.0])
+
+
+@pytest.mark.parametrize("status", ["estimated", "suspect", "failed"])
+def test_a_guess_has_no_history(journal: Journal, status: str) -> None:
+    nights(journal, 3, 1.0)
+    record = record_of("u", 4, 9.0)
+    guess = replace(record, card=tuple({**each, "status": status} for each in record.card))
+    assert histories_of(journal, guess, is_stored=False)[0] == []

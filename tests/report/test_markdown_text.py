@@ -3,7 +3,7 @@
 import re
 
 from plaster_ops.report.markdown_text import markdown
-from tests.report.payloads import ASSESSMENT, payload
+from tests.report.payloads import ASSESSMENT, COMPARED, payload
 
 BARS = re.compile(r"(?<!\\)\|")
 HOSTILE = "a|b `x` <img src=x onerror=alert(1)> [click](http://evil.example) @team\n| - |\n# title *b* &lt;"
@@ -70,3 +70,30 @@ def test_a_skip_is_a_title_and_a_reason() -> None:
         )
     )  # fmt: skip
     assert text == "**digits**: **skipped**\n\n- nothing new arrived since 5\n"
+
+
+def test_a_machine_that_did_not_move_is_not_spoken_of() -> None:
+    environment = ASSESSMENT["environment"] | {"cause": "none", "sentence": "it runs as it was logged"}
+    assert "environment:" not in markdown(payload(assessment={"environment": environment}))
+
+
+def test_of_very_many_changes_the_rest_is_counted() -> None:
+    def told(count: int) -> str:
+        changed = [{"kind": "params", "name": f"p{n}", "then": "1", "now": "2"} for n in range(count)]
+        return markdown(payload(assessment={"changed": changed}))
+
+    assert "p29" in told(30)
+    assert "more" not in told(30).partition("What changed")[2]
+    assert "- and 2 more" in told(32)
+    assert "p30" not in told(32)
+
+
+def test_a_metric_that_is_missing_is_as_loud_as_one_that_is_worse() -> None:
+    """A number that was measured last time and is not now: a monitor that died looks like one that is content."""
+    vanished = COMPARED[4] | {"then": 900.0}
+    lines = markdown(payload(comparison=[vanished])).splitlines()
+    assert any("`inferences_per_j`" in line and line.endswith("| **! missing** |") for line in lines)
+
+
+def test_a_verdict_from_a_damaged_record_is_text_too() -> None:
+    assert "**\\*held\\***" in markdown(payload(verdict="*held*"))

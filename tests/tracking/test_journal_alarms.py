@@ -93,3 +93,10 @@ def test_an_alarm_cannot_be_withdrawn(journal: Journal, statement: str) -> None:
     with pytest.raises((NotRecorded, sqlite3.IntegrityError), match="append only"), journal.file.write() as db:
         db.execute(statement)
     assert len(journal.alarms()) == 1
+
+
+def test_two_pipelines_that_slow_down_at_one_number_are_both_told(journal: Journal) -> None:
+    finish_with(journal, alarm())
+    theirs = finish(journal, "other", assessment={"alarms": [alarm(pipeline="other").to_json()]})
+    assert [each.pipeline for each in journal.alarms_of_run(theirs.uid)] == ["other"]
+    assert len(journal.alarms("digits")) == 1

@@ -5,6 +5,7 @@ import pytest
 from plaster_ops.domain.compact import CompactKind, CompactRow, pack
 from plaster_ops.tracking import journal_runs
 from plaster_ops.tracking.journal import Journal
+from plaster_ops.tracking.journal_rows import Promotion
 from tests.tracking.samples import finish, make_record, start
 
 ROWS = tuple(
@@ -20,7 +21,7 @@ def test_what_was_kept_comes_back_restart_by_restart(journal: Journal) -> None:
     assert journal.evidence(finish(journal).uid) == ()
 
 
-def test_a_run_whose_evidence_cannot_be_stored_is_not_finished(
+def test_a_run_whose_evidence_cannot_be_stored_is_neither_finished_nor_promoted(
     journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     row = start(journal)
@@ -30,9 +31,12 @@ def test_a_run_whose_evidence_cannot_be_stored_is_not_finished(
 
     monkeypatch.setattr(journal_runs, "store_evidence", fail)
     with pytest.raises(RuntimeError, match="no space"):
-        journal.finish_run(row.uid, make_record(row.uid), evidence=ROWS)
+        journal.finish_run(
+            row.uid, make_record(row.uid), Promotion(expected=None, by="retrain", reason="ok"), evidence=ROWS
+        )
     assert journal.run(row.uid).state == "running"
     assert journal.record(row.uid) is None
+    assert journal.promotions("digits") == []
 
 
 def test_a_run_that_finished_before_keeps_what_it_had(journal: Journal) -> None:

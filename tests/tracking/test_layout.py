@@ -2,6 +2,8 @@
 
 import math
 
+import pytest
+
 from plaster_ops.tracking.layout import plan_record
 from plaster_ops.tracking.plans import to_ms
 from plaster_ops.tracking.run_note import describe_run, describe_version, with_links
@@ -146,3 +148,17 @@ def test_a_failed_retrain_is_seen_on_the_line_of_verdicts_alone() -> None:
     assert plan.cadence is not None
     assert [(point.key, point.value) for point in plan.cadence.points] == [("verdict/code", -1.0)]
     assert plan_record(make_record(UID, verdict="failed", fingerprint={})).cadence is None
+
+
+@pytest.mark.parametrize(("verdict", "code"), [("baseline", 2.0), ("promoted", 1.0), ("held", 0.0)])
+def test_each_verdict_has_its_height_on_the_line(verdict: str, code: float) -> None:
+    plan = plan_record(make_record(UID, verdict=verdict))
+    assert plan.cadence is not None
+    assert [point.value for point in plan.cadence.points if point.key == "verdict/code"] == [code]
+
+
+def test_a_slot_that_is_no_date_leaves_the_instant_of_the_start(caplog: pytest.LogCaptureFixture) -> None:
+    plan = plan_record(make_record(UID, 9, slot="whenever"))
+    assert plan.cadence is not None
+    assert {point.timestamp_ms for point in plan.cadence.points} == {to_ms("2026-11-10T02:00:00.000+00:00")}
+    assert caplog.records == []

@@ -1,11 +1,13 @@
 """The page of an experiment: links that are current, views that open, nothing sent twice, a person's words kept."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 from plaster_ops.domain.metrics import HEADLINES
 from plaster_ops.tracking.connection import Location
 from plaster_ops.tracking.experiment_note import REMEMBERED, Pages
+from plaster_ops.tracking.markers import ALARM_KEYS
 from plaster_ops.tracking.mlflow_store import MlflowTracker
 from plaster_ops.tracking.page_links import links_of_store
 from plaster_ops.tracking.plans import NOTE
@@ -134,6 +136,20 @@ def test_the_views_show_every_headline_and_only_what_belongs_there() -> None:
     assert retrains["selectedColumns"][1:8] == [f"metrics.`{metric.key}`" for metric in HEADLINES]
     assert retrains["searchFilter"] == "tags.`plaster.kind` = 'retrain'"
     assert all(len(text) < 5000 for text in prepared_views().values())
+
+
+def test_alarms_of_all_letters_share_one_chart_and_mlflow_makes_no_other_of_them() -> None:
+    """MLflow draws a chart of its own for every line that no chart, shown or deleted, is named for."""
+    drift, _ = (read_view(text) for text in prepared_views().values())
+    alarms = list(ALARM_KEYS.values())
+    charts = {chart["metricKey"]: chart for chart in drift["compareRunCharts"]}
+    assert [key for key in alarms if not charts[key]["deleted"]] == alarms[:1]
+    assert charts[alarms[0]]["selectedMetricKeys"] == alarms
+
+
+def test_a_view_says_that_it_is_deflated() -> None:
+    """MLflow takes a state without that word for plain JSON, and shows its usual page."""
+    assert all(json.loads(text)["state"].startswith("deflate;") for text in prepared_views().values())
 
 
 def test_the_addresses_are_read_from_the_file_alone(tracker: MlflowTracker, location: Location, tmp_path: Path) -> None:

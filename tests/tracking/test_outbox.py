@@ -173,3 +173,29 @@ def test_a_kill_between_an_alias_and_its_note_leaves_no_alias_behind_when_the_le
     journal.promote("digits", first.uid, expected=second.uid, by="me", reason="back")
     assert point(journal, tracker, "digits") is None
     assert tracker.aliases["digits"] == {"champion": 1, "previous": 2}
+
+
+def test_aliases_wait_while_another_process_syncs(journal: Journal, tmp_path: Path) -> None:
+    row = finish(journal, folder=tmp_path / "runs")
+    tracker = MemoryTracker()
+    sync(journal, tracker)
+    journal.promote("digits", row.uid, expected=None, by="hand", reason="ok")
+    with (journal.folder / "locks" / "sync.lock").open("r+") as holder:
+        fcntl.flock(holder, fcntl.LOCK_EX)
+        assert point(journal, tracker, "digits", lock_wait_s=0.0) == "another process is syncing"
+    assert tracker.aliases == {"digits": {"challenger": 1}}
+    assert point(journal, tracker, "digits", lock_wait_s=0.0) is None
+    assert tracker.aliases == {"digits": {"champion": 1}}
+
+
+def test_the_ledger_is_told_once_the_runs_that_it_speaks_of_are_there(journal: Journal, tmp_path: Path) -> None:
+    first, second = (finish(journal, folder=tmp_path / "runs") for _ in range(2))
+    journal.promote("digits", first.uid, expected=None, by="retrain", reason="baseline")
+    tracker = MemoryTracker()
+    assert point(journal, tracker, "digits") is None
+    assert tracker.ledgers == {}
+    sync(journal, tracker)
+    assert [line["uid"] for line in tracker.ledgers["digits"]] == [first.uid]
+    journal.promote("digits", second.uid, expected=first.uid, by="hand", reason="better")
+    assert point(journal, tracker, "digits") is None
+    assert [line["uid"] for line in tracker.ledgers["digits"]] == [first.uid, second.uid]

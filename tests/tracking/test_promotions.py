@@ -144,3 +144,23 @@ def test_the_challenger_is_the_newest_run_that_was_held_after_the_champion(journ
     assert journal.aliases("digits") == {"champion": champion.uid}
     newer = finish(journal, verdict="held")
     assert journal.aliases("digits") == {"champion": champion.uid, "challenger": newer.uid}
+
+
+def test_a_champion_that_a_rollback_left_is_no_challenger(journal: Journal) -> None:
+    first, second = finish(journal), finish(journal)
+    promote(journal, first, None)
+    promote(journal, second, first)
+    promote(journal, first, second, "rolled back")
+    assert journal.challenger("digits") is None
+    assert journal.aliases("digits") == {"champion": first.uid, "previous": second.uid}
+
+
+def test_a_promotion_of_a_run_that_has_not_ended_is_not_told_and_does_not_stand(journal: Journal) -> None:
+    first, second = finish(journal), start(journal)
+    promote(journal, first, None)
+    promote(journal, second, first)
+    assert journal.standing("digits") == (first.uid,)
+    assert [line["uid"] for line in journal.ledger_lines("digits")] == [first.uid]
+    journal.finish_run(second.uid, make_record(second.uid, 2))
+    assert journal.standing("digits") == (first.uid, second.uid)
+    assert [line["uid"] for line in journal.ledger_lines("digits")] == [first.uid, second.uid]
