@@ -46,3 +46,12 @@ def test_values_that_scatter_as_ever_are_not() -> None:
 def test_a_value_that_was_not_measured_is_left_out() -> None:
     found = standing_of(history(E2E_P50_MS.key, [10.0, None, 12.0]), ())  # type: ignore[list-item]
     assert (found.n, found.level, list(found.newest)) == (2, 11.0, [10.0, 12.0])
+
+
+def test_the_newest_two_dozen_values_are_shown_and_all_of_them_counted() -> None:
+    found = standing_of(history(E2E_P50_MS.key, [float(at) for at in range(1, 41)]), ())
+    assert (found.n, list(found.newest)) == (40, [float(at) for at in range(17, 41)])
+
+
+def test_of_few_values_nothing_is_said_about_their_scatter() -> None:
+    assert standing_of(history(E2E_P50_MS.key, CALM_THEN_WILD[13:27]), ()).noise_ratio is None
