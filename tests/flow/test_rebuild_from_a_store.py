@@ -129,6 +129,7 @@ def test_a_ledger_that_grew_by_the_alias_is_told_to_mlflow_again(
         newest = journal.newest_promotion("digits")
         assert journal.told_ledger("digits") == (newest if is_told else 0)
         assert journal.pointed("digits") == {"champion": champion}
+        assert journal.promotions("digits")[-1].kind == "promote"
     assert champions_of(settings) == [(A, None, "kim"), *([] if is_told else [(B, A, "rebuild")])]
 
 
