@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plaster_ops.domain.metrics import CATALOGUE
+from plaster_ops.domain.alarm import ALARM_KEYS
+from plaster_ops.domain.metrics import CATALOGUE, HEADLINES
 from plaster_ops.errors import UsageError
-from plaster_ops.flow.history import history_rows
+from plaster_ops.flow.history import HISTORY_KEYS, history_rows
 from plaster_ops.flow.pages import chosen_run
 from plaster_ops.settings import Settings, load_settings
 from plaster_ops.tracking.journal import Journal
@@ -30,10 +31,10 @@ def history(name: str | None = None, *, project: str | Path | None = None, limit
     settings = _settings(project)
     rows = history_rows(settings, settings.pipeline(name)[0], limit)
     plain = [{key: value for key, value in row.items() if key != "headlines"} | row["headlines"] for row in rows]
-    frame = pd.DataFrame(plain)
+    names = [*(key for key in HISTORY_KEYS if key != "headlines"), *(metric.key for metric in HEADLINES)]
+    frame = pd.DataFrame(plain, columns=names)
     for column in ("started_at", "ended_at"):
-        if column in frame:
-            frame[column] = pd.to_datetime(frame[column], utc=True, format="ISO8601")
+        frame[column] = pd.to_datetime(frame[column], utc=True, format="ISO8601")
     return frame
 
 
@@ -76,7 +77,7 @@ def alarms(name: str | None = None, *, project: str | Path | None = None) -> "pd
 
     with _journal(project, name) as (journal, found):
         rows = [alarm.to_json() for alarm in journal.alarms(found)]
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=list(ALARM_KEYS))
 
 
 def _settings(project: str | Path | None) -> Settings:

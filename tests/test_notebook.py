@@ -48,6 +48,20 @@ def test_a_series_of_nothing_is_an_empty_frame(project: Path) -> None:
     assert plaster_ops.series("energy/inferences_per_j", project=project).empty
 
 
+def test_a_project_without_a_retrain_or_an_alarm_has_the_same_columns(project: Path, tmp_path: Path) -> None:
+    fresh = tmp_path / "fresh"
+    fresh.mkdir()
+    (fresh / "plaster.toml").write_text('[pipelines.digits]\nref = "m:p"\n', encoding="utf-8")
+    nothing = plaster_ops.history("digits", project=fresh)
+    assert list(nothing.columns) == list(plaster_ops.history("digits", project=project).columns)
+    assert nothing[nothing["verdict"] == "promoted"].empty
+    with Journal.open(fresh / "mlruns") as journal:
+        finish(journal)
+    quiet = plaster_ops.alarms("digits", project=fresh)
+    assert quiet.empty
+    assert set(quiet.columns) == set(plaster_ops.alarms(project=project).columns)
+
+
 def test_a_record_is_plain_values(project: Path) -> None:
     assert plaster_ops.record(2, project=project)["index"] == 2
     assert plaster_ops.record(project=project)["index"] == 3

@@ -68,16 +68,17 @@ def command(
 
 
 def _known(metric: str | None) -> str | None:
-    """The key, if it is one that is watched; `UsageError` names those near it."""
-    from difflib import get_close_matches
-
+    """The key that is meant, if it is one that is watched; `UsageError` names those that are."""
     from plaster_ops.domain.watch import WATCHED
+    from plaster_ops.flow.metric_names import meant_metric
 
+    if metric is None:
+        return None
     keys = [each.key for each in WATCHED]
-    if metric is None or metric in keys:
-        return metric
-    near = get_close_matches(metric, keys, n=3, cutoff=0.4) or keys
-    raise UsageError(f"no metric {metric!r} is watched", f"one of: {', '.join(near)}")
+    meant = meant_metric(metric, keys).key
+    if meant in keys:
+        return meant
+    raise UsageError(f"{meant} is not watched for drift", f"these are: {', '.join(keys)}")
 
 
 def _tell(alarm: Any, *, as_json: bool, quiet: bool) -> None:

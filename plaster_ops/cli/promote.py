@@ -124,9 +124,11 @@ def _show_ledger(answer: dict[str, Any], *, as_markdown: bool) -> None:
 
 
 def _show(changed: Any, *, as_json: bool, quiet: bool) -> None:
+    from plaster_ops.report.safe_text import one_line
+
     if as_json:
         print_json(changed.to_json())
     elif not quiet:
-        typer.echo("\n".join(changed.lines()))
+        typer.echo("\n".join(map(one_line, changed.lines())))
     if changed.exit_code is not ExitCode.DONE:
         raise typer.Exit(changed.exit_code)

@@ -1,7 +1,7 @@
 """A metric of a pipeline that left its level at a retrain. Once told it is kept; people acknowledge or resolve it."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from typing import Any, Self
 
@@ -113,3 +113,10 @@ class Alarm:
             back_at=plain.get("back_at"),
             id=plain["id"],
         )
+
+
+ALARM_KEYS = (
+    *(each.name for each in fields(Alarm) if each.name not in ("change", "fingerprint")),
+    *("letter", "unit", "change_ratio", "change_difference"),
+)
+"""Keys of `Alarm.to_json`."""

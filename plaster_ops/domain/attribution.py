@@ -147,11 +147,14 @@ def attribute(
         return Attribution(cause=Cause.MODEL, sentence=sentence, rows=tuple(again))
     if still:
         return Attribution(cause=Cause.NONE, sentence=f"{known}, and the new one like it", rows=tuple(again))
-    return Attribution(cause=Cause.UNKNOWN, sentence=_unknown(again, then), rows=tuple(again))
+    return Attribution(cause=Cause.UNKNOWN, sentence=_unknown(again, rows, then), rows=tuple(again))
 
 
-def _unknown(again: Sequence[Again], then: str) -> str:
+def _unknown(again: Sequence[Again], rows: Sequence[Comparison], then: str) -> str:
     widths = [row.found.detectable for row in again if row.found.detectable is not None]
+    beside = any(row.metric is E2E_P50_MS and row.how == "remeasured" and row.then is not None for row in rows)
+    if not widths and beside:
+        return f"the engine of {then} was measured today, but not on its own day: it cannot be told what moved since"
     if not widths:
         return f"the engine of {then} was not measured again"
     return f"whether the engine of {then} runs as it was logged cannot be told: only changes of {min(widths):.0%} show"

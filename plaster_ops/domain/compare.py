@@ -175,7 +175,8 @@ def _paired_difference(base: Comparison, paired: PairedDifference | None) -> Com
         base, judgement=Judgement.INCONCLUSIVE, change=paired.delta, ci95=None, code=ReasonCode.TOO_FEW_SAMPLES
     )
     if paired.ci95 is None or paired.ci90 is None or paired.p_value is None:
-        reason = f"undetermined with {paired.n} samples: the score is not defined on resamples of them"
+        why = "one says nothing of the spread" if paired.n == 1 else "the score is not defined on resamples of them"
+        reason = f"undetermined with {paired.n} sample{'' if paired.n == 1 else 's'}: {why}"
         return replace(few, reason=reason)
     interval = Estimate(paired.delta, paired.ci95, paired.ci90, paired.p_value)
     if paired.method in ("paired_bootstrap", "paired_t") and paired.n < FEWEST_RESAMPLED:

@@ -116,5 +116,6 @@ def _too_few(now: Reading, past: Sequence[float], earlier: Earlier, fewest: int)
         code, more = ReasonCode.FINGERPRINT_DIFFERS, f"; {earlier.elsewhere} more were measured on another machine"
     elif earlier.otherwise and len(past) + earlier.otherwise >= fewest:
         code, more = ReasonCode.METHOD_DIFFERS, f"; {earlier.otherwise} more were measured by another method"
-    reason = f"{code}: {len(past)} earlier retrains have this value, {fewest} are needed{more}"
+    have = "retrain has" if len(past) == 1 else "retrains have"
+    reason = f"{code}: {len(past)} earlier {have} this value, {fewest} are needed{more}"
     return AgainstHistory(judgement=Judgement.INCONCLUSIVE, n=len(past), change=change, reason=reason, code=code)

@@ -10,7 +10,7 @@ from typing import Any
 
 from plaster_ops.domain import student
 from plaster_ops.domain.earlier import PRIOR_WEIGHT
-from plaster_ops.domain.judgement import Judgement
+from plaster_ops.domain.judgement import Judgement, ReasonCode
 from plaster_ops.domain.metrics import Scale, find_metric
 from plaster_ops.domain.rule import FALSE_DISCOVERY_RATE
 from plaster_ops.domain.sample import PairedDifference, PairedRatios
@@ -85,6 +85,8 @@ def what_would_change(row: Mapping[str, Any]) -> list[str]:
     scale = find_metric(str(row["key"])).scale
     if scale is Scale.EXACT:
         return [_exact(change, limit, scale)]
+    if interval is None and row.get("reason_code") == ReasonCode.TOO_FEW_SAMPLES:
+        return ["the change has no interval: more samples in the set that is scored would give it one"]
     if interval is None:
         return ["nothing stands behind this change but two recorded numbers: measured side by side it would be judged"]
     half = (float(interval[1]) - float(interval[0])) / 2

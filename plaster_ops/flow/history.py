@@ -7,6 +7,12 @@ from plaster_ops.tracking.journal import Journal
 from plaster_ops.tracking.journal_rows import RunRow, RunState
 from plaster_ops.tracking.journal_runs import how_to_resume, last_words, state_now
 
+HISTORY_KEYS = (
+    *("pipeline", "index", "id", "uid", "state", "verdict", "champion", "trigger", "started_at", "ended_at"),
+    *("seen", "learned", "headlines", "reasons", "next_step", "exit_code", "in_mlflow"),
+)
+"""Keys of a row of `history_rows`, in order: what a table of none has for columns."""
+
 
 def history_rows(settings: Settings, pipeline: str | None, limit: int) -> list[dict[str, Any]]:
     """The newest rows, newest last, as plain mappings; empty where the project has no journal yet."""

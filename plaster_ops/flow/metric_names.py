@@ -8,6 +8,8 @@ from plaster_ops.domain.metrics import CATALOGUE, find_metric
 from plaster_ops.errors import UsageError
 from plaster_ops.tracking.names import split_unit
 
+_MOST_NAMED = 3
+
 
 def meant_metric(text: str, preferred: Collection[str] = ()) -> Metric:
     """The metric of that key, or the only one that ends so, without its unit too: `p50`, `engine_bytes`.
@@ -25,7 +27,9 @@ def meant_metric(text: str, preferred: Collection[str] = ()) -> Metric:
             return find_metric(found[0])
     if ending:
         raise UsageError(f"{text!r} may be any of: {', '.join(among or ending)}", "write more of the key")
-    raise UsageError(f"no metric is called {text!r}", f"did you mean {_nearest(wanted)}? All are in docs/metrics.md")
+    holding = [key for key in CATALOGUE if wanted and wanted in key][:_MOST_NAMED]
+    near = " or ".join(holding or [_nearest(wanted)])
+    raise UsageError(f"no metric is called {text!r}", f"did you mean {near}? All are in docs/metrics.md")
 
 
 def _ends(key: str, wanted: str) -> bool:

@@ -176,6 +176,7 @@ def fit_params(ctx: Context, trained: Trained) -> dict[str, str]:
         "train.target_metric": train.target_metric if train.target_score is not None else None,
         "train.seed": train.seed,
         **{f"train.trainer.{name}": value for name, value in train.trainer.items()},
+        **trained.result.hyperparameters,
     }
     return {name: str(value) for name, value in plain.items() if value is not None}
 

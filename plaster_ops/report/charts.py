@@ -68,7 +68,7 @@ def _axes(size: tuple[float, float], place: tuple[float, float, float, float]) -
 def _ticks(most: int, *, integer: bool = False) -> Any:
     from matplotlib.ticker import MaxNLocator
 
-    return MaxNLocator(nbins=most, integer=integer, min_n_ticks=2)
+    return MaxNLocator(nbins=most, integer=integer, min_n_ticks=1 if integer else 2)
 
 
 def _draw_stretch(axes: Any, stretch: Sequence[TrendPoint]) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 from plaster_ops.domain.alarm import Alarm, AlarmState
 from plaster_ops.domain.metrics import CATALOGUE
 from plaster_ops.report.numbers import show_value
+from plaster_ops.report.safe_text import markdown_table, markdown_text, one_line
 from plaster_ops.report.sparkline import sparkline
 
 _ALARMS = ("id", "at", "metric", "", "from -> to", "change", "p", "shape", "told", "state", "what changed there")
@@ -25,11 +26,11 @@ def drift_plain(found: Any) -> str:
 
 def drift_markdown(found: Any) -> str:
     """The same as GitHub Markdown."""
-    parts = [_title(found)]
+    parts = [markdown_text(_title(found))]
     for head, rows in ((_ALARMS, _alarm_rows(found)), (_WATCHED, _watched_rows(found))):
         if rows:
-            table = [head, ["-"] * len(head), *rows]
-            parts.append("\n".join("| " + " | ".join(c.replace("|", "\\|") for c in row) + " |" for row in table))
+            cells = [[markdown_text(cell) for cell in row] for row in rows]
+            parts.append(markdown_table([markdown_text(name) for name in head], cells).rstrip())
     return "\n\n".join([*parts, *_notes(found)]) + "\n"
 
 
@@ -56,9 +57,7 @@ def drift_view(found: Any, *, plain: bool) -> Any:
 
 def alarm_line(alarm: Alarm) -> str:
     """One alarm in a sentence, as an answer to what was said of it."""
-    said = f" by {alarm.by}" if alarm.by else ""
-    note = f": {alarm.note}" if alarm.note else ""
-    return f"alarm {alarm.id}, {alarm.key} at #{alarm.index} ({show_alarm_change(alarm)}): {alarm.state}{said}{note}"
+    return f"alarm {alarm.id}, {alarm.key} at #{alarm.index} ({show_alarm_change(alarm)}): {_state(alarm)}"
 
 
 def show_alarm_change(alarm: Alarm) -> str:
@@ -66,13 +65,20 @@ def show_alarm_change(alarm: Alarm) -> str:
     return f"{alarm.change * 100:+.1f} %" if alarm.is_ratio else f"{alarm.change:+.4g}"
 
 
+def _state(alarm: Alarm) -> str:
+    """How it stands, who said so and in which words: one line, whatever was typed."""
+    said = f" by {alarm.by}" if alarm.by else ""
+    return one_line(f"{alarm.state}{said}{f': {alarm.note}' if alarm.note else ''}")
+
+
 def _title(found: Any) -> str:
+    name = one_line(found.pipeline)
     if found.index is None:
-        return f"{found.pipeline}: no retrain has finished yet; start with: plaster-ops retrain {found.pipeline}"
+        return f"{name}: no retrain has finished yet; start with: plaster-ops retrain {name}"
     waiting = [alarm for alarm in found.alarms if alarm.state is AlarmState.OPEN]
     worse = sum(alarm.worse for alarm in waiting)
     told = f"{len(waiting)} open alarm{'' if len(waiting) == 1 else 's'}, {worse} for the worse" if waiting else ""
-    return f"{found.pipeline}: newest retrain #{found.index} on {found.device}; {told or 'no open alarm'}"
+    return f"{name}: newest retrain #{found.index} on {one_line(found.device)}; {told or 'no open alarm'}"
 
 
 def _alarm_rows(found: Any) -> list[list[str]]:
@@ -83,10 +89,9 @@ def _alarm_rows(found: Any) -> list[list[str]]:
 def _alarm_cells(alarm: Alarm, *, is_first: bool) -> list[str]:
     unit = CATALOGUE[alarm.key].unit
     back = f"back at the level of #{alarm.back_at}" if alarm.back_at is not None else ""
-    changed = [each.sentence for each in alarm.candidates[:_MOST_CANDIDATES]]
+    changed = [one_line(each.sentence) for each in alarm.candidates[:_MOST_CANDIDATES]]
     more = len(alarm.candidates) - len(changed)
     why = "; ".join([*([back] if back else []), *changed, *([f"and {more} more"] if more else [])])
-    state = f"{alarm.state}{f' by {alarm.by}' if alarm.by else ''}{f': {alarm.note}' if alarm.note else ''}"
     return [
         str(alarm.id) if alarm.id else "new",
         f"#{alarm.index}" if is_first else f" #{alarm.index}",
@@ -97,7 +102,7 @@ def _alarm_cells(alarm: Alarm, *, is_first: bool) -> list[str]:
         "exact" if alarm.p_value is None else f"{alarm.p_value:.0e}",
         alarm.shape.value,
         f"#{alarm.raised_index}",
-        state,
+        _state(alarm),
         why or "nothing that is recorded",
     ]
 

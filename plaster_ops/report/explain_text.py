@@ -206,7 +206,7 @@ def _series(series: Mapping[str, Any], metric: Metric, *, unicode: bool) -> Iter
         level, mad = show_value(series["level"], metric.unit), show_value(series["mad"], metric.unit)
         yield f"{series['runs_before']} alike before it; median of the last 20: {level}, usual distance from it {mad}"
     if series["rank_from_best"] is not None:
-        yield f"{series['rank_from_best']}. best of those before it and the next few"
+        yield f"number {series['rank_from_best']} from the best, of those before it and the next few"
     for alarm in series["alarms"]:
         yield (
             f"alarm {alarm['id']} ({alarm['state']}): {alarm['shape']} at #{alarm['index']},"

@@ -49,9 +49,9 @@ def questions(payload: Mapping[str, Any], alarms: Sequence[Mapping[str, Any]]) -
     """The two questions, each with its answer; never mixed."""
     run, base = payload["run"], payload["baseline"]
     index = run["index"] if run else None
-    against = f"#{base['index']}" if base else "an earlier engine"
+    against = f"that of #{base['index']}" if base else "an earlier one"
     return [
-        {"asked": f"Is this engine worse than that of {against}?", "answer": _engine_answer(payload)},
+        {"asked": f"Is this engine worse than {against}?", "answer": _engine_answer(payload)},
         {
             "asked": "Is this retrain out of the ordinary for its history?",
             "answer": _history_answer(payload, alarms, index),

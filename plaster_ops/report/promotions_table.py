@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from plaster_ops.report.safe_text import markdown_table, markdown_text, one_line
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -12,8 +14,8 @@ _HEAD = ("when (UTC)", "champion", "in place of", "by", "how", "why")
 def _cells(line: Mapping[str, Any]) -> list[str]:
     before = "" if line["from"] is None else f"#{line['from']['index']}"
     how = f"{line['kind']}, forced" if line["forced"] else line["kind"]
-    why = " ".join(str(line["reason"]).split())
-    return [line["at"][:19].replace("T", " "), f"#{line['index']}", before, line["by"], how, why]
+    at = line["at"][:19].replace("T", " ")
+    return [at, f"#{line['index']}", before, one_line(line["by"]), how, one_line(line["reason"])]
 
 
 def _foot(answer: Mapping[str, Any]) -> str:
@@ -37,9 +39,8 @@ def promotions_plain(answer: Mapping[str, Any]) -> str:
 
 def promotions_markdown(answer: Mapping[str, Any]) -> str:
     """A GitHub Markdown table."""
-    table = [list(_HEAD), ["-"] * len(_HEAD), *map(_cells, answer["promotions"])]
-    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in table]
-    return "\n".join([*lines, "", _foot(answer)]) + "\n"
+    rows = [[markdown_text(cell) for cell in _cells(line)] for line in answer["promotions"]]
+    return f"{markdown_table(list(_HEAD), rows)}\n{_foot(answer)}\n"
 
 
 def promotions_view(answer: Mapping[str, Any]) -> "Table":

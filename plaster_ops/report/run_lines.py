@@ -53,7 +53,9 @@ def _why(engine: Mapping[str, Any]) -> list[str]:
     tried = engine.get("tried") or ()
     if len(tried) > 1:
         kept = sum(bool(row["ok"]) for row in tried)
-        told.append(f"{kept} of {len(tried)} candidates keep the score; chosen for {one_line(engine['chosen'])}")
+        built = sum(bool(row["ok"] or row.get("built")) for row in tried)
+        counts = f"{len(tried)} candidates: {built} built, {kept} of them with the score kept"
+        told.append(f"{counts}; chosen for {one_line(engine['chosen'])}")
     return told
 
 

@@ -102,6 +102,7 @@ class FitResult:
     step, not of the best epoch; `weights_s`: seconds of training up to it. `stopped`: what ended the fit.
     `trained_ratio`: the part of the parameters that trained; None where it has none. `snapshots_s`: seconds of the
     last attempt that went into snapshots; `snapshots_reason`: why there are no more of them.
+    `hyperparameters`: what module (`module.lr`) and data module (`data.batch_size`) saved of their arguments, as texts.
     `inside_reason`: why there were checkpoints at the end of epochs only; empty where there were others.
     """
 
@@ -139,6 +140,7 @@ class FitResult:
     snapshots_reason: str = ""
     curves: tuple[Mapping[str, Any], ...] = ()
     inside_reason: str = ""
+    hyperparameters: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """A plain mapping."""

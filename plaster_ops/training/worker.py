@@ -14,6 +14,7 @@ from plaster_ops.ports import EventSink, Pipeline, SystemClock
 from plaster_ops.training.callbacks import BatchWatch, EpochEnd, bind, numbers
 from plaster_ops.training.farewell import StopRequest
 from plaster_ops.training.fitlog import FitLog, thin_out
+from plaster_ops.training.hyperparameters import saved_arguments
 from plaster_ops.training.keeper import Keeper
 from plaster_ops.training.messages import WEIGHTS, FitResult, FitSpec
 from plaster_ops.training.package import make_trainer, package_of, require_data_module
@@ -113,6 +114,7 @@ def _result(
         **_snapshots(trainer),
         metrics=numbers(trainer.callback_metrics),
         curves=tuple(thin_out(log.curves)),
+        hyperparameters=saved_arguments(model, trainer.datamodule),
     )
     return {**result.to_json(), **_rank(trainer, log)}
 

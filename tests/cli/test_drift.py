@@ -79,11 +79,12 @@ def test_markdown_is_a_table_a_kind(command: Command, drifted: Path) -> None:
     del drifted
     lines = command("drift", "--md").out.splitlines()
     assert [line for line in lines if line.startswith("| id ")]
-    assert [line for line in lines if line.startswith("| L | latency/e2e_p50_ms |")]
+    assert [line for line in lines if line.startswith("| L | latency/e2e\\_p50\\_ms |")]
 
 
 def test_one_metric_can_be_asked_for(command: Command, drifted: Path) -> None:
     del drifted
+    assert json.loads(command("drift", "--json", "--metric", "p50").out)["watched"][0]["key"] == P50
     assert json.loads(command("drift", "--json", "--metric", P50).out)["watched"][0]["key"] == P50
     other = json.loads(command("drift", "--json", "--metric", "size/engine_bytes").out)
     assert (other["alarms"], other["watched"]) == ([], [])
@@ -92,7 +93,8 @@ def test_one_metric_can_be_asked_for(command: Command, drifted: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        (("--metric", "latency/e2e_p50"), "no metric 'latency/e2e_p50' is watched"),
+        (("--metric", "latency/e2e_p99_ms"), "latency/e2e_p99_ms is not watched for drift"),
+        (("--metric", "latency/e2e_p5"), "no metric is called 'latency/e2e_p5'"),
         (("--acknowledge", "9"), "no alarm has the id 9"),
         (("--acknowledge", "1", "--resolve", "1"), "not both"),
         (("--note", "hm"), "--note says nothing"),

@@ -131,6 +131,13 @@ def test_guesses_disturbed_values_and_counts_are_held_against_nothing() -> None:
     assert measured_again(logged, card(2.0), margins={}, history={}) == ()
 
 
+def test_an_engine_that_was_not_timed_on_its_own_day_is_said_to_be_so() -> None:
+    rows = compare_cards(card(1.0), card(1.0), evidence(ratios(E2E_P50_MS, 0.0, 0.001, -0.001)))
+    found = attribute((), rows, then="run #1")
+    assert found.cause is Cause.UNKNOWN
+    assert found.sentence.startswith("the engine of run #1 was measured today, but not on its own day")
+
+
 @pytest.mark.parametrize("again", [()])
 def test_an_engine_that_was_not_measured_again_leaves_it_unknown(again: tuple[()]) -> None:
     found = attribute(again, (), then="run #1")

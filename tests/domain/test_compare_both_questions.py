@@ -77,7 +77,8 @@ def test_too_short_a_history_says_why_it_is_short(earlier: Earlier, code: Reason
     found = against(1.3, earlier).history
     assert found is not None
     assert (found.judgement, found.code, found.p_value) == (Judgement.INCONCLUSIVE, code, None)
-    assert str(found.reason).startswith(f"{code}: {len(earlier.values)} earlier retrains have this value, 3 are needed")
+    have = "1 earlier retrain has" if len(earlier.values) == 1 else f"{len(earlier.values)} earlier retrains have"
+    assert str(found.reason).startswith(f"{code}: {have} this value, 3 are needed")
 
 
 def test_a_score_needs_five_earlier_retrains_and_is_held_in_points() -> None:

@@ -28,7 +28,8 @@ def half_width(row: Comparison) -> float:
 def test_up_to_two_earlier_retrains_show_a_change_and_judge_nothing(earlier: list[float]) -> None:
     row = against(202.0, earlier)
     assert row.judgement is Judgement.INCONCLUSIVE
-    assert row.reason == f"no_history: {len(earlier)} earlier retrains have this value, 3 are needed"
+    have = "1 earlier retrain has" if len(earlier) == 1 else f"{len(earlier)} earlier retrains have"
+    assert row.reason == f"no_history: {have} this value, 3 are needed"
     assert (row.p_value, row.ci95) == (None, None)
     assert row.change == (pytest.approx(202.0 / earlier[-1] - 1) if earlier else None)
 

@@ -1,6 +1,7 @@
 """Scores on few samples, and architectures that changed."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -56,6 +57,12 @@ def test_a_handful_of_resampled_samples_decides_nothing(n: int) -> None:
     row = judge(reading(ROLLING_SCORE), reading(ROLLING_SCORE), evidence(certain))
     assert row.judgement is Judgement.INCONCLUSIVE
     assert str(row.reason).startswith(f"undetermined with {n} samples")
+
+
+def test_one_sample_says_that_it_is_one() -> None:
+    alone = replace(paired(0.3, 0.0, 1, "unresampled"), ci95=None, ci90=None, p_value=None)
+    row = judge(reading(ROLLING_SCORE), reading(ROLLING_SCORE), evidence(alone))
+    assert row.reason == "undetermined with 1 sample: one says nothing of the spread"
 
 
 @pytest.mark.parametrize("metric", [PARAMS_COUNT, LAYERS_COUNT, SAMPLE_MACS])

@@ -66,6 +66,7 @@ def test_samples_are_counted() -> None:
     [
         (row("not_comparable", None), "nothing was compared"),
         (row("inconclusive", 0.1), "two recorded numbers"),
+        (row("inconclusive", 0.1, reason_code="too_few_samples"), "more samples in the set that is scored"),
         (row("worse", 0.09, (0.04, 0.14)), "4 % clear of no change, and the estimate is 4 % beyond the margin"),
         (row("worse", 0.09, (0.04, 0.14)), "undone it above 0.05; it is 0.02"),
         (row("same", 0.01, (-0.02, 0.04)), "larger by about 4 %"),

@@ -80,7 +80,7 @@ def test_a_value_of_each_retrain_is_judged_by_the_retrains_before_it_and_not_by_
     del two_runs
     for stored in (False, True):
         rows = {row["key"]: row for row in compare(settings, clock, "2", "1", stored=stored)["comparison"]}
-        assert rows["learning/train_to_engine_s"]["reason"].startswith("no_history: 1 earlier retrains")
+        assert rows["learning/train_to_engine_s"]["reason"].startswith("no_history: 1 earlier retrain has")
 
 
 def test_the_card_says_of_each_row_whether_it_is_of_today(

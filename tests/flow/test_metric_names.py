@@ -29,7 +29,13 @@ def test_of_several_ends_the_one_that_was_measured_is_meant_or_the_headline() ->
 
 
 @pytest.mark.parametrize(
-    ("typo", "key"), [("latency/e2e_p50ms", "e2e_p50_ms"), ("engin_bytes", "engine_bytes"), ("", "")]
+    ("typo", "key"),
+    [
+        ("latency/e2e_p50ms", "e2e_p50_ms"),
+        ("engin_bytes", "engine_bytes"),
+        ("cpu_time", "energy/cpu_time_per"),
+        ("", ""),
+    ],
 )
 def test_a_typo_is_told_the_nearest(typo: str, key: str) -> None:
     with pytest.raises(UsageError, match="no metric is called") as caught:

@@ -11,7 +11,7 @@ from plaster_ops.domain.changes import Change, ChangeKind
 from plaster_ops.domain.metrics import E2E_P50_MS, ENGINE_SCORE
 from plaster_ops.domain.standing import Standing
 from plaster_ops.flow.drift import Drift, event_index
-from plaster_ops.report.drift_table import drift_markdown, drift_plain, drift_view, show_alarm_change
+from plaster_ops.report.drift_table import alarm_line, drift_markdown, drift_plain, drift_view, show_alarm_change
 from tests.domain.alarms import alarm
 
 INT8 = Change(kind=ChangeKind.ENGINE, name="precision", then="fp32", now="int8")
@@ -56,6 +56,15 @@ def test_markdown_keeps_its_columns() -> None:
     noted = alarm(41, id=3, note="a | b", state=AlarmState.ACKNOWLEDGED)
     table = [line for line in drift_markdown(found(noted)).splitlines() if line.startswith("| 3 ")]
     assert "a \\| b" in table[0]
+
+
+def test_words_of_a_person_are_one_harmless_line() -> None:
+    noted = alarm(41, id=3, note="on\x1b[31m purpose\n| <b>here</b>", state=AlarmState.ACKNOWLEDGED)
+    plain = [line for line in drift_plain(found(noted)).splitlines() if line.startswith("3 ")]
+    assert "on [31m purpose | <b>here</b>" in plain[0]
+    assert alarm_line(noted).endswith("on [31m purpose | <b>here</b>")
+    marked = [line for line in drift_markdown(found(noted)).splitlines() if line.startswith("| 3 ")]
+    assert "&lt;b&gt;here" in marked[0]
 
 
 def test_what_is_kept_by_nobody_is_said() -> None:
