@@ -24,7 +24,9 @@ def test_another_metrics_alarm_is_no_beginning() -> None:
     assert (found.since, found.n) == (1, 12)
 
 
-@pytest.mark.parametrize(("n", "reason"), [(FEWEST - 1, "not enough history (7 of 8)"), (FEWEST, None)])
+@pytest.mark.parametrize(
+    ("n", "reason"), [(1, "not enough history (1 of 8)"), (FEWEST - 1, "not enough history (7 of 8)"), (FEWEST, None)]
+)
 def test_too_few_values_are_told_by_number(n: int, reason: str | None) -> None:
     assert standing_of(history(E2E_P50_MS.key, [10.0] * n), ()).reason == reason
 
