@@ -14,6 +14,9 @@ from plaster_ops.tracking.journal import Journal
 
 ROOT = Path(__file__).parents[1]
 
+# torch believes what the processor says of its vectors; else each fresh cache of its compiler costs 8 s of trying it.
+os.environ.setdefault("TORCHINDUCTOR_VEC_ISA_OK", "1")
+
 
 @pytest.fixture(scope="session")
 def template_store(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -194,7 +194,7 @@ def _mark_told(journal: Journal, store: StoreReader) -> None:
     for pipeline, aliases in store.aliases().items():
         journal.mark_pointed(pipeline, aliases)
     for pipeline, text in store.ledgers().items():
-        if len(journal.promotions(pipeline)) == len(list(_kept_lines(pipeline, text))):
+        if [row.uid for row in journal.promotions(pipeline)] == [line.uid for line in _kept_lines(pipeline, text)]:
             journal.mark_told_ledger(pipeline, journal.newest_promotion(pipeline))
 
 

@@ -200,3 +200,20 @@ def test_an_open_row_is_not_called_unchanged() -> None:
     again = measured_again(of(1.0, width=0.4), of(1.0, width=0.4), **NOTHING_KNOWN)
     assert again[0].found.judgement is Judgement.INCONCLUSIVE
     assert attribute(again, (), then="run #1").cause is Cause.UNKNOWN
+
+
+def test_the_latency_is_what_is_told_whatever_else_moved() -> None:
+    logged, today = (Card(tuple(reversed(tuple(card(p50_ms))))) for p50_ms in (1.0, 1.5))
+    again = measured_again(logged, today, **NOTHING_KNOWN)
+    assert [row.metric for row in again] == [SLO_SAMPLES_PER_S, E2E_P50_MS]
+    assert "is 50% slower than it was logged" in attribute(again, (), then="run #1").sentence
+
+
+def test_the_smallest_change_that_would_have_shown_is_told() -> None:
+    def two(p50_ms: float) -> Card:
+        return Card((value(E2E_P50_MS, p50_ms, width=0.3), value(E2E_P90_MS, p50_ms, width=0.6)))
+
+    again = measured_again(two(1.0), two(1.08), **NOTHING_KNOWN)
+    widths = sorted(row.found.detectable or 0.0 for row in again)
+    assert widths[0] < widths[1] / 1.5
+    assert f"only changes of {widths[0]:.0%} show" in attribute(again, (), then="run #1").sentence

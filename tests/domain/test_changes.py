@@ -32,7 +32,7 @@ def test_what_changed_is_told_once_and_by_its_kind() -> None:
     now = replace(
         THEN,
         params={"train.max_epochs": "4"},
-        tags={"plaster.code_digest": "c2", "plaster.git": "g1"},
+        tags={"plaster.code_digest": "c2", "plaster.git": "g2", "plaster.version": "1.1"},
         fingerprint={
             "device": "EPYC",
             "threads": 2,
@@ -44,6 +44,8 @@ def test_what_changed_is_told_once_and_by_its_kind() -> None:
     found = [(change.kind, change.sentence) for change in changes_between(now, THEN)]
     assert found == [
         (ChangeKind.PARAMS, "train.max_epochs 8 -> 4"),
+        (ChangeKind.CODE, "git g1 -> g2"),
+        (ChangeKind.CODE, "plaster_ops none -> 1.1"),
         (ChangeKind.CODE, "sources c1 -> c2"),
         (ChangeKind.ENVIRONMENT, "kernel 6.1 -> 6.2"),
         (ChangeKind.ENVIRONMENT, "threads 1 -> 2"),
@@ -78,3 +80,9 @@ def test_a_count_of_none_is_a_value() -> None:
     now, then = replace(THEN, data={"golden_samples": 40}), replace(THEN, data={"golden_samples": 0})
     (change,) = changes_between(now, then)
     assert (change.then, change.now) == ("0", "40")
+
+
+def test_what_was_asked_of_the_machine_is_its_environment() -> None:
+    """A variable that was set, as the run kept it."""
+    (change,) = changes_between(replace(THEN, tags=THEN.tags | {"plaster.env.OMP_NUM_THREADS": "1"}), THEN)
+    assert (change.kind, change.sentence) == (ChangeKind.ENVIRONMENT, "OMP_NUM_THREADS none -> 1")

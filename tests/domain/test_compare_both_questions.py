@@ -6,7 +6,7 @@ import pytest
 
 from plaster_ops.domain.card import Card, Reading, Status
 from plaster_ops.domain.compare import compare_cards
-from plaster_ops.domain.earlier import Earlier
+from plaster_ops.domain.earlier import Earlier, error_of
 from plaster_ops.domain.judgement import Comparison, Judgement, ReasonCode
 from plaster_ops.domain.metrics import (
     E2E_P50_MS,
@@ -150,3 +150,11 @@ def test_codes_stand_beside_the_sentences_in_json() -> None:
     assert {"verdict", "change", "ci95", "n", "reason", "reason_code", "p_value", "p_adjusted", "detectable"} == set(
         told
     )
+
+
+def test_the_error_of_a_reading_is_half_its_interval_over_students_t() -> None:
+    """Three processes: t is 3.18. In logs for a ratio, in points for a score."""
+    timed = Reading(metric=E2E_P50_MS, value=1.0, ci95=(1 / 1.2, 1.2))
+    score = Reading(metric=ROLLING_SCORE, value=0.9, ci95=(0.88, 0.92), better=Better.HIGHER)
+    assert error_of(timed) == pytest.approx(math.log(1.2) / 3.18)
+    assert error_of(score) == pytest.approx(0.02 / 3.18)

@@ -3,7 +3,15 @@
 import pytest
 
 from plaster_ops.domain.card import Card, Reading, Status, Unmeasured
-from plaster_ops.domain.gates import GATE_METRICS, Gate, GateOutcome, GateState, apply_gates, describe_change
+from plaster_ops.domain.gates import (
+    GATE_METRICS,
+    Gate,
+    GateOutcome,
+    GateState,
+    apply_gates,
+    describe_change,
+    holds_back,
+)
 from plaster_ops.domain.judgement import Comparison, Judgement
 from plaster_ops.domain.metrics import (
     E2E_P50_MS,
@@ -198,3 +206,11 @@ def test_a_limit_that_is_broken_fails_though_the_floor_could_not_be_looked_at() 
     (outcome,) = apply_gates([FLOOR], [worse], card(ROLLING_SCORE, None))
     assert outcome.state is GateState.FAILED
     assert outcome.sentence.startswith("accuracy gate failed: ")
+
+
+def test_what_holds_back_is_told_by_its_sentence() -> None:
+    required = Gate(name="energy", metric=INFERENCES_PER_J, limit=0.05, required=True)
+    optional = Gate(name="energy", metric=INFERENCES_PER_J, limit=0.05)
+    failed = answer(LATENCY, compared(E2E_P50_MS, Judgement.WORSE, 0.09, 0.03))
+    told = [each.sentence for each in (failed, answer(required), answer(optional))]
+    assert [holds_back(sentence) for sentence in told] == [True, True, False]

@@ -24,7 +24,9 @@ def test_another_metrics_alarm_is_no_beginning() -> None:
     assert (found.since, found.n) == (1, 12)
 
 
-@pytest.mark.parametrize(("n", "reason"), [(FEWEST - 1, "not enough history (7 of 8)"), (FEWEST, None)])
+@pytest.mark.parametrize(
+    ("n", "reason"), [(1, "not enough history (1 of 8)"), (FEWEST - 1, "not enough history (7 of 8)"), (FEWEST, None)]
+)
 def test_too_few_values_are_told_by_number(n: int, reason: str | None) -> None:
     assert standing_of(history(E2E_P50_MS.key, [10.0] * n), ()).reason == reason
 
@@ -46,3 +48,12 @@ def test_values_that_scatter_as_ever_are_not() -> None:
 def test_a_value_that_was_not_measured_is_left_out() -> None:
     found = standing_of(history(E2E_P50_MS.key, [10.0, None, 12.0]), ())  # type: ignore[list-item]
     assert (found.n, found.level, list(found.newest)) == (2, 11.0, [10.0, 12.0])
+
+
+def test_the_newest_two_dozen_values_are_shown_and_all_of_them_counted() -> None:
+    found = standing_of(history(E2E_P50_MS.key, [float(at) for at in range(1, 41)]), ())
+    assert (found.n, list(found.newest)) == (40, [float(at) for at in range(17, 41)])
+
+
+def test_of_few_values_nothing_is_said_about_their_scatter() -> None:
+    assert standing_of(history(E2E_P50_MS.key, CALM_THEN_WILD[13:27]), ()).noise_ratio is None

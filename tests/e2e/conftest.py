@@ -69,7 +69,7 @@ _STORE: list[Path] = []
 
 @pytest.fixture(scope="session", autouse=True)
 def empty_store(template_store: Path) -> None:
-    """What `make_project` begins with, and a user's first retrain makes; test_wheel and test_bring_your_own do too."""
+    """What `make_project` begins with, and a user's first retrain makes; test_bring_your_own does too."""
     _STORE[:] = [template_store]
 
 
@@ -92,8 +92,10 @@ def let_arrive(project: Path, rows: int) -> None:
 
 @pytest.fixture(scope="session")
 def retrained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Ended, Ended]:
-    """A project after two retrains on newly arriving data; the second with two ranks. Tests must not change it."""
-    project = make_project(tmp_path_factory.mktemp("retrained") / "project")
+    """A project after two retrains on newly arriving data; the second with two ranks, and in the compiled package of
+    the first. Tests must not change it."""
+    settings = SETTINGS.replace('"openvino"', '"inductor"')
+    project = make_project(tmp_path_factory.mktemp("retrained") / "project", settings)
     first = run_command(project, "retrain", "--json")
     let_arrive(project, 360)
     second = run_command(project, "retrain", "flowers", "--devices", "2", "--compare", "last", "--json")

@@ -105,21 +105,3 @@ def test_the_same_pipeline_twice_at_once_runs_once_and_the_other_exits_75_at_onc
         assert f"process {first.pid}" in second.err
         first.send_signal(signal.SIGTERM)
         first.wait(30)
-
-
-def test_a_tracking_server_that_is_down_costs_no_data_and_sync_replays_once(tmp_path: Path) -> None:
-    project = make_project(tmp_path / "p")
-    settings = project / "plaster.toml"
-    embedded = settings.read_text(encoding="utf-8")
-    settings.write_text(embedded.replace("sqlite:///mlruns/mlflow.db", "http://127.0.0.1:9"), encoding="utf-8")
-    ended = run_command(project, "retrain", "--no-measure", "--json")
-    assert ended.code == 0, ended.err
-    assert ended.payload["verdict"] == "baseline"
-    assert ended.payload["mlflow"]["run_id"] is None
-    assert ended.payload["mlflow"]["spooled"]
-    assert ended.payload["phases"]["log_s"] < 20
-    settings.write_text(embedded, encoding="utf-8")
-    for expected in ("1 record sent, 0 left", "0 records sent, 0 left"):
-        synced = run_command(project, "sync")
-        assert synced.code == 0, synced.err
-        assert expected in synced.out

@@ -33,7 +33,7 @@ def kill_tree(process: subprocess.Popen[str]) -> None:
 def test_a_node_that_is_killed_and_stays_away_fails_the_run_with_10_which_goes_on_once_it_is_back(
     tmp_path: Path,
 ) -> None:
-    project = make_project(tmp_path / "p", SETTINGS % 20)
+    project = make_project(tmp_path / "p", SETTINGS % 12)
     with ExitStack() as both:
         other = both.enter_context(running(project, "retrain", "--node-rank", "1", env=SLOW))
         first = both.enter_context(running(project, "retrain", "--no-measure", "--json", env=SLOW))
@@ -42,7 +42,7 @@ def test_a_node_that_is_killed_and_stays_away_fails_the_run_with_10_which_goes_o
         out, err = first.communicate(timeout=280)
         assert first.returncode == 10, err
         assert "was lost" in err
-        assert json.loads(out)["reasons"] == ["node 1 did not come within 20 s"]
+        assert json.loads(out)["reasons"] == ["node 1 did not come within 12 s"]
         assert "--node-rank 1" in err or "its own --node-rank" in err
         assert "--resume" in err
         gone_within(project, 5.0)

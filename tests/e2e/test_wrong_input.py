@@ -1,4 +1,5 @@
-"""Each kind of wrong input: its exit code, a message with the value and the next step, and the champion untouched."""
+"""What is wrong around a retrain. A server that is down costs no data; each kind of wrong input has its exit code, a
+message with the value and the next step, and leaves the champion untouched."""
 
 import json
 import os
@@ -8,27 +9,45 @@ from pathlib import Path
 import pytest
 
 from tests.alerts.receivers import TOKEN, web_receiver
-from tests.e2e.conftest import SETTINGS, copied, let_arrive, make_project, run_command
+from tests.e2e.conftest import SETTINGS, Ended, copied, let_arrive, make_project, run_command
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")
-def promoted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project after one retrain, not timed. Tests must not change it."""
+def promoted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Ended, list[Ended]]:
+    """A project after one retrain, not timed, while its tracking server was down; two of `sync` when it was back.
+    Tests must not change it."""
     project = make_project(tmp_path_factory.mktemp("promoted") / "project")
-    assert run_command(project, "retrain", "--no-measure").code == 0
-    return project
+    settings = project / "plaster.toml"
+    settings.write_text(SETTINGS.replace("sqlite:///mlruns/mlflow.db", "http://127.0.0.1:9"), encoding="utf-8")
+    ended = run_command(project, "retrain", "--no-measure", "--json")
+    settings.write_text(SETTINGS, encoding="utf-8")
+    return project, ended, [run_command(project, "sync") for _ in range(2)]
 
 
 @pytest.fixture
-def copy_of(promoted: Path, tmp_path: Path) -> Callable[[], Path]:
-    return lambda: copied(promoted, tmp_path)
+def copy_of(promoted: tuple[Path, Ended, list[Ended]], tmp_path: Path) -> Callable[[], Path]:
+    return lambda: copied(promoted[0], tmp_path)
 
 
 def champion_of(project: Path) -> int | None:
     rows = json.loads(run_command(project, "history", "--json").out)["runs"]
     return next((row["index"] for row in rows if row["champion"]), None)
+
+
+def test_a_tracking_server_that_is_down_costs_no_data_and_sync_replays_once(
+    promoted: tuple[Path, Ended, list[Ended]],
+) -> None:
+    _, ended, synced = promoted
+    assert ended.code == 0, ended.err
+    assert ended.payload["verdict"] == "baseline"
+    assert ended.payload["mlflow"]["run_id"] is None
+    assert ended.payload["mlflow"]["spooled"]
+    assert ended.payload["phases"]["log_s"] < 20
+    assert [one.code for one in synced] == [0, 0], synced[0].err
+    for one, expected in zip(synced, ("1 record sent, 0 left", "0 records sent, 0 left"), strict=True):
+        assert expected in one.out
 
 
 def test_an_unknown_pipeline_names_the_nearest_one(copy_of: Callable[[], Path]) -> None:

@@ -240,11 +240,3 @@ class HungryBuild(_Fatal):
 
 class SegfaultingEngine(_Fatal):
     name, where = "segfaulting_engine", "run"
-
-
-class HangingEngine(_Fatal):
-    name, how, where = "hanging_engine", "hang", "run"
-
-
-class HungryEngine(_Fatal):
-    name, how, where = "hungry_engine", "memory", "run"

@@ -13,6 +13,7 @@ from plaster_ops.flow.promotion import Wish, promote
 from plaster_ops.flow.stages import canary as stage
 from plaster_ops.flow.stages.examiner import Loaded
 from plaster_ops.flow.wiring import Ports, open_ports
+from plaster_ops.processes.gang import Limits
 from plaster_ops.settings import Settings
 from tests.flow.champions import add_run, champions, ledger, make_project, write_engine
 
@@ -180,3 +181,21 @@ def test_no_process_is_started_with_a_registered_file_that_was_changed(
     (tmp_path / "shelf" / "model.bin").write_text("3")
     with pytest.raises(ArtifactTampered, match="was changed"):
         tried(settings, monkeypatch, Shelf(tmp_path / "shelf"))
+
+
+@pytest.mark.parametrize("is_registered", [True, False])
+def test_it_is_the_registered_copy_that_is_loaded_where_there_is_one(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, is_registered: bool
+) -> None:
+    loaded: list[Path] = []
+
+    def run_stage(_: str, spec: dict[str, str], *, limits: Limits, **__: object) -> dict[str, object]:
+        assert limits.timeout_s == settings.pipelines["digits"].engine.timeout_s
+        loaded.append(Path(spec["engine"]))
+        return {"samples": 8, "reason": ""}
+
+    monkeypatch.setattr(canary, "run_stage", run_stage)
+    (tmp_path / "shelf").mkdir()
+    tried(settings, monkeypatch, Shelf(tmp_path / "shelf" if is_registered else None))
+    assert loaded[0].is_relative_to(settings.memory / "work") is is_registered
+    assert loaded[0].is_relative_to(settings.memory / "runs") is not is_registered

@@ -8,7 +8,7 @@ import pytest
 from plaster_ops.domain.lineage import PromotionKind
 from plaster_ops.errors import BuildFailed, Busy, TrackingUnavailable
 from plaster_ops.flow import champion
-from plaster_ops.flow.champion import crown, engine_of, tell_tracker
+from plaster_ops.flow.champion import Changed, crown, engine_of, tell_tracker
 from plaster_ops.flow.wiring import Ports, open_ports
 from plaster_ops.settings import Settings
 from plaster_ops.tracking.memory_store import MemoryTracker
@@ -101,3 +101,23 @@ def test_a_store_that_cannot_even_be_opened_is_told_and_nothing_is_raised(
     champions(settings, 1)
     monkeypatch.setattr(Ports, "tracker", away)
     assert tell_tracker(ports, "digits", send=False) == "the store is of a later MLflow"
+
+
+@pytest.mark.parametrize("waits", [None, "nobody answers"])
+def test_aliases_that_wait_are_never_called_set(settings: Settings, waits: str | None) -> None:
+    first, second = champions(settings, 2)
+    changed = Changed(
+        pipeline="digits",
+        verdict="rolled_back",
+        reasons=("p99 doubled",),
+        run=first,
+        before=second,
+        by="kim",
+        waits=waits,
+    )
+    assert changed.lines() == [
+        "digits: #1 is champion in place of #2: p99 doubled",
+        "MLflow's aliases are set" if waits is None else "MLflow's aliases wait: nobody answers; run: plaster-ops sync",
+        "there is no champion before it",
+    ]
+    assert changed.to_json()["mlflow"] == {"pointed": waits is None, "waits": waits}

@@ -207,3 +207,12 @@ def test_a_run_that_ended_without_a_card_has_nothing_to_explain(filled: Settings
         journal.fail_run(row.uid, "failed", ["no"], 10, make_record(row.uid, 7, verdict="failed", card=()))
     with pytest.raises(UsageError, match="#7 of 'digits' ended without a card"):
         explain(filled, None, "7", E2E_P50_MS.key)
+
+
+def test_the_level_beside_a_value_is_that_of_the_newest_twenty_before_it(settings: Settings) -> None:
+    with Journal.open(settings.memory) as journal:
+        for number in range(1, 31):
+            row = start(journal)
+            journal.finish_run(row.uid, make_record(row.uid, number))
+    series = explain(settings, None, "30", E2E_P50_MS.key).series
+    assert (series["runs_before"], series["level"]) == (29, pytest.approx(1.195))

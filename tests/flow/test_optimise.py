@@ -9,6 +9,7 @@ import pytest
 
 from plaster_ops.errors import BuildFailed, ChildFailed, Interrupted, MemoryLimit, TimedOut
 from plaster_ops.flow import decide
+from plaster_ops.processes.gang import Limits
 from plaster_ops.settings import Settings
 from tests.conftest import SteppedClock
 from tests.flow.conftest import Retrain
@@ -83,6 +84,14 @@ def test_a_candidate_that_kills_hangs_or_fills_its_trial_costs_one_row_and_not_t
     assert rows(told)["fp32"]["ok"]
     assert walk.calls["trial"] == 2
     assert [row["label"] for row in walk.specs["trial"]["candidates"]] == [label.replace("int8", "fp32")]
+
+
+def test_a_build_is_given_its_seconds_a_trial_its_silence_and_both_their_memory(
+    retrain: Retrain, walk: Walk, wide: Callable[..., Settings]
+) -> None:
+    retrain(project=wide(timeout_s=7.0, memory_bytes=3_000_000_000))
+    assert walk.limits["build"] == Limits(timeout_s=7.0, idle_s=None, memory_bytes=3_000_000_000)
+    assert walk.limits["trial"] == Limits(timeout_s=None, idle_s=7.0, memory_bytes=3_000_000_000)
 
 
 def test_a_build_that_dies_is_a_row_and_eager_is_the_last_resort(

@@ -226,3 +226,10 @@ def test_a_champion_that_changed_while_the_canary_ran_is_not_replaced(
     assert (changed.verdict, changed.exit_code) == ("held", ExitCode.HELD)
     assert changed.canary is not None
     assert [line["index"] for line in ledger(settings)] == [1, 3]
+
+
+def test_last_is_the_newest_finished_run_and_not_the_champion(settings: Settings) -> None:
+    (first,) = champions(settings, 1)
+    held = add_run(settings, against=first)
+    changed = asked(settings, "last")
+    assert (changed.verdict, changed.run.uid) == ("promoted", held.uid)

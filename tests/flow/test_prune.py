@@ -1,6 +1,7 @@
 """`prune`: what nothing will ask for again goes, and nothing else; never while a retrain is going on."""
 
 import os
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from plaster_ops.domain.slots import Cause, Slot, SlotState
 from plaster_ops.errors import Busy, UsageError
 from plaster_ops.flow import prune as prune_module
 from plaster_ops.flow.lock import pipeline_lock
-from plaster_ops.flow.prunable import kept_engines, plan_pruning, run_folder
+from plaster_ops.flow.prunable import Piece, kept_engines, plan_pruning, run_folder
 from plaster_ops.flow.prune import Pruned, Request, freed_bytes, prune, remove
 from plaster_ops.flow.wiring import Ports
 from plaster_ops.settings import Settings
@@ -113,6 +114,15 @@ def test_more_engines_are_kept_where_that_is_asked_for(settings: Settings) -> No
     assert engines(settings) == {1, 2, 4, 5, 6, 7}
 
 
+def test_none_of_the_newest_is_kept_where_that_is_asked_for(settings: Settings) -> None:
+    history(settings)
+    many = settings.model_copy(update={"retention": Retention(keep_engines=7, keep_samples=2)})
+    run(many)
+    assert len(engines(settings)) == 7
+    run(many, keep=0)
+    assert engines(settings) == {1, 2, 5, 7}
+
+
 def test_what_mlflow_does_not_have_yet_and_what_is_unfinished_stays_whole(settings: Settings) -> None:
     rows = history(settings)
     waiting = add_run(settings, against=rows[4])
@@ -211,6 +221,19 @@ def test_old_slots_go_when_asked_but_for_the_newest_of_each_cause(settings: Sett
     assert sorted(slot.planned_s for slot in left) == [0.5, 1.5, 2.0]
 
 
+def test_a_slot_of_an_hour_ago_is_no_day_old(settings: Settings) -> None:
+    champions(settings, 1)
+    now_s = time.time()
+    old, young, newest = (
+        Slot(pipeline="digits", cause=Cause.CLOCK, planned_s=at_s, due_s=at_s, state=SlotState.RAN)
+        for at_s in (now_s - 90_000.0, now_s - 3_600.0, now_s)
+    )
+    with Journal.open(settings.memory) as journal, SlotLedger(journal.file).write() as write:
+        write.add([old, young, newest])
+    assert run(settings, slots_older_than_days=1.0).slots == 1
+    assert run(settings, slots_older_than_days=0.01).slots == 1
+
+
 def test_a_server_of_mlflow_prunes_by_its_own_rules(settings: Settings) -> None:
     champions(settings, 1)
     served = settings.model_copy(update={"tracking_uri": "http://mlflow:5000"})
@@ -222,6 +245,11 @@ def test_the_answer_in_words_names_runs_and_megabytes(settings: Settings) -> Non
     history(settings)
     lines = run(settings, dry_run=True).lines()
     assert lines[0] == "would remove engines of #3, #4, #6: 0.0 MB"
+    row = add_run(settings)
+    pieces = [(Piece(run=replace(row, index=at), what="engine", path=Path()), 250_000) for at in range(1, 11)]
+    told = Pruned(pipeline="digits", dry_run=False, kept=(), removed=tuple(pieces))
+    assert told.lines()[0] == "removed engines of #1, #2, #3, #4, #5, #6, #7, #8 and 2 more: 2.5 MB"
+    assert told.lines()[1] == "kept: no engine"
     assert lines[-1].startswith("kept: #1 was champion; #2 the champion before")
     assert run(settings, dry_run=True).to_json()["dry_run"] is True
 

@@ -129,6 +129,8 @@ def test_a_ledger_that_grew_by_the_alias_is_told_to_mlflow_again(
         newest = journal.newest_promotion("digits")
         assert journal.told_ledger("digits") == (newest if is_told else 0)
         assert journal.pointed("digits") == {"champion": champion}
+        assert journal.promotions("digits")[-1].kind == "promote"
+    assert champions_of(settings) == [(A, None, "kim"), *([] if is_told else [(B, A, "rebuild")])]
 
 
 def test_an_engine_that_is_still_there_can_be_promoted_after_a_rebuild(
@@ -145,3 +147,13 @@ def test_an_engine_that_is_still_there_can_be_promoted_after_a_rebuild(
     assert kept.engine_folder == str(place / "engine-doubling-fp32")
     assert known is not None
     assert known.manifest_digest == manifest.digest
+
+
+def test_a_ledger_of_as_many_but_other_lines_is_told_to_mlflow_again(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One line was of a run that is gone, and the alias brought another."""
+    again(settings, monkeypatch, Store([[found(A), found(B, "2")]], champion=B, ledger=line(A) + line(C, A)))
+    assert [uid for uid, _, _ in champions_of(settings)] == [A, B]
+    with Journal.open(settings.memory) as journal:
+        assert journal.told_ledger("digits") == 0

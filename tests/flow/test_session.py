@@ -106,7 +106,8 @@ def test_a_worse_score_holds_the_run_and_loses_no_data(retrain: Retrain, walk: W
     walk.arrived, walk.score_drop = 18, 0.0
     third = retrain()
     assert third["verdict"] == "promoted"
-    assert (third["data"]["from"], third["data"]["new_samples"]) == (8, 10)
+    assert held["data"]["from"] == 8
+    assert (third["data"]["from"], third["data"]["new_samples"], third["data"]["seen_before"]) == (8, 10, 14)
 
 
 def test_a_held_run_is_last_but_gates_stay_with_the_champion(retrain: Retrain, walk: Walk) -> None:

@@ -112,3 +112,17 @@ def test_a_guess_has_no_history(journal: Journal, status: str) -> None:
     record = record_of("u", 4, 9.0)
     guess = replace(record, card=tuple({**each, "status": status} for each in record.card))
     assert histories_of(journal, guess, is_stored=False)[0] == []
+
+
+def test_a_count_that_changed_just_now_is_told_with_what_changed_just_now(journal: Journal) -> None:
+    """The newest retrain is in no journal yet, and its own changes are the candidates."""
+    told: list[dict[str, Any]] = []
+    for number, size in enumerate([4096.0] * 9 + [8192.0], 1):
+        row = start(journal)
+        record = make_record(row.uid, number, params={"width": str(int(size))})
+        card = tuple({**each, "value": size} for each in record.card if each["key"] == "size/engine_bytes")
+        record = with_alarms(journal, replace(record, card=card), {})
+        told = record.assessment["alarms"]
+        assert journal.finish_run(row.uid, record)
+    assert [(alarm["index"], alarm["raised_index"]) for alarm in told] == [(10, 10)]
+    assert told[0]["candidates"] == [{"kind": "params", "name": "width", "then": "4096", "now": "8192"}]

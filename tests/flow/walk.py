@@ -15,6 +15,7 @@ from plaster_ops.plaster.raw_files import write_raw
 from plaster_ops.plaster.timing import Timed
 from plaster_ops.plaster.turns import EAGER, SINGLE, THROUGHPUT, Block
 from plaster_ops.ports import Availability, Capabilities, Coverage
+from plaster_ops.processes.gang import Limits
 from plaster_ops.tracking.memory_store import MemoryTracker
 from plaster_ops.training.messages import FitOutcome, FitResult, FitSpec
 from tests.conftest import SteppedClock
@@ -97,6 +98,8 @@ class Walk:
     errors: dict[str, BaseException] = field(default_factory=dict)
     calls: Counter[str] = field(default_factory=Counter)
     specs: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    limits: dict[str, Limits] = field(default_factory=dict)
+    """What the last child of each stage may take."""
     deadly: dict[str, BaseException] = field(default_factory=dict)
     """Candidates that end the trial they are in."""
     tell: Any = None
@@ -113,6 +116,7 @@ class Walk:
     """Scores of the snapshots, one an epoch; without any none were kept."""
 
     def run_stage(self, stage: str, spec: Mapping[str, Any], *, folder: Path, **more: Any) -> dict[str, Any]:
+        self.limits[stage] = more["limits"]
         self._enter(stage, spec)
         folder.mkdir(parents=True, exist_ok=True)
         self.clock.step(SECONDS[stage])

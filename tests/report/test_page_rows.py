@@ -100,3 +100,11 @@ def test_a_very_long_value_is_cut_on_both_sides() -> None:
 def test_how_the_old_engine_measured_today_stands_beside_what_was_logged() -> None:
     (row,) = environment_rows(ASSESSMENT["environment"]["rows"])
     assert (row["logged"], row["today"], row["change"], row["verdict"]) == ("1 ms", "1.14 ms", "+14.0 %", "worse")
+
+
+def test_a_level_that_came_back_is_told_at_its_alarm() -> None:
+    first = ASSESSMENT["alarms"][0]
+    assert [row["back"] for row in alarm_rows([first | {"back_at": 7, "raised_index": 13}, first], 13)] == [
+        "back at the level of #7",
+        "",
+    ]

@@ -52,3 +52,15 @@ def test_a_thousand_points_keep_their_extremes_and_ends() -> None:
     assert {points[0], points[-1], points[500], points[501]} <= set(kept)
     assert [p.index for p in kept] == sorted({p.index for p in kept})
     assert thinned(points[:240]) == list(points[:240])
+
+
+def test_an_alarm_for_the_better_is_one_too() -> None:
+    trend = Trend.of(
+        "k", rows([1.0] * 8), [{"key": "k", "index": 5, "worse": False}, {"key": "k", "index": 3, "worse": True}]
+    )
+    assert trend.alarms == ((3, True), (5, False))
+
+
+def test_a_level_is_the_middle_of_its_values() -> None:
+    (level,) = Trend.of("k", rows([1.0, 10.0, 3.0, 2.0]), []).levels()
+    assert level.value == 2.5

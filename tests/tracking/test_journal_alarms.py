@@ -100,3 +100,10 @@ def test_two_pipelines_that_slow_down_at_one_number_are_both_told(journal: Journ
     theirs = finish(journal, "other", assessment={"alarms": [alarm(pipeline="other").to_json()]})
     assert [each.pipeline for each in journal.alarms_of_run(theirs.uid)] == ["other"]
     assert len(journal.alarms("digits")) == 1
+
+
+def test_the_row_itself_says_since_which_retrain_and_whether_for_the_worse(journal: Journal) -> None:
+    """For whoever asks the file in SQL: the retrain that changed, not the one that told it."""
+    finish_with(journal, alarm(4, raised_index=6), alarm(5, raised_index=6, key="latency/e2e_p90_ms", worse=False))
+    rows = journal.file.rows("SELECT number, key, worse FROM alarms ORDER BY id")
+    assert [tuple(row) for row in rows] == [(4, "latency/e2e_p50_ms", 1), (5, "latency/e2e_p90_ms", 0)]

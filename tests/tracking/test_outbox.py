@@ -199,3 +199,13 @@ def test_the_ledger_is_told_once_the_runs_that_it_speaks_of_are_there(journal: J
     journal.promote("digits", second.uid, expected=first.uid, by="hand", reason="better")
     assert point(journal, tracker, "digits") is None
     assert [line["uid"] for line in tracker.ledgers["digits"]] == [first.uid, second.uid]
+
+
+def test_a_ledger_that_was_told_is_not_told_again(journal: Journal, tmp_path: Path) -> None:
+    row = finish(journal, folder=tmp_path / "runs")
+    journal.promote("digits", row.uid, expected=None, by="retrain", reason="baseline")
+    tracker = MemoryTracker()
+    sync(journal, tracker)
+    calls = tracker.calls
+    assert point(journal, tracker, "digits") is None
+    assert tracker.calls == calls

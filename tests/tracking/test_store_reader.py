@@ -67,6 +67,8 @@ def test_a_guess_stays_a_guess_and_what_was_not_measured_has_no_value() -> None:
     assert rows[INFERENCES_PER_J.key] == (900.0, "estimated")
     assert rows[SLO_SAMPLES_PER_S.key] == (None, "not_measured")
     assert record.phases == {"fit_s": 9.0}
+    better = {row["key"]: row["better"] for row in record.card}
+    assert (better[E2E_P50_MS.key], better[SLO_SAMPLES_PER_S.key]) == ("lower", "higher")
 
 
 def test_a_folder_with_a_space_in_its_name_is_found() -> None:
