@@ -13,6 +13,7 @@ from plaster_ops.domain.metrics import CATALOGUE, HEADLINES
 from plaster_ops.errors import UsageError
 from plaster_ops.flow.history import HISTORY_KEYS, history_rows
 from plaster_ops.flow.pages import chosen_run
+from plaster_ops.flow.wiring import has_journal
 from plaster_ops.settings import Settings, load_settings
 from plaster_ops.tracking.journal import Journal
 
@@ -88,7 +89,7 @@ def _settings(project: str | Path | None) -> Settings:
 def _journal(project: str | Path | None, name: str | None) -> Iterator[tuple[Journal, str]]:
     settings = _settings(project)
     found, _ = settings.pipeline(name)
-    if not (settings.memory / "plaster.db").exists():
+    if not has_journal(settings):
         raise UsageError(f"pipeline {found!r} has no retrain yet", f"plaster-ops retrain {found}")
     with Journal.open(settings.memory) as journal:
         yield journal, found

@@ -15,6 +15,7 @@ from plaster_ops.domain.standing import Standing, standing_of
 from plaster_ops.domain.watch import Told, find_alarms
 from plaster_ops.errors import UsageError
 from plaster_ops.flow.watching import candidates_of, histories_of
+from plaster_ops.flow.wiring import has_journal
 from plaster_ops.settings import Settings
 from plaster_ops.tracking.journal import Journal
 
@@ -84,7 +85,7 @@ def drift(settings: Settings, name: str | None, *, key: str | None = None, resol
     Raises `UsageError` for a metric that is not watched.
     """
     found, pipeline = settings.pipeline(name)
-    if not (settings.memory / "plaster.db").exists():
+    if not has_journal(settings):
         return Drift(pipeline=found)
     with Journal.open(settings.memory) as journal:
         row = journal.last_finished(found)
@@ -128,7 +129,7 @@ def _of_record(
 
 def answer_alarm(settings: Settings, id: int, state: AlarmState, note: str | None) -> Alarm:
     """Writes down that somebody acknowledged or resolved an alarm. Raises `UsageError` where none has that id."""
-    if not (settings.memory / "plaster.db").exists():
+    if not has_journal(settings):
         raise UsageError(f"no alarm has the id {id}", "nothing is recorded here yet")
     with Journal.open(settings.memory) as journal:
         return journal.set_alarm_state(id, state, by=_user(), note=note)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from plaster_ops.flow.wiring import has_journal
 from plaster_ops.settings import Settings
 from plaster_ops.tracking.journal import Journal
 from plaster_ops.tracking.journal_rows import RunRow, RunState
@@ -16,7 +17,7 @@ HISTORY_KEYS = (
 
 def history_rows(settings: Settings, pipeline: str | None, limit: int) -> list[dict[str, Any]]:
     """The newest rows, newest last, as plain mappings; empty where the project has no journal yet."""
-    if not (settings.memory / "plaster.db").exists():
+    if not has_journal(settings):
         return []
     with Journal.open(settings.memory) as journal:
         champions = {name: journal.champion(name) for name in ([pipeline] if pipeline else journal.pipelines())}

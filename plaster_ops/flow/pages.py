@@ -12,6 +12,7 @@ from plaster_ops.errors import Interrupted, PlasterError, UsageError
 from plaster_ops.flow.baseline import choose_baseline
 from plaster_ops.flow.context import Context, worker_env
 from plaster_ops.flow.lock import slug
+from plaster_ops.flow.wiring import has_journal
 from plaster_ops.report.json_text import run_payload
 from plaster_ops.settings import Settings
 from plaster_ops.tracking.journal import Journal
@@ -105,7 +106,7 @@ def report_text(settings: Settings, name: str | None, run: str | None) -> tuple[
     from plaster_ops.report.page import render_page
 
     found, _ = settings.pipeline(name)
-    if not (settings.memory / "plaster.db").exists():
+    if not has_journal(settings):
         raise UsageError(f"pipeline {found!r} has no retrain yet", f"plaster-ops retrain {name or ''}".strip())
     os.environ.setdefault("MPLCONFIGDIR", worker_env(settings)["MPLCONFIGDIR"])
     with Journal.open(settings.memory) as journal:

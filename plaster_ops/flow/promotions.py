@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from plaster_ops.flow.wiring import has_journal
 from plaster_ops.settings import Settings
 from plaster_ops.tracking.journal import Journal
 
@@ -11,7 +12,7 @@ def promotions(settings: Settings, name: str | None, limit: int) -> dict[str, An
     found, _ = settings.pipeline(name)
     lines: list[dict[str, Any]] = []
     standing: tuple[str, ...] = ()
-    if (settings.memory / "plaster.db").exists():
+    if has_journal(settings):
         with Journal.open(settings.memory) as journal:
             lines, standing = journal.ledger_lines(found), journal.standing(found)
     by_uid = {line["uid"]: {"index": line["index"], "uid": line["uid"]} for line in lines}

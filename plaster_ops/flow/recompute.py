@@ -225,10 +225,15 @@ def _comparison_numbers(logged: Sequence[Mapping[str, Any]], again: Sequence[Map
         Checked(
             key=str(fields["key"]),
             what=f"comparison {what}",
-            logged=fields[what],
-            again=rows.get(fields["key"], {}).get(what),
+            logged=_without_words(fields[what]),
+            again=_without_words(rows.get(fields["key"], {}).get(what)),
         )
         for fields in logged
         for what in _OF_A_ROW
         if fields.get(what) is not None
     ]
+
+
+def _without_words(value: Any) -> Any:
+    """A row of the history without its sentence: a release may word it anew, and its code is compared."""
+    return {name: each for name, each in value.items() if name != "reason"} if isinstance(value, Mapping) else value

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+from plaster_ops.domain.metrics import CPU_TIME_PER_INFERENCE_S
 from plaster_ops.report.svg_text import INK, svg_of
 from plaster_ops.report.trend import Trend, TrendPoint, thinned
 
@@ -13,6 +14,8 @@ TREND, CURVE = (262.0, 108.0), (370.0, 175.0)
 
 _DOTTED_UP_TO = 60
 _STYLES = ("-", "--", ":", "-.", (0, (5, 1)), (0, (1, 1)))
+_IN_MICROSECONDS_S = 1e-3
+"""Seconds below which times are written in us, as beside the chart."""
 _HOLLOW = ("held",)
 
 
@@ -27,6 +30,8 @@ def trend_chart(trend: Trend, *, newest: int, worse: str, label: str) -> str:
     _draw_unsettled(axes, trend)
     _draw_newest(axes, [point for point in trend.points if point.index == newest])
     _limits(axes, trend)
+    if trend.key == CPU_TIME_PER_INFERENCE_S.key and max(point.value for point in trend.points) < _IN_MICROSECONDS_S:
+        _tick_microseconds(axes)
     _draw_alarms(axes, trend)
     if worse:
         _mark_worse(axes, worse)
@@ -63,6 +68,12 @@ def _axes(size: tuple[float, float], place: tuple[float, float, float, float]) -
     axes.yaxis.set_major_locator(_ticks(3))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: short_number(value)))
     return figure, axes
+
+
+def _tick_microseconds(axes: Any) -> None:
+    from matplotlib.ticker import FuncFormatter
+
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{short_number(round(value * 1e6, 6))} us"))
 
 
 def _ticks(most: int, *, integer: bool = False) -> Any:

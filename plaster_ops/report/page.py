@@ -51,6 +51,7 @@ def render_page(sheet: Mapping[str, Any]) -> str:
         rows=comparison_rows(payload, headlines=True) if payload["card"] else [],
         more_rows=comparison_rows(payload, headlines=False),
         gates=gate_rows(payload.get("gates")),
+        gated_against=((payload.get("gates") or {}).get("against") or {}).get("index"),
         questions=questions(payload, alarms) if payload["card"] else [],
         tradeoff=cut_line(assessment.get("tradeoff") or "", 600),
         changed=change_rows(assessment.get("changed")),

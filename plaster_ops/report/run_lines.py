@@ -41,6 +41,9 @@ def head_lines(payload: Mapping[str, Any]) -> list[str]:
     if base:
         how = "measured again, interleaved with the new engine" if base["how"] == "remeasured" else "stored numbers"
         lines.append(labelled("against", f"{base_name(base).replace(' ', ' = ')}, {how}"))
+        champion = (payload.get("gates") or {}).get("against")
+        if champion and champion["index"] != base["index"] and payload["verdict"] in ("promoted", "held"):
+            lines.append(labelled("", f"{payload['verdict']} by gates against the champion, #{champion['index']}"))
     return lines
 
 

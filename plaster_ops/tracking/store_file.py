@@ -30,8 +30,9 @@ class StoreFile:
             self._db = sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True, timeout=20.0)
             self._db.execute("SELECT 1 FROM runs LIMIT 1")
         except sqlite3.Error as error:
+            why = error if database.exists() else "there is no such file"
             raise TrackingUnavailable(
-                f"{database} cannot be read as a tracking store: {error}", "set tracking_uri to where the runs are"
+                f"{database} cannot be read as a tracking store: {why}", "set tracking_uri to where the runs are"
             ) from error
 
     def __enter__(self) -> Self:

@@ -157,6 +157,22 @@ def test_a_number_outside_the_error_of_the_compact_record_is_found_out(again: Ag
     assert [(number.key, number.what) for number in again().differing] == [(E2E_P50_MS.key, "value")]
 
 
+def test_a_sentence_that_a_later_release_words_anew_is_no_other_number(again: Again, settings: Settings) -> None:
+    with Journal.open(settings.memory) as journal:
+        (row,) = journal.history("digits", 1)
+        record = journal.record(row.uid)
+        assert record is not None
+        rows = [dict(fields) for fields in record.comparison]
+        worded = [fields for fields in rows if (fields.get("history") or {}).get("reason")]
+        for fields in worded:
+            fields["history"] = {**fields["history"], "reason": "in other words"}
+        with journal.file.write() as db:
+            text = to_json(record.to_json() | {"comparison": rows})
+            db.execute("UPDATE records SET record = ? WHERE uid = ?", (text, row.uid))
+    assert worded
+    assert again().differing == ()
+
+
 def test_raw_samples_that_are_gone_are_missed_and_the_folder_is_told(again: Again, settings: Settings) -> None:
     folder = artifacts(settings)
     shutil.rmtree(folder / "samples")

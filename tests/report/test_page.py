@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
-from plaster_ops.domain.metrics import E2E_P50_MS, HEADLINES
+from plaster_ops.domain.metrics import CPU_TIME_PER_INFERENCE_S, E2E_P50_MS, HEADLINES
+from plaster_ops.report.charts import trend_chart
 from plaster_ops.report.page import render_page
+from plaster_ops.report.trend import Trend
 from tests.report.payloads import ASSESSMENT, payload
 
 VOID = {"meta", "br", "img", "link", "hr", "input"}
@@ -263,6 +265,24 @@ def test_a_first_run_has_values_and_nothing_to_compare_with() -> None:
     found = check_harmless(render_page(told))
     assert "nothing to compare with yet" in found.text
     assert "The first retrain that measured it." in found.text
+
+
+def test_the_axis_of_a_first_retrain_has_no_fractions_of_retrains() -> None:
+    one = [points(1)[0] | {"value": 700.0}]
+    drawn = trend_chart(Trend.of(E2E_P50_MS.key, one, []), newest=1, worse="up", label="one")
+    assert re.search(r">1<", drawn)
+    assert not re.search(r">[01]\.[0-9]+<", drawn)
+
+
+def test_cpu_time_is_drawn_in_the_unit_that_stands_beside_it() -> None:
+    rows = [row | {"value": 3e-5 * row["value"]} for row in points(5)]
+    drawn = trend_chart(Trend.of(CPU_TIME_PER_INFERENCE_S.key, rows, []), newest=5, worse="up", label="five")
+    assert re.search(r">[0-9]+ us<", drawn)
+
+
+def test_paper_is_no_telephone(text: str) -> None:
+    assert "@media screen and (max-width: 760px)" in text
+    assert "@media (max-width" not in text
 
 
 def test_what_was_not_measured_says_why_instead_of_a_chart() -> None:

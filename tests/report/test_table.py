@@ -103,6 +103,13 @@ def test_the_head_names_run_data_engine_and_baseline(capsys: pytest.CaptureFixtu
     assert "best = #1, stored numbers" in stored
 
 
+def test_gates_against_another_run_than_the_one_shown_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    told = text_of(capsys, gates={"against": {"index": 9, "uid": "u"}, "outcomes": []}, verdict="promoted")
+    assert "promoted by gates against the champion, #9" in told
+    same = text_of(capsys, gates={"against": {"index": 1, "uid": "u"}, "outcomes": []}, verdict="promoted")
+    assert "by gates against" not in same
+
+
 def test_the_end_names_verdict_reasons_phases_and_where_to_look(capsys: pytest.CaptureFixture[str]) -> None:
     text = text_of(capsys)
     assert "HELD\n    latency gate failed" in text

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from plaster_ops.domain.metrics import E2E_P50_MS, INFERENCES_PER_J, SLO_SAMPLES_PER_S
+from plaster_ops.errors import TrackingUnavailable
 from plaster_ops.tracking.names import estimate_key
+from plaster_ops.tracking.store_file import StoreFile
 from plaster_ops.tracking.store_reader import FoundRun, local_folder, record_from_tags, record_of
 from tests.tracking.samples import make_record
 
@@ -75,3 +77,8 @@ def test_a_folder_with_a_space_in_its_name_is_found() -> None:
     assert local_folder("file:///data/my%20models/artifacts") == Path("/data/my models/artifacts")
     assert local_folder("/data/artifacts") == Path("/data/artifacts")
     assert local_folder("s3://bucket/artifacts") is None
+
+
+def test_a_store_that_is_not_there_is_said_to_be_missing(tmp_path: Path) -> None:
+    with pytest.raises(TrackingUnavailable, match="there is no such file"):
+        StoreFile(tmp_path / "mlflow.db")
