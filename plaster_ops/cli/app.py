@@ -3,11 +3,13 @@
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from importlib.metadata import entry_points
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.main import get_command
 
 from plaster_ops import __version__
 from plaster_ops.cli import (
@@ -82,10 +84,12 @@ app.command("ui")(ui.command)
 app.command("doctor")(doctor.command)
 
 
-def _add_plugins() -> None:
-    """Command groups of other distributions, for example the scheduler's."""
+@cache
+def _whole() -> Callable[..., Any]:
+    """The command with the groups of other distributions, for example the scheduler's; made once a process."""
     for entry in entry_points(group="plaster_ops.commands"):
         app.add_typer(entry.load(), name=entry.name)
+    return get_command(app)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -93,9 +97,9 @@ def run(arguments: Sequence[str]) -> int:
     if sys.platform != "linux":
         print("plaster-ops runs on Linux only", file=sys.stderr)
         return ExitCode.USAGE
-    _add_plugins()
+    whole = _whole()
     try:
-        app(args=with_optional_resume(arguments), standalone_mode=True)
+        whole(args=with_optional_resume(arguments), standalone_mode=True)
     except PlasterError as error:
         show_error(error)
         return int(error.exit_code)
