@@ -14,17 +14,17 @@ _TIMES = 7
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Taken:
-    """Medians of seven processes. `cpu_s`: user and system; a busy machine stretches the clock, and these hardly."""
+    """Medians of some processes. `cpu_s`: user and system; a busy machine stretches the clock, and these hardly."""
 
     wall_s: float
     cpu_s: float
 
 
-def time_process(project: Path, *arguments: str) -> Taken:
-    """Of `python ARGUMENTS` in that folder, with this checkout's library; raises where one fails."""
+def time_process(project: Path, *arguments: str, times: int = _TIMES) -> Taken:
+    """Of `python ARGUMENTS` in that folder, with this checkout's library, seven times; raises where one fails."""
     env = os.environ | {"PYTHONPATH": str(ROOT)}
     wall, cpu = [], []
-    for _ in range(_TIMES):
+    for _ in range(times):
         began_s, before = time.monotonic(), os.times()
         subprocess.run([sys.executable, *arguments], cwd=project, env=env, stdout=subprocess.DEVNULL, check=True)
         after = os.times()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from plaster_ops.errors import PipelineError
+from plaster_ops.importing import uncollected
 
 _NEEDED = ("model", "data", "sample_batch", "score")
 
@@ -34,7 +35,8 @@ def load_pipeline(reference: str, project: Path) -> Any:
         sys.path.insert(0, folder)
     _prefer_project(module_name, project)
     try:
-        module = importlib.import_module(module_name)
+        with uncollected(module_name):
+            module = importlib.import_module(module_name)
     except Exception as error:
         where = _last_user_line(error)
         raise PipelineError(

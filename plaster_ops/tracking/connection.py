@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from plaster_ops.errors import SettingsError, TrackingUnavailable
+from plaster_ops.importing import uncollected
 from plaster_ops.tracking.mounts import is_network_path
 from plaster_ops.tracking.names import RecordRefused
 from plaster_ops.tracking.schema import inspect_store
@@ -98,13 +99,15 @@ def open_client(location: Location) -> Any:
     with translated(location):
         from mlflow import MlflowClient
 
-        return MlflowClient(tracking_uri=location.tracking_uri, registry_uri=location.tracking_uri)
+        with uncollected("sqlalchemy"):
+            return MlflowClient(tracking_uri=location.tracking_uri, registry_uri=location.tracking_uri)
 
 
 @contextmanager
 def translated(location: Location) -> Iterator[None]:
     """Inside, MLflow's errors become `TrackingUnavailable` or, where the record itself is at fault, `RecordRefused`."""
-    from mlflow.exceptions import MlflowException
+    with uncollected("mlflow"):
+        from mlflow.exceptions import MlflowException
 
     try:
         with warnings.catch_warnings():

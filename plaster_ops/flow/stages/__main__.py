@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 from plaster_ops.errors import UsageError
 from plaster_ops.flow.loading import load_adapters
+from plaster_ops.importing import uncollected
 from plaster_ops.ports import EventSink
 from plaster_ops.processes.adopted import adopt
 from plaster_ops.processes.child import serve
@@ -25,7 +26,9 @@ def main(arguments: list[str]) -> NoReturn:
         if not stage.isidentifier():
             raise UsageError(f"stage {stage!r} is no module of plaster_ops.flow.stages")
         load_adapters(os.environ.get("PLASTER_ADAPTERS", ""))
-        module = importlib.import_module(f"plaster_ops.flow.stages.{stage}")
+        name = f"plaster_ops.flow.stages.{stage}"
+        with uncollected(name):
+            module = importlib.import_module(name)
         result: Mapping[str, Any] = module.run(spec, folder, emit)
         return result
 

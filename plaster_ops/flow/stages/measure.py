@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from plaster_ops.importing import uncollected
 from plaster_ops.plaster.collect import Collected, Setup, collect
 from plaster_ops.plaster.counters import open_counter, open_memory_counter
 from plaster_ops.plaster.energy_points import idle_s, points_s, take_points, watch_idle
@@ -49,7 +50,8 @@ def run(spec: Mapping[str, Any], folder: Path, emit: EventSink) -> dict[str, Any
 
 
 def _measure(spec: Mapping[str, Any], folder: Path, emit: EventSink, cpus: Sequence[int]) -> dict[str, Any]:
-    import torch
+    with uncollected("torch"):
+        import torch
 
     torch.set_num_threads(int(spec["threads"]))
     device = str(spec["device"])
